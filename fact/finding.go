@@ -1,0 +1,170 @@
+package fact
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Grade says how far a verdict can be trusted.
+type Grade string
+
+// The grades. A finding is Proved only with a posterior of at least 0.95 and a
+// kernel, two-ended or probe witness among its proof.
+const (
+	Proved   Grade = "proved"
+	Probable Grade = "probable" // posterior >= 0.8
+	Possible Grade = "possible" // the best of several
+	Unknown  Grade = "unknown"  // no candidate is good enough
+)
+
+// The roles a sender can have.
+const (
+	ClientApp     = "client-app"
+	ClientKernel  = "client-kernel"
+	ServerApp     = "server-app"
+	ServerKernel  = "server-kernel"
+	LocalFirewall = "local-firewall"
+	Middlebox     = "middlebox"
+	Injector      = "injector"
+	Nobody        = "none" // there was no RST
+	UnknownSender = "unknown"
+)
+
+// Finding is the answer for one case. Its JSON form is an API (schema
+// holdfast/1): fields are added, never renamed.
+type Finding struct {
+	Schema       string        `json:"schema"`
+	ID           string        `json:"id"`
+	Time         time.Time     `json:"time"`
+	Source       string        `json:"source"`
+	Story        string        `json:"story,omitempty"` // id of the finding this one follows from
+	Flow         FindingFlow   `json:"flow"`
+	Outcome      string        `json:"outcome"`
+	Phase        string        `json:"phase"`
+	Sender       Sender        `json:"sender"`
+	Cause        CauseVerdict  `json:"cause"`
+	Harmful      bool          `json:"harmful"` // somebody lost something; false for benign and unaccepted resets
+	Alternatives []Alternative `json:"alternatives,omitempty"`
+	Proof        []Proof       `json:"proof,omitempty"`
+	Missing      []Missing     `json:"missing,omitempty"`
+	Effect       Effect        `json:"effect"`
+	Fixes        []Fix         `json:"fixes,omitempty"`
+	Confirm      string        `json:"confirm,omitempty"`
+	Prevent      string        `json:"prevent,omitempty"`
+	References   []string      `json:"references,omitempty"`
+	Where        *Where        `json:"where,omitempty"`
+	Arithmetic   *Arithmetic   `json:"arithmetic,omitempty"` // with --why
+	Count        int           `json:"count,omitempty"`      // folded repeats, this one included
+	Case         *Case         `json:"case,omitempty"`       // with --facts
+}
+
+// FindingFlow is the connection.
+type FindingFlow struct {
+	Client      netip.AddrPort `json:"client"`
+	Server      netip.AddrPort `json:"server"`
+	CommunityID string         `json:"community_id,omitempty"`
+}
+
+// Sender says who emitted the RST.
+type Sender struct {
+	Role       string        `json:"role"`
+	Grade      Grade         `json:"grade"`
+	Confidence float64       `json:"confidence"` // posterior probability
+	Host       string        `json:"host,omitempty"`
+	Process    *ProcessBrief `json:"process,omitempty"` // of the emitting end
+	Where      string        `json:"where,omitempty"`   // address, rule or device
+}
+
+// ProcessBrief names a process.
+type ProcessBrief struct {
+	PID       int64  `json:"pid"`
+	Name      string `json:"name"`
+	Exe       string `json:"exe,omitempty"`
+	Unit      string `json:"unit,omitempty"`
+	Container string `json:"container,omitempty"`
+	Pod       string `json:"pod,omitempty"`
+}
+
+// CauseVerdict says why.
+type CauseVerdict struct {
+	ID         string  `json:"id"` // "unknown" when no cause is good enough
+	Title      string  `json:"title"`
+	Class      string  `json:"class,omitempty"`
+	Grade      Grade   `json:"grade"`
+	Confidence float64 `json:"confidence"`
+	Says       string  `json:"says,omitempty"` // for a human, with values of the case
+}
+
+// Alternative is a cause that was considered.
+type Alternative struct {
+	ID         string  `json:"id"`
+	Title      string  `json:"title"`
+	Confidence float64 `json:"confidence"`
+}
+
+// Proof is one line of evidence that decided.
+type Proof struct {
+	Says    string  `json:"says"`
+	Witness string  `json:"witness"`
+	Weight  float64 `json:"weight"` // decibans, after the cap
+	File    string  `json:"file,omitempty"`
+	Frame   int     `json:"frame,omitempty"`
+}
+
+// Missing is a fact that nobody looked at and that would have counted.
+type Missing struct {
+	Fact string `json:"fact"`
+	How  string `json:"how"`
+}
+
+// Effect is what the reset cost. A nil pointer means: not looked at.
+type Effect struct {
+	Accepted    string `json:"accepted,omitempty"`  // accepted, challenged, ignored ...
+	AppError    string `json:"app_error,omitempty"` // errno name
+	BytesLost   *int64 `json:"bytes_lost,omitempty"`
+	BytesUnread *int64 `json:"bytes_unread,omitempty"`
+	ProcessDied *bool  `json:"process_died,omitempty"`
+	Says        string `json:"says,omitempty"`
+}
+
+// Fix is one remedy.
+type Fix struct {
+	Title     string   `json:"title" yaml:"title"`
+	Commands  []string `json:"commands,omitempty" yaml:"commands"`
+	Risk      string   `json:"risk,omitempty" yaml:"risk"`
+	Undo      []string `json:"undo,omitempty" yaml:"undo"`
+	Automatic bool     `json:"automatic" yaml:"automatic"`
+}
+
+// Where points into a capture: stream numbered as Wireshark's tcp.stream,
+// frame from 1.
+type Where struct {
+	File   string `json:"file"`
+	Stream int    `json:"stream"`
+	Frame  int    `json:"frame"`
+}
+
+// Arithmetic is the whole computation of a verdict.
+type Arithmetic struct {
+	Senders []Score `json:"senders"`
+	Causes  []Score `json:"causes"`
+}
+
+// Score is how one hypothesis fared.
+type Score struct {
+	ID        string      `json:"id"`
+	Prior     float64     `json:"prior"` // decibans
+	Total     float64     `json:"total"` // decibans
+	Posterior float64     `json:"posterior"`
+	Vetoed    string      `json:"vetoed,omitempty"` // the requirement that failed
+	Lines     []ScoreLine `json:"lines,omitempty"`
+}
+
+// ScoreLine is one evidence line of a hypothesis.
+type ScoreLine struct {
+	If      string  `json:"if"`
+	Witness string  `json:"witness"`
+	Weight  float64 `json:"weight"`  // as declared
+	Counted float64 `json:"counted"` // after the cap for each witness; 0 when false or not looked at
+	Answer  string  `json:"answer"`  // true, false, not looked
+}
