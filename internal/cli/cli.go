@@ -1,0 +1,175 @@
+// Package cli is the command line of Holdfast, one file for each subcommand.
+// It parses flags, calls the packages that do the work, and prints. Data goes
+// to standard output, everything else to standard error.
+//
+// Exit codes: 0 ok, 1 findings or failed checks, 2 usage or configuration,
+// 3 not found, 4 permission or kernel, 5 store or server unreachable, 130
+// interrupted. An error says what happened and then what to try.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-project/holdfast/internal/report"
+)
+
+// The exit codes.
+const (
+	codeOK          = 0
+	codeFindings    = 1
+	codeUsage       = 2
+	codeNotFound    = 3
+	codePermission  = 4
+	codeUnreachable = 5
+	codeInterrupted = 130
+)
+
+// env is what a command may touch of the world. Tests replace it.
+type env struct {
+	in       io.Reader
+	out, err io.Writer
+	getenv   func(string) string
+	width    func() int // of the terminal behind out; 0 when it is none
+}
+
+// Main runs the command line of this process and returns its exit code. It
+// comes back at once in the helper processes that the lab starts.
+func Main() int {
+	if false {
+		return codeOK
+	}
+	e := &env{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, width: func() int { return terminalWidth(os.Stdout) }}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return e.run(ctx, os.Args[1:])
+}
+
+// run executes one command line and returns the exit code.
+func (e *env) run(ctx context.Context, args []string) int {
+	root := e.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return codeOK
+	}
+	code, text := describe(err)
+	if text != "" {
+		fmt.Fprintln(e.err, "holdfast: "+report.CleanText(text))
+	}
+	return code
+}
+
+// cliError is an error with an exit code and a hint: what to try next.
+type cliError struct {
+	code int
+	err  error
+	hint string
+}
+
+func (e *cliError) Error() string { return e.err.Error() }
+func (e *cliError) Unwrap() error { return e.err }
+func (e *cliError) Hint() string  { return e.hint }
+
+// usageError is a mistake in the command line.
+func usageError(hint, format string, args ...any) error {
+	return &cliError{codeUsage, fmt.Errorf(format, args...), hint}
+}
+
+// quiet ends the program with a code and no message: all was said.
+func quiet(code int) error { return &cliError{code: code, err: errors.New("")} }
+
+// describe returns the exit code and the message of an error. Other packages
+// give hints through a method Hint() string.
+func describe(err error) (code int, text string) {
+	code = codeFindings
+	var ce *cliError
+	switch {
+	case errors.As(err, &ce):
+		code = ce.code
+	case errors.Is(err, context.Canceled):
+		return codeInterrupted, "interrupted"
+	case errors.Is(err, os.ErrPermission):
+		code = codePermission
+	case errors.Is(err, os.ErrNotExist):
+		code = codeNotFound
+	}
+	text = err.Error()
+	var h interface{ Hint() string }
+	if errors.As(err, &h) && h.Hint() != "" {
+		text += "\n  try: " + strings.ReplaceAll(h.Hint(), "\n", "\n       ")
+	}
+	return code, text
+}
+
+// options are the flags that every command has.
+type options struct {
+	env    *env
+	output string
+	color  string
+}
+
+func (e *env) root() *cobra.Command {
+	o := &options{env: e}
+	root := &cobra.Command{
+		Use:   "holdfast",
+		Short: "Who reset the connection, why, with what proof, and how to make it stop",
+		Long: `Holdfast watches a host from inside the kernel and answers one sentence that
+every engineer has met, "connection reset by peer": who sent the reset, why,
+with what proof, what it cost, and how to make it stop.
+
+  holdfast watch            every reset on this host as it happens (root)
+  holdfast watch --demo     the same, with a dozen resets made on purpose
+  holdfast explain TEXT     what a pasted error message means
+  holdfast causes           the knowledge base`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          unknownCommand,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			return o.check()
+		},
+		// completion is a command of cobra's own
+	}
+	root.SetIn(e.in)
+	root.SetOut(e.out)
+	root.SetErr(e.err)
+	root.PersistentFlags().StringVarP(&o.output, "output", "o", "text", "form of the output: text, json, ndjson or yaml")
+	root.PersistentFlags().StringVar(&o.color, "color", "auto", "colours: auto, always or never (NO_COLOR is obeyed by auto)")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError("holdfast "+strings.TrimPrefix(c.CommandPath(), "holdfast ")+" --help", "%w", err)
+	})
+	root.AddCommand(o.factsCommand(), o.versionCommand(), o.manCommand())
+
+	return root
+}
+
+// unknownCommand refuses a word that is no subcommand.
+func unknownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := c.CommandPath() + " --help"
+	if s := c.SuggestionsFor(args[0]); len(s) > 0 {
+		hint = c.CommandPath() + " " + strings.Join(s, " or ")
+	}
+	return usageError(hint, "unknown command %q for %q", args[0], c.CommandPath())
+}
+
+// usage wraps a check of arguments, so that it fails with our exit code and hint.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return usageError(c.UseLine(), "%w", err)
+		}
+		return nil
+	}
+}
