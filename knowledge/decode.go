@@ -1,0 +1,207 @@
+package knowledge
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/holdfast-project/holdfast/diagnosis"
+	"github.com/holdfast-project/holdfast/fact"
+)
+
+var (
+	causeKeys = []string{"id", "title", "class", "outcome", "benign", "senders", "frequency", "family", "requires", "evidence",
+		"excludes", "says", "effect", "fixes", "confirm", "prevent", "references", "lab", "look_alikes", "cases"}
+	senderKeys = []string{"id", "title", "outcome", "frequency", "prior", "requires", "evidence", "says", "cases"}
+	lineKeys   = []string{"if", "weight", "unless", "witness", "says"}
+	fixKeys    = []string{"title", "commands", "risk", "undo", "automatic"}
+	caseKeys   = []string{"name", "facts", "expect", "not"}
+	expectKeys = []string{"sender", "cause", "grade", "sender_grade", "harmful"}
+)
+
+// decodeCause reads one cause file. Problems do not stop it.
+func decodeCause(file string, src []byte) (diagnosis.CauseSpec, []diagnosis.Problem) {
+	d := &document{file: file, src: string(src)}
+	c := diagnosis.CauseSpec{Pos: diagnosis.Pos{File: file}}
+	m, ok := d.parse()
+	if !ok {
+		return c, d.problems
+	}
+	m.allow("a cause", causeKeys...)
+	c.At = m.at
+	c.ID, c.Title, c.Class = m.str("id"), m.str("title"), m.str("class")
+	c.Outcomes = m.texts("outcome")
+	c.Benign, _ = m.flag("benign")
+	c.Senders = m.texts("senders")
+	c.Frequency = m.str("frequency")
+	c.Family = m.text("family")
+	c.Requires = m.texts("requires")
+	c.Evidence = decodeLines(m)
+	c.Excludes = m.texts("excludes")
+	c.Says, c.Effect = m.text("says"), m.text("effect")
+	c.Fixes = decodeFixes(m)
+	c.Confirm, c.Prevent = m.str("confirm"), m.str("prevent")
+	c.References = m.strs("references")
+	c.Lab = m.texts("lab")
+	c.LookAlikes = m.texts("look_alikes")
+	c.Cases = decodeCases(m)
+	return c, d.problems
+}
+
+// decodeSender reads one sender file. Problems do not stop it.
+func decodeSender(file string, src []byte) (diagnosis.SenderSpec, []diagnosis.Problem) {
+	d := &document{file: file, src: string(src)}
+	s := diagnosis.SenderSpec{Pos: diagnosis.Pos{File: file}}
+	m, ok := d.parse()
+	if !ok {
+		return s, d.problems
+	}
+	m.allow("a sender", senderKeys...)
+	s.At = m.at
+	s.ID, s.Title = m.str("id"), m.str("title")
+	s.Outcomes = m.texts("outcome")
+	s.Frequency = m.str("frequency")
+	if x, ok := m.num("prior"); ok {
+		s.Prior = &x
+	}
+	s.Requires = m.texts("requires")
+	s.Evidence = decodeLines(m)
+	s.Says = m.text("says")
+	s.Cases = decodeCases(m)
+	return s, d.problems
+}
+
+func decodeLines(m mapping) []diagnosis.Line {
+	var list []diagnosis.Line
+	for _, n := range m.list("evidence") {
+		e, ok := m.d.mapping(n, "a line of evidence")
+		if !ok {
+			continue
+		}
+		e.allow("a line of evidence", lineKeys...)
+		l := diagnosis.Line{If: e.text("if"), Witness: e.text("witness"), Says: e.text("says")}
+		if l.If.S == "" {
+			m.d.problem(e.pos, "a line of evidence has no expression").Hint = "if: emit.reason == \"NO_SOCKET\""
+			continue
+		}
+		w, ok := e.num("weight")
+		if _, there := e.val["weight"]; !there {
+			m.d.problem(e.pos, "a line of evidence has no weight").Hint = "weight: decibans, such as 30 for proof, 8 for a hint"
+		}
+		if ok {
+			l.Weight = w
+		}
+		l.Unless, _ = e.num("unless")
+		list = append(list, l)
+	}
+	return list
+}
+
+func decodeFixes(m mapping) []fact.Fix {
+	var list []fact.Fix
+	for _, n := range m.list("fixes") {
+		f, ok := m.d.mapping(n, "a fix")
+		if !ok {
+			continue
+		}
+		f.allow("a fix", fixKeys...)
+		fix := fact.Fix{Title: f.str("title"), Commands: f.strs("commands"), Risk: f.str("risk"), Undo: f.strs("undo")}
+		fix.Automatic, _ = f.flag("automatic")
+		if fix.Title == "" {
+			m.d.problem(f.pos, "a fix has no title")
+		}
+		list = append(list, fix)
+	}
+	return list
+}
+
+func decodeCases(m mapping) []diagnosis.SelfTest {
+	var list []diagnosis.SelfTest
+	for _, n := range m.list("cases") {
+		t, ok := m.d.mapping(n, "a case")
+		if !ok {
+			continue
+		}
+		t.allow("a case", caseKeys...)
+		c := diagnosis.SelfTest{Name: t.str("name"), Not: t.texts("not"), Pos: t.pos}
+		if f, ok := t.val["facts"]; ok {
+			c.Facts = m.d.facts(f)
+		}
+		if x, ok := t.val["expect"]; ok {
+			c.Expect = m.d.expect(x)
+		}
+		if c.Expect == nil && len(c.Not) == 0 {
+			m.d.problem(t.pos, "case %q expects nothing", c.Name).Hint = "give expect: {cause: ID, grade: proved}, or not: ID"
+		}
+		list = append(list, c)
+	}
+	return list
+}
+
+func (d *document) expect(n ast.Node) *diagnosis.Expect {
+	m, ok := d.mapping(n, "expect")
+	if !ok {
+		return nil
+	}
+	m.allow("expect", expectKeys...)
+	e := &diagnosis.Expect{Sender: m.str("sender"), Cause: m.str("cause"), Grade: m.str("grade"), SenderGrade: m.str("sender_grade")}
+	if v, ok := m.flag("harmful"); ok {
+		e.Harmful = &v
+	}
+	return e
+}
+
+// facts reads a mapping of fact names to values; null is absent, and
+// {value: v, by: witness} names another witness than the declared one.
+func (d *document) facts(n ast.Node) []diagnosis.FactSpec {
+	if _, empty := n.(*ast.NullNode); empty {
+		return nil
+	}
+	m, ok := d.mapping(n, "facts")
+	if !ok {
+		return nil
+	}
+	var list []diagnosis.FactSpec
+	for _, k := range m.keys {
+		f := diagnosis.FactSpec{Name: diagnosis.Text{S: k, Pos: m.at[k]}}
+		v := m.val[k]
+		switch v.(type) {
+		case *ast.MappingNode, *ast.MappingValueNode:
+			w, _ := d.mapping(v, k)
+			w.allow("a fact with a witness", "value", "by")
+			f.By, v = w.str("by"), w.val["value"]
+		}
+		x, err := scalar(v)
+		if err != nil {
+			d.problem(d.pos(v), "fact %s: %v", k, err)
+			continue
+		}
+		f.Value = x
+		list = append(list, f)
+	}
+	return list
+}
+
+func scalar(n ast.Node) (any, error) {
+	switch n := n.(type) {
+	case nil, *ast.NullNode:
+		return nil, nil
+	case *ast.BoolNode:
+		return n.Value, nil
+	case *ast.IntegerNode:
+		switch v := n.Value.(type) {
+		case int64:
+			return float64(v), nil
+		case uint64:
+			return float64(v), nil
+		}
+	case *ast.FloatNode:
+		return n.Value, nil
+	case *ast.StringNode:
+		return n.Value, nil
+	case *ast.LiteralNode:
+		return strings.TrimSuffix(n.Value.Value, "\n"), nil
+	}
+	return nil, fmt.Errorf("value must be true, false, a number, a string or null, not %s", kind(n))
+}
