@@ -7,81 +7,102 @@ import (
 	"github.com/holdfast-project/holdfast/fact"
 )
 
-// columns are the widths of a line. A zero effect column is left out.
+// columns are the widths of a line. Without a limit the effect runs to the end.
 type columns struct {
-	clock                            string // layout of the time
-	sender, receiver, cause, effects int
+	clock                           string // layout of the time
+	sender, receiver, cause, effect int
 }
 
-const gradeWidth = 8
+const (
+	gradeWidth = 8
+	narrow     = 110 // below this width a finding takes two lines
+)
 
-// layout chooses the columns for a width of the terminal.
+// layout chooses the columns for a terminal at least as wide as narrow.
 func (st Style) layout() columns {
-	c := columns{clock: "15:04:05.000", sender: 30, receiver: 24, cause: 28, effects: -1}
 	if st.Width == 0 {
-		return c
+		return columns{clock: "15:04:05.000", sender: 38, receiver: 26, cause: 28, effect: -1}
 	}
-	if st.Width < 118 {
-		c.clock = "15:04:05"
+	c := columns{clock: "15:04:05"}
+	if st.Width >= 140 {
+		c.clock = "15:04:05.000"
 	}
-	free := st.Width - len(c.clock) - gradeWidth - 2 - 2 - 3 - 2 - 2 // mark, gaps and arrow
-	c.cause = clamp(free*28/100, 16, 30)
-	c.sender = clamp(free*30/100, 12, 36)
-	c.receiver = clamp(free*22/100, 10, 28)
-	c.effects = free - c.cause - c.sender - c.receiver - 2
-	if c.effects < 10 {
-		c.receiver += max(c.effects+2, 0)
-		c.effects = 0
-	}
+	free := st.Width - cells("● ") - len(c.clock) - 2 - cells(" → ") - gradeWidth - 2*len("  ")
+	free -= len("  ")
+	c.cause, c.sender, c.receiver = min(free*26/100, 32), min(free*30/100, 40), min(free*22/100, 30)
+	c.effect = free - c.cause - c.sender - c.receiver
 	return c
 }
 
-func clamp(n, lo, hi int) int { return max(lo, min(n, hi)) }
-
-// Header returns the titles of the columns of Line.
+// Header returns the titles of the columns of Line, "" on a narrow terminal.
 func (st Style) Header() string {
+	if st.Width > 0 && st.Width < narrow {
+		return ""
+	}
 	c := st.layout()
 	s := "  " + pad("TIME", len(c.clock)) + "  " + pad("SENT BY", c.sender) + "   " + pad("HIT", c.receiver) + "  " +
 		pad("CAUSE", c.cause) + "  " + pad("GRADE", gradeWidth)
-	if c.effects != 0 {
-		s += "  EFFECT"
-	}
-	return st.paint(dim, strings.TrimRight(s, " "))
+	return st.paint(dim, s+"  EFFECT")
 }
 
 // Line returns a finding as one line without the newline: when, who reset whom,
-// why, how sure, and what it cost. Folded repeats show as a count.
+// why, how sure, and what it cost. Folded repeats show as a count. On a narrow
+// terminal it takes two lines.
 func (st Style) Line(f *fact.Finding) string {
+	if st.Width > 0 && st.Width < narrow {
+		return st.twoLines(f)
+	}
 	c := st.layout()
 	sender, receiver := Ends(f)
-	cell := func(s string, n int) string {
-		if st.Width > 0 {
-			s = fit(s, n)
-		}
-		return pad(s, n)
-	}
-	effect := Effect(f)
-	if f.Count > 1 {
-		effect = strings.TrimRight(fmt.Sprintf("×%d  %s", f.Count, effect), " ")
-	}
-	if c.effects >= 0 {
-		effect = fit(effect, c.effects)
-	}
-	causeID := Clean(f.Cause.ID)
-	grade := string(f.Cause.Grade)
-	clock := f.Time.Local().Format(c.clock)
 	mark, tint := severity(f)
+	p := st
 	if tint == dim {
-		return st.paint(dim, strings.TrimRight(mark+" "+clock+"  "+cell(sender, c.sender)+" → "+cell(receiver, c.receiver)+"  "+
-			cell(causeID, c.cause)+"  "+cell(grade, gradeWidth)+"  "+effect, " "))
+		p.Color = false // the whole line is dimmed at the end
 	}
-	line := st.paint(tint, mark) + " " + st.paint(dim, clock) + "  " + cell(sender, c.sender) + st.paint(dim, " → ") +
-		cell(receiver, c.receiver) + "  " + st.paint(causeTint(tint), cell(causeID, c.cause)) + "  " +
-		st.paint(gradeTint(f.Cause.Grade), cell(grade, gradeWidth))
-	if effect != "" {
+	line := p.paint(tint, mark) + " " + p.paint(dim, f.Time.Local().Format(c.clock)) + "  " + st.cell(sender, c.sender) +
+		p.paint(dim, " → ") + st.cell(receiver, c.receiver) + "  " + p.paint(causeTint(tint), st.cell(Clean(f.Cause.ID), c.cause)) +
+		"  " + p.paint(gradeTint(f.Cause.Grade), pad(string(f.Cause.Grade), gradeWidth))
+	if effect := counted(f); effect != "" {
+		if c.effect > 0 {
+			effect = fit(effect, c.effect)
+		}
 		line += "  " + effect
 	}
-	return strings.TrimRight(line, " ")
+	line = strings.TrimRight(line, " ")
+	if tint == dim {
+		return st.paint(dim, line)
+	}
+	return line
+}
+
+// twoLines returns the cause and its effect above the two ends.
+func (st Style) twoLines(f *fact.Finding) string {
+	sender, receiver := Ends(f)
+	mark, tint := severity(f)
+	clock := f.Time.Local().Format("15:04:05")
+	head := Clean(f.Cause.ID) + "  " + string(f.Cause.Grade)
+	if effect := counted(f); effect != "" {
+		head += "  " + effect
+	}
+	below := strings.Repeat(" ", 12) + fit(sender+" → "+receiver, max(st.Width-12, 8))
+	return st.paint(tint, mark) + " " + st.paint(dim, clock) + "  " + st.paint(causeTint(tint), fit(head, max(st.Width-12, 8))) +
+		"\n" + st.paint(dim, below)
+}
+
+// cell pads s to n cells, and cuts it when the terminal has a width.
+func (st Style) cell(s string, n int) string {
+	if st.Width > 0 {
+		s = fit(s, n)
+	}
+	return pad(s, n)
+}
+
+// counted is the effect behind the number of folded repeats.
+func counted(f *fact.Finding) string {
+	if f.Count > 1 {
+		return strings.TrimRight(fmt.Sprintf("×%d  %s", f.Count, Effect(f)), " ")
+	}
+	return Effect(f)
 }
 
 // severity returns the mark of a finding and its colour.
