@@ -1,0 +1,629 @@
+//go:build ignore
+// The kernel source: what is hooked, and why, is in ../trace.go. C copies, Go thinks.
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include "event.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+#define AF_INET 2
+#define AF_INET6 10
+#define AF_PACKET 17
+#define SOCK_STREAM 1
+#define IPPROTO_TCP 6
+#define ETH_P_IP 0x0800
+#define ETH_P_IPV6 0x86dd
+#define PF_EXITING 4
+#define RST 4
+enum { ESTABLISHED = 1, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, LISTEN, CLOSING, NEW_SYN_RECV };
+enum origin { ORIGIN_UNKNOWN, ORIGIN_ACTIVE, ORIGIN_REPLY, ORIGIN_NONE, ORIGIN_RAW, ORIGIN_PACKET, ORIGIN_FORWARDED };
+
+const volatile __u32 burst = 2000;      // events for each CPU, second and kind; the rest is counted
+const volatile __u32 want_ustack = 0;   // --stacks
+const volatile __u32 close_slots = 16384; // for each CPU, a power of two
+const volatile __u32 open_slots = 16384;
+const volatile __u32 cpus = 1;
+const volatile __u32 self = 0;          // our own tgid
+// numbers of enum skb_drop_reason on the running kernel; 0xffff when it has none
+const volatile __u32 drop_not_specified = 2, drop_no_socket = 0xffff, drop_tcp_reset = 0xffff, drop_invalid_sequence = 0xffff, drop_listen_overflow = 0xffff,
+	drop_netfilter = 0xffff, drop_paws = 0xffff, drop_md5 = 0xffff, drop_md5_last = 0, drop_csum = 0xffff, drop_invalid_end = 0xffff, drop_tcp_flags = 0xffff, drop_tcp_close = 0xffff;
+
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } events SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 16); __type(key, __u32); __type(value, struct counter); } counters SEC(".maps");
+struct bucket { __u64 last_ns, tokens; };
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 16); __type(key, __u32); __type(value, struct bucket); } buckets SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, struct flood_key); __type(value, struct flood_value); } floods SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, struct wire_key); __type(value, __u64); } ledger SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __uint(max_entries, 16384); __type(key, __u32); __type(value, struct close_record); } closes SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __uint(max_entries, 16384); __type(key, __u32); __type(value, struct open_record); } opens SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 1024); __type(key, __u32); __type(value, struct killer); } killers SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 1024); __type(key, __u32); __type(value, __u64); } oom_victims SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, __u64); __type(value, __u64); } victims SEC(".maps");
+volatile __u64 nvictims = 0;
+
+struct cpu { __u64 closes, opens, last_sk; __u32 last_old, last_tgid; __u64 in_reply; __u64 pad[3]; }; // one cache line
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct cpu); } cpu SEC(".maps");
+
+struct event *unused_event __attribute__((unused));
+struct close_record *unused_close __attribute__((unused));
+struct open_record *unused_open __attribute__((unused));
+struct counter *unused_counter __attribute__((unused));
+struct flood_key *unused_flood_key __attribute__((unused));
+struct flood_value *unused_flood_value __attribute__((unused));
+struct wire_key *unused_wire_key __attribute__((unused));
+struct killer *unused_killer __attribute__((unused));
+
+#define READ(src, field) BPF_CORE_READ(src, field)
+
+static __always_inline struct cpu *this_cpu(void) { __u32 zero = 0; return bpf_map_lookup_elem(&cpu, &zero); }
+
+// ---- rate limit and loss accounting: seen = sent + lost + suppressed, always
+
+static __noinline int allow(__u32 kind) {
+	struct bucket *b = bpf_map_lookup_elem(&buckets, &kind);
+	if (!b) return 0;
+	__u64 now = bpf_ktime_get_ns(), fresh = (now - b->last_ns) * burst / 1000000000ULL;
+	if (fresh) {
+		b->last_ns = now;
+		b->tokens += fresh;
+		if (fresh > burst || b->tokens > burst) b->tokens = burst;
+	}
+	if (!b->tokens) return 0;
+	b->tokens--;
+	return 1;
+}
+
+static __noinline void fold(__u8 kind, __u8 origin, __u64 netns, __u16 port, __s32 reason) {
+	struct flood_key key = {.netns = netns, .reason = reason, .port = port, .kind = kind, .origin = origin};
+	struct flood_value *v = bpf_map_lookup_elem(&floods, &key);
+	__u64 now = bpf_ktime_get_ns();
+	if (v) {
+		__sync_fetch_and_add(&v->count, 1);
+		v->last_ns = now;
+		return;
+	}
+	struct flood_value first = {.count = 1, .first_ns = now, .last_ns = now};
+	bpf_map_update_elem(&floods, &key, &first, BPF_ANY);
+}
+
+static __always_inline struct counter *count(__u32 kind) {
+	struct counter *c = bpf_map_lookup_elem(&counters, &kind);
+	if (c) c->seen++;
+	return c;
+}
+
+static __always_inline struct event *reserve(struct counter *c, __u32 kind) {
+	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		c->lost++;
+		return 0;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	c->sent++;
+	e->time_ns = bpf_ktime_get_ns();
+	e->kind = kind;
+	e->reason = -1;
+	return e;
+}
+
+// ---- copying
+
+static __always_inline __s32 syscall_nr(struct task_struct *t) {
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(t);
+#if defined(__TARGET_ARCH_x86)
+	return READ(regs, orig_ax);
+#else
+	return READ(regs, syscallno);
+#endif
+}
+
+static __always_inline __s32 exit_code(struct task_struct *t) {
+	__s32 code = READ(t, signal) ? BPF_CORE_READ(t, signal, group_exit_code) : 0;
+	return code ? code : READ(t, exit_code);
+}
+
+static __noinline void copy_task(struct event *e) {
+	struct task_struct *t = bpf_get_current_task_btf();
+	e->pid = READ(t, tgid);
+	e->tid = READ(t, pid);
+	e->task_flags = READ(t, flags);
+	e->exit_code = exit_code(t);
+	e->syscall = syscall_nr(t);
+	bpf_get_current_comm(e->comm, sizeof(e->comm));
+}
+
+static __always_inline void put4(__u8 *to, __be32 addr) { __builtin_memcpy(to, &addr, 4); }
+
+static __noinline __u64 netns_of_skb(const struct sk_buff *skb) {
+	struct net_device *dev = READ(skb, dev);
+	if (!dev) {
+		struct dst_entry *dst = (void *)(READ(skb, _skb_refdst) & ~1UL);
+		if (!dst) return 0;
+		dev = READ(dst, dev);
+	}
+	return dev ? BPF_CORE_READ(dev, nd_net.net, net_cookie) : 0;
+}
+
+static __noinline void copy_packet(struct packet *p, const struct sk_buff *skb) {
+	unsigned char *head = READ(skb, head), *nh = head + READ(skb, network_header), *th;
+	__u8 version = 0;
+	__u32 ip_payload;
+	if (bpf_probe_read_kernel(&version, 1, nh)) return;
+	if (version >> 4 == 4) {
+		struct iphdr ip;
+		if (bpf_probe_read_kernel(&ip, sizeof(ip), nh) || ip.protocol != IPPROTO_TCP) return;
+		put4(p->saddr, ip.saddr);
+		put4(p->daddr, ip.daddr);
+		p->ttl = ip.ttl;
+		p->ip_id = bpf_ntohs(ip.id);
+		p->df = !!(ip.frag_off & bpf_htons(0x4000));
+		th = nh + (ip.ihl_version & 15) * 4;
+		ip_payload = bpf_ntohs(ip.tot_len) - (ip.ihl_version & 15) * 4;
+	} else {
+		struct ipv6hdr ip;
+		if (bpf_probe_read_kernel(&ip, sizeof(ip), nh) || ip.nexthdr != IPPROTO_TCP) return;
+		__builtin_memcpy(p->saddr, ip.saddr, 16);
+		__builtin_memcpy(p->daddr, ip.daddr, 16);
+		p->ttl = ip.hop_limit;
+		th = nh + sizeof(ip);
+		ip_payload = bpf_ntohs(ip.payload_len);
+	}
+	struct tcphdr tcp;
+	if (bpf_probe_read_kernel(&tcp, sizeof(tcp), th)) return;
+	p->version = version >> 4;
+	p->seq = bpf_ntohl(tcp.seq);
+	p->ack = bpf_ntohl(tcp.ack_seq);
+	p->window = bpf_ntohs(tcp.window);
+	p->flags = tcp.flags;
+	p->sport = bpf_ntohs(tcp.source);
+	p->dport = bpf_ntohs(tcp.dest);
+	p->present = 1;
+	__u32 doff = (tcp.doff_res >> 4) * 4;
+	if (ip_payload > doff && doff >= 20) {
+		p->payload_bytes = ip_payload - doff;
+		// fixed sizes keep every verifier content; Go looks only at the valid part
+		if (!READ(skb, data_len) && !bpf_probe_read_kernel(p->first, sizeof(p->first), th + doff)) p->first_bytes = p->payload_bytes < 16 ? p->payload_bytes : 16;
+	}
+	if (doff > 20 && !bpf_probe_read_kernel(p->options, sizeof(p->options), th + 20)) p->options_bytes = doff - 20;
+}
+
+static __always_inline void copy_addresses(struct event *e, const struct sock *sk) {
+	e->family = READ(sk, __sk_common.skc_family);
+	if (e->family == AF_INET6) {
+		BPF_CORE_READ_INTO(&e->laddr, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO(&e->raddr, sk, __sk_common.skc_v6_daddr);
+	} else {
+		put4(e->laddr, READ(sk, __sk_common.skc_rcv_saddr));
+		put4(e->raddr, READ(sk, __sk_common.skc_daddr));
+	}
+	e->rport = bpf_ntohs(READ(sk, __sk_common.skc_dport));
+	e->lport = READ(sk, __sk_common.skc_num);
+}
+
+static __noinline void copy_unread(struct event *e, const struct sock *sk) {
+	struct sk_buff *skb = BPF_CORE_READ(sk, sk_receive_queue.next);
+	if ((void *)skb == (void *)__builtin_preserve_access_index(&sk->sk_receive_queue) || !skb) return;
+	__u32 linear = READ(skb, len) - READ(skb, data_len);
+	__u32 n = linear < 32 ? linear : 32;
+	if (n && !bpf_probe_read_kernel(e->unread, sizeof(e->unread), READ(skb, data))) e->unread_len = n;
+}
+
+static __noinline void copy_tcp(struct event *e, const struct sock *sk) {
+	struct tcp_sock *tp = (void *)sk;
+	struct inet_connection_sock *ic = (void *)sk;
+	e->lport = bpf_ntohs(READ((struct inet_sock *)sk, inet_sport)); // skc_num is 0 after CLOSE
+	e->rcv_nxt = READ(tp, rcv_nxt);
+	e->snd_nxt = READ(tp, snd_nxt);
+	e->unread_bytes = e->rcv_nxt - READ(tp, copied_seq);
+	e->unacked_bytes = e->snd_nxt - READ(tp, snd_una);
+	e->unsent_bytes = READ(tp, write_seq) - e->snd_nxt;
+	e->srtt_us = READ(tp, srtt_us) >> 3;
+	e->rttvar_us = READ(tp, rttvar_us) >> 2;
+	e->rto_jiffies = READ(ic, icsk_rto);
+	e->total_retrans = READ(tp, total_retrans);
+	e->lost = READ(tp, lost);
+	e->cwnd = READ(tp, snd_cwnd);
+	e->snd_wnd = READ(tp, snd_wnd);
+	e->rcv_wnd = READ(tp, rcv_wnd);
+	e->mss = READ(tp, mss_cache);
+	e->bytes_sent = READ(tp, bytes_sent);
+	e->bytes_acked = READ(tp, bytes_acked);
+	e->bytes_received = READ(tp, bytes_received);
+	e->bytes_retrans = READ(tp, bytes_retrans);
+	__u32 now = bpf_jiffies64();
+	e->idle_send_jiffies = now - READ(tp, lsndtime);
+	e->idle_recv_jiffies = now - READ(ic, icsk_ack.lrcvtime);
+	e->idle_ack_jiffies = now - READ(tp, rcv_tstamp);
+	e->keepalive_time_jiffies = READ(tp, keepalive_time);
+	e->keepalive_intvl_jiffies = READ(tp, keepalive_intvl);
+	e->keepalive_probes = READ(tp, keepalive_probes);
+	e->user_timeout_ms = READ(ic, icsk_user_timeout);
+	e->linger2_jiffies = READ(tp, linger2);
+	e->probes_out = READ(ic, icsk_probes_out);
+	e->retransmits = READ(ic, icsk_retransmits);
+	e->backoff = READ(ic, icsk_backoff);
+	e->syn_retries = READ(ic, icsk_syn_retries);
+	e->ts_ok = BPF_CORE_READ_BITFIELD_PROBED(tp, rx_opt.tstamp_ok);
+	e->saw_ts = BPF_CORE_READ_BITFIELD_PROBED(tp, rx_opt.saw_tstamp);
+	if (bpf_core_field_exists(tp->is_mptcp)) e->mptcp = READ(tp, is_mptcp);
+	if (bpf_core_field_exists(tp->md5sig_info)) e->md5 = READ(tp, md5sig_info) != 0;
+}
+
+static __noinline void copy_sock(struct event *e, const struct sock *sk) {
+	e->sk = (__u64)sk;
+	e->state = READ(sk, __sk_common.skc_state);
+	e->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
+	e->cookie = READ(sk, __sk_common.skc_cookie.counter);
+	copy_addresses(e, sk);
+	if (e->state == TIME_WAIT || e->state == NEW_SYN_RECV) return; // a mini-socket: the rest is not there
+	e->full = 1;
+	e->owned = READ(sk, sk_lock.owned);
+	__u64 flags = READ(sk, __sk_common.skc_flags);
+	e->dead = flags & 1;
+	e->keepopen = (flags >> bpf_core_enum_value(enum sock_flags, SOCK_KEEPOPEN)) & 1;
+	e->linger = (flags >> bpf_core_enum_value(enum sock_flags, SOCK_LINGER)) & 1;
+	e->linger_jiffies = READ(sk, sk_lingertime);
+	struct sock___ino *si = (void *)sk;
+	if (bpf_core_field_exists(si->sk_ino)) {
+		e->inode = READ(si, sk_ino);
+	} else {
+		struct socket *s = READ(sk, sk_socket);
+		struct file *f = s ? READ(s, file) : 0;
+		if (f) e->inode = BPF_CORE_READ(f, f_inode, i_ino);
+	}
+	BPF_CORE_READ_INTO(&e->uid, sk, sk_uid.val);
+	e->mark = READ(sk, sk_mark);
+	e->sk_err = READ(sk, sk_err);
+	e->sk_err_soft = READ(sk, sk_err_soft);
+	e->shutdown = BPF_CORE_READ_BITFIELD_PROBED(sk, sk_shutdown);
+	e->backlog = READ(sk, sk_ack_backlog);
+	e->backlog_max = READ(sk, sk_max_ack_backlog);
+	e->cgroup = BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
+	copy_tcp(e, sk);
+}
+
+static __always_inline void copy_stacks(void *ctx, struct event *e) {
+	long n = bpf_get_stack(ctx, e->kstack, sizeof(e->kstack), 0);
+	if (n > 0) e->kframes = n / 8;
+	if (!want_ustack) return;
+	n = bpf_get_stack(ctx, e->ustack, sizeof(e->ustack), BPF_F_USER_STACK);
+	if (n > 0) e->uframes = n / 8;
+}
+
+static __always_inline void remember_victim(const struct sock *sk) {
+	__u64 key = (__u64)sk, now = bpf_ktime_get_ns();
+	bpf_map_update_elem(&victims, &key, &now, BPF_ANY);
+	nvictims = 1;
+}
+
+// ---- resets sent by the stack
+
+static __always_inline int on_send(void *ctx, const struct sock *sk, const struct sk_buff *skb, __s32 reason) {
+	struct counter *c = count(SEND);
+	struct cpu *cp = this_cpu();
+	if (!c || !cp) return 0;
+	__u64 netns = sk ? BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie) : skb ? netns_of_skb(skb) : 0;
+	struct wire_key key = {.netns = netns};
+	__u64 *sent = bpf_map_lookup_elem(&ledger, &key), one = 1;
+	if (sent) __sync_fetch_and_add(sent, 1);
+	else bpf_map_update_elem(&ledger, &key, &one, BPF_ANY);
+	if (!allow(SEND)) {
+		c->suppressed++;
+		fold(SEND, 0, netns, 0, reason);
+		return 0;
+	}
+	struct event *e = reserve(c, SEND);
+	if (!e) return 0;
+	e->reason = reason;
+	if (sk) copy_sock(e, sk);
+	if (skb) copy_packet(&e->packet, skb);
+	e->netns = netns;
+	copy_task(e);
+	if (cp->last_sk == (__u64)sk) e->prev_state = cp->last_old;
+	copy_stacks(ctx, e);
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+SEC("tp_btf/tcp_send_reset") int BPF_PROG(send_tp3, const struct sock *sk, const struct sk_buff *skb, int reason) { return on_send(ctx, sk, skb, reason); }
+SEC("tp_btf/tcp_send_reset") int BPF_PROG(send_tp2, const struct sock *sk, const struct sk_buff *skb) { return on_send(ctx, sk, skb, -1); }
+SEC("raw_tp/tcp_send_reset") int send_raw(__u64 *ctx) { return on_send(ctx, (void *)ctx[0], (void *)ctx[1], -1); }
+
+// Before 6.10 the tracepoint is silent unless there is a full socket: take the rest at the function itself.
+static __always_inline int on_send_nosk(void *ctx, const struct sock *sk, const struct sk_buff *skb) {
+	if (sk) {
+		__u8 state = READ(sk, __sk_common.skc_state);
+		if (state != TIME_WAIT && state != NEW_SYN_RECV) return 0;
+	}
+	return on_send(ctx, sk, skb, -1);
+}
+SEC("fentry/tcp_v4_send_reset") int BPF_PROG(send4_fe, const struct sock *sk, struct sk_buff *skb) { return on_send_nosk(ctx, sk, skb); }
+SEC("fentry/tcp_v6_send_reset") int BPF_PROG(send6_fe, const struct sock *sk, struct sk_buff *skb) { return on_send_nosk(ctx, sk, skb); }
+SEC("kprobe/tcp_v4_send_reset") int BPF_KPROBE(send4_kp, const struct sock *sk, struct sk_buff *skb) { return on_send_nosk(ctx, sk, skb); }
+SEC("kprobe/tcp_v6_send_reset") int BPF_KPROBE(send6_kp, const struct sock *sk, struct sk_buff *skb) { return on_send_nosk(ctx, sk, skb); }
+
+// ---- resets received and accepted
+
+static __always_inline int on_recv(void *ctx, struct sock *sk, struct sk_buff *skb) {
+	struct counter *c = count(RECV);
+	if (!c) return 0;
+	remember_victim(sk);
+	if (!allow(RECV)) {
+		c->suppressed++;
+		fold(RECV, 0, BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie), READ(sk, __sk_common.skc_num), -1);
+		return 0;
+	}
+	struct event *e = reserve(c, RECV);
+	if (!e) return 0;
+	copy_sock(e, sk);
+	copy_unread(e, sk);
+	if (skb) copy_packet(&e->packet, skb);
+	copy_task(e);
+	copy_stacks(ctx, e);
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+SEC("fentry/tcp_reset") int BPF_PROG(recv_fe, struct sock *sk, struct sk_buff *skb) { return on_recv(ctx, sk, skb); }
+SEC("kprobe/tcp_reset") int BPF_KPROBE(recv_kp, struct sock *sk, struct sk_buff *skb) { return on_recv(ctx, sk, skb); }
+SEC("tp_btf/tcp_receive_reset") int BPF_PROG(recv_tp, struct sock *sk) { return on_recv(ctx, sk, 0); }
+SEC("raw_tp/tcp_receive_reset") int recv_raw(__u64 *ctx) { return on_recv(ctx, (void *)ctx[0], 0); }
+
+// ---- errors without a reset: timeouts, unreachable
+
+SEC("tp_btf/inet_sk_error_report")
+int BPF_PROG(err, const struct sock *sk) {
+	if (READ(sk, sk_protocol) != IPPROTO_TCP || READ(sk, sk_type) != SOCK_STREAM) return 0;
+	struct counter *c = count(ERR);
+	if (!c) return 0;
+	if (!allow(ERR)) {
+		c->suppressed++;
+		fold(ERR, 0, BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie), READ(sk, __sk_common.skc_num), READ(sk, sk_err));
+		return 0;
+	}
+	remember_victim(sk);
+	struct event *e = reserve(c, ERR);
+	if (!e) return 0;
+	copy_sock(e, sk);
+	e->reason = e->sk_err;
+	copy_task(e);
+	struct cpu *cp = this_cpu();
+	if (cp && cp->last_sk == (__u64)sk) e->prev_state = cp->last_old;
+	copy_stacks(ctx, e);
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+// ---- memory of closes and opens: one cache line or two into a per-CPU ring, no hashing in maps
+
+static __always_inline __u64 mix(__u64 h, __u64 v) { h = (h ^ v) * 0x9e3779b97f4a7c15ULL; return h ^ h >> 29; }
+
+static __always_inline __u64 tuple_key(const struct sock *sk, __u16 lport) {
+	__u64 h = sk->__sk_common.skc_net.net->net_cookie;
+	const __be32 *d = sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32, *l = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32;
+	if (sk->__sk_common.skc_family == AF_INET6 && !(d[0] == 0 && d[1] == 0 && d[2] == bpf_htonl(0xffff))) {
+		h = mix(h, (__u64)l[0] << 32 | l[1]);
+		h = mix(h, (__u64)l[2] << 32 | l[3]);
+		h = mix(h, (__u64)d[0] << 32 | d[1]);
+		h = mix(h, (__u64)d[2] << 32 | d[3]);
+	} else {
+		h = mix(h, (__u64)sk->__sk_common.skc_rcv_saddr << 32 | sk->__sk_common.skc_daddr);
+	}
+	return mix(h, (__u64)lport << 16 | bpf_ntohs(sk->__sk_common.skc_dport));
+}
+
+static __always_inline void put_close(struct cpu *cp, const struct sock *sk, int old, int new) {
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
+	if (!tp) return;
+	__u32 slot = bpf_get_smp_processor_id() * close_slots + (cp->closes++ & (close_slots - 1));
+	struct close_record *r = bpf_map_lookup_elem(&closes, &slot);
+	if (!r) return;
+	struct task_struct *t = bpf_get_current_task_btf();
+	r->ts_ns = 0;
+	r->sk = (__u64)sk;
+	r->lport = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
+	r->rport = bpf_ntohs(sk->__sk_common.skc_dport);
+	r->key = tuple_key(sk, r->lport);
+	r->tgid = t->tgid;
+	__builtin_memcpy(r->comm, t->comm, 16);
+	r->exiting = !!(t->flags & PF_EXITING);
+	r->exit_code = r->exiting ? t->exit_code : 0;
+	r->syscall = -2;
+	r->unacked_bytes = tp->write_seq - tp->snd_una;
+	r->unread_bytes = tp->rcv_nxt - tp->copied_seq;
+	r->received_bytes = tp->bytes_received;
+	r->sent_bytes = tp->bytes_sent;
+	r->idle_ms_jiffies = (__u32)bpf_jiffies64() - tp->inet_conn.icsk_ack.lrcvtime;
+	r->from = old;
+	r->to = new;
+	r->owned = sk->sk_lock.owned != 0;
+	r->sk_err = sk->sk_err;
+	r->ts_ns = bpf_ktime_get_ns();
+}
+
+static __always_inline void put_open(struct cpu *cp, const struct sock *sk, int old) {
+	__u32 slot = bpf_get_smp_processor_id() * open_slots + (cp->opens++ & (open_slots - 1));
+	struct open_record *r = bpf_map_lookup_elem(&opens, &slot);
+	if (!r) return;
+	r->sk = (__u64)sk;
+	r->active = old == SYN_SENT;
+	r->ts_ns = bpf_ktime_get_ns();
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(state, const struct sock *sk, int old, int new) {
+	if (new != CLOSE && new != FIN_WAIT1 && new != ESTABLISHED) return 0;
+	if (sk->sk_protocol != IPPROTO_TCP) return 0;
+	struct cpu *cp = this_cpu();
+	if (!cp) return 0;
+	if (new == ESTABLISHED) {
+		put_open(cp, sk, old);
+		return 0;
+	}
+	cp->last_sk = (__u64)sk;
+	cp->last_old = old;
+	if (new == FIN_WAIT1 || old == ESTABLISHED || old == CLOSE_WAIT || old == SYN_RECV) put_close(cp, sk, old, new);
+	return 0;
+}
+
+// ---- segments dropped: refused resets, overflows, netfilter, PAWS, MD5
+
+static __always_inline int wanted_drop(__u32 reason) {
+	return reason == drop_netfilter || reason == drop_listen_overflow || reason == drop_tcp_reset || reason == drop_invalid_sequence || reason == drop_paws ||
+	       reason == drop_not_specified || reason == drop_no_socket || reason == drop_invalid_end || reason == drop_csum || reason == drop_tcp_close ||
+	       (reason >= drop_md5 && reason <= drop_md5_last);
+}
+
+static __always_inline int on_drop(void *ctx, struct sk_buff *skb, void *loc, __u32 reason, struct sock *rx) {
+	if (!wanted_drop(reason)) return 0;
+	__be16 proto = READ(skb, protocol);
+	if (proto != bpf_htons(ETH_P_IP) && proto != bpf_htons(ETH_P_IPV6)) return 0;
+	unsigned char *nh = READ(skb, head) + READ(skb, network_header);
+	__u8 ip[40] = {}, flags = 0;
+	if (bpf_probe_read_kernel(ip, sizeof(struct iphdr), nh)) return 0;
+	__u32 hlen = proto == bpf_htons(ETH_P_IP) ? (ip[0] & 15) * 4 : 40;
+	if ((proto == bpf_htons(ETH_P_IP) ? ip[9] : ip[6]) != IPPROTO_TCP) return 0;
+	bpf_probe_read_kernel(&flags, 1, nh + hlen + 13);
+	// the vague reasons, and no-socket, matter only for a RST: everything else there has its own event
+	if (!(flags & RST) && (reason == drop_not_specified || reason == drop_no_socket || reason == drop_invalid_sequence || reason == drop_invalid_end || reason == drop_tcp_close)) return 0;
+	struct counter *c = count(DROP);
+	if (!c) return 0;
+	if (!allow(DROP)) {
+		c->suppressed++;
+		fold(DROP, 0, netns_of_skb(skb), 0, reason);
+		return 0;
+	}
+	struct event *e = reserve(c, DROP);
+	if (!e) return 0;
+	copy_packet(&e->packet, skb);
+	if (rx) copy_sock(e, rx);
+	__u64 netns = netns_of_skb(skb);
+	if (netns) e->netns = netns;
+	e->reason = reason;
+	e->loc = (__u64)loc;
+	copy_task(e);
+	copy_stacks(ctx, e);
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+SEC("tp_btf/kfree_skb") int BPF_PROG(drop_tp4, struct sk_buff *skb, void *loc, int reason, struct sock *rx) { return on_drop(ctx, skb, loc, reason, rx); }
+SEC("tp_btf/kfree_skb") int BPF_PROG(drop_tp3, struct sk_buff *skb, void *loc, int reason) { return on_drop(ctx, skb, loc, reason, 0); }
+
+// ---- wire witness: every RST handed to a device, in every namespace, whoever made it
+
+static __always_inline __u8 origin_of(const struct sk_buff *skb) {
+	struct sock *sk = READ(skb, sk);
+	if (!sk) return READ(skb, skb_iif) ? ORIGIN_FORWARDED : ORIGIN_NONE;
+	__u16 family = READ(sk, __sk_common.skc_family);
+	if (family == AF_PACKET) return ORIGIN_PACKET;
+	__u8 state = READ(sk, __sk_common.skc_state);
+	if (state == TIME_WAIT || state == NEW_SYN_RECV) return ORIGIN_REPLY;
+	if (READ(sk, sk_type) == SOCK_STREAM) return ORIGIN_ACTIVE;
+	return READ(sk, sk_protocol) == IPPROTO_TCP ? ORIGIN_REPLY : ORIGIN_RAW; // the kernel's own control socket is a raw one of protocol TCP
+}
+
+static __always_inline int on_rst(void *ctx, struct sk_buff *skb) {
+	unsigned char *nh = READ(skb, head) + READ(skb, network_header);
+	__u8 ip[20];
+	if (bpf_probe_read_kernel(ip, sizeof(ip), nh)) return 0;
+	if ((ip[0] >> 4 == 4 ? ip[9] : ip[6]) != IPPROTO_TCP) return 0;
+	struct counter *c = count(WIRE);
+	if (!c) return 0;
+	__u8 origin = origin_of(skb);
+	__u64 netns = netns_of_skb(skb), one = 1;
+	struct wire_key key = {.netns = netns, .origin = origin + 1};
+	__u64 *n = bpf_map_lookup_elem(&ledger, &key);
+	if (n) __sync_fetch_and_add(n, 1);
+	else bpf_map_update_elem(&ledger, &key, &one, BPF_ANY);
+	if (!allow(WIRE)) {
+		c->suppressed++;
+		if (origin != ORIGIN_ACTIVE && origin != ORIGIN_REPLY) fold(WIRE, origin, netns, 0, -1);
+		return 0;
+	}
+	struct event *e = reserve(c, WIRE);
+	if (!e) return 0;
+	copy_packet(&e->packet, skb);
+	e->netns = netns;
+	e->origin = origin;
+	e->sk = (__u64)READ(skb, sk);
+	struct net_device *dev = READ(skb, dev);
+	if (dev) e->ifindex = READ(dev, ifindex);
+	e->mark = READ(skb, mark);
+	copy_task(e);
+	copy_stacks(ctx, e);
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+SEC("tp_btf/net_dev_queue")
+int BPF_PROG(wire, struct sk_buff *skb) {
+	__be16 proto = skb->protocol;
+	if (proto != bpf_htons(ETH_P_IP) && proto != bpf_htons(ETH_P_IPV6)) return 0;
+	__u8 flags;
+	// offset of the TCP flags if this is TCP: garbage is sorted out once the bit is set
+	if (bpf_probe_read_kernel(&flags, 1, skb->head + skb->transport_header + 13) || !(flags & RST)) return 0;
+	return on_rst(ctx, skb);
+}
+
+// ---- who finally lets go of a socket that was hit: the application that suffered
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(owner, struct sock *sk) {
+	if (!nvictims) return 0;
+	__u64 key = (__u64)sk;
+	if (!bpf_map_lookup_elem(&victims, &key)) return 0;
+	bpf_map_delete_elem(&victims, &key);
+	if (!READ(sk, sk_lock.owned)) return 0;
+	struct counter *c = count(OWNER);
+	if (!c) return 0;
+	if (!allow(OWNER)) { c->suppressed++; return 0; }
+	struct event *e = reserve(c, OWNER);
+	if (!e) return 0;
+	e->sk = key;
+	e->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
+	copy_task(e);
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+// ---- ICMP errors that this host sends (6.10)
+
+SEC("tp_btf/icmp_send")
+int BPF_PROG(icmp, struct sk_buff *skb, int type, int code) {
+	struct counter *c = count(ICMP);
+	if (!c) return 0;
+	if (!allow(ICMP)) { c->suppressed++; return 0; }
+	struct event *e = reserve(c, ICMP);
+	if (!e) return 0;
+	copy_packet(&e->packet, skb);
+	e->netns = netns_of_skb(skb);
+	e->packet.icmp_type = type;
+	e->packet.icmp_code = code;
+	copy_stacks(ctx, e);
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+// ---- who killed whom
+
+SEC("tp_btf/signal_generate")
+int BPF_PROG(signal, int sig, struct kernel_siginfo *info, struct task_struct *victim, int group, int result) {
+	if (result != 0 && result != 4) return 0; // delivered, or lost info
+	if (sig != 9 && sig != 15 && sig != 11 && sig != 6 && sig != 7 && sig != 8 && sig != 4 && sig != 2 && sig != 1 && sig != 3 && sig != 13 && sig != 5 && sig != 24 && sig != 31) return 0;
+	__u32 tgid = READ(victim, tgid);
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct killer k = {.ts_ns = bpf_ktime_get_ns(), .sig = sig, .pid = READ(t, tgid)};
+	k.kernel = (__u64)info == 1; // SEND_SIG_PRIV
+	if ((__u64)info > 2) k.code = READ(info, si_code);
+	bpf_get_current_comm(k.comm, sizeof(k.comm));
+	bpf_map_update_elem(&killers, &tgid, &k, BPF_ANY);
+	return 0;
+}
+SEC("tp_btf/mark_victim")
+int BPF_PROG(oom, struct task_struct *t) {
+	__u32 tgid = READ(t, tgid);
+	__u64 now = bpf_ktime_get_ns();
+	bpf_map_update_elem(&oom_victims, &tgid, &now, BPF_ANY);
+	return 0;
+}
