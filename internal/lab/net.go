@@ -1,0 +1,213 @@
+//go:build linux
+
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Net is a laboratory network: client, server and attacker, each behind its
+// own link to a router. The addresses are those reserved for documentation
+// (RFC 5737, RFC 3849), so that nobody takes them for real ones:
+//
+//	client 192.0.2.2, 2001:db8:1::2        server 198.51.100.2, 2001:db8:2::2
+//	attacker 203.0.113.2, 2001:db8:3::2    router .1 and ::1 of each
+//
+// A Net runs one scenario at a time. It is not safe for concurrent use.
+type Net struct {
+	logf    func(string, ...any)
+	starter *starter
+	spaces  map[string]*space
+	ports   uint16 // next free block of server ports
+}
+
+// space is one namespace.
+type space struct {
+	name   string
+	holder *proc
+	inode  uint64
+	v4, v6 netip.Addr // of eth0; invalid for the router
+}
+
+func (sp *space) path() string { return fmt.Sprintf("/proc/%d/ns/net", sp.holder.pid) }
+
+func (sp *space) addr(v6 bool) netip.Addr {
+	if v6 {
+		return sp.v6
+	}
+	return sp.v4
+}
+
+// link describes the link of a namespace to the router.
+type link struct {
+	name   string
+	v4, v6 string // prefixes, to which the host number is appended
+}
+
+var links = []link{
+	{"client", "192.0.2.", "2001:db8:1::"},
+	{"server", "198.51.100.", "2001:db8:2::"},
+	{"attacker", "203.0.113.", "2001:db8:3::"},
+}
+
+// portBlock is how many consecutive server ports a scenario may use.
+const portBlock = 16
+
+// NewNet builds the network. It needs root (CAP_SYS_ADMIN and CAP_NET_ADMIN).
+// Close it; if the process dies before, the kernel removes it.
+func NewNet(ctx context.Context, opt Options) (*Net, error) {
+	st, err := newStarter()
+	if err != nil {
+		return nil, err
+	}
+	if opt.Logf == nil && os.Getenv("HOLDFAST_LAB_TRACE") != "" {
+		opt.Logf = func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+	}
+	n := &Net{logf: opt.Logf, starter: st, spaces: map[string]*space{}, ports: 20000}
+	if err := n.build(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("build lab network: %w", err), n.Close())
+	}
+	return n, nil
+}
+
+func (n *Net) build(ctx context.Context) error {
+	if err := n.addSpace(ctx, "router", netip.Addr{}, netip.Addr{}); err != nil {
+		return err
+	}
+	for _, s := range []string{"ipv4/ip_forward=1", "ipv4/conf/all/rp_filter=0", "ipv4/conf/default/rp_filter=0", "ipv6/conf/all/forwarding=1"} {
+		if _, err := n.sysctl(ctx, "router", s); err != nil {
+			return err
+		}
+	}
+	for i, l := range links {
+		if err := n.attach(ctx, i+1, l); err != nil {
+			return fmt.Errorf("attach %s: %w", l.name, err)
+		}
+	}
+	return nil
+}
+
+// addSpace makes a namespace with a holder in it.
+func (n *Net) addSpace(ctx context.Context, name string, v4, v6 netip.Addr) error {
+	p, err := n.starter.start("", "lab-ns-"+name, n.logf)
+	if err != nil {
+		return err
+	}
+	sp := &space{name: name, holder: p, v4: v4, v6: v6}
+	n.spaces[name] = sp
+	if _, err := p.call(ctx, request{Op: "up", Text: "lo"}); err != nil {
+		return err
+	}
+	if sp.inode, err = nsInode(sp.path()); err != nil {
+		return err
+	}
+	if sp.inode == n.starter.ino || sp.inode == n.starter.host {
+		return errors.New("the new namespace is the host's")
+	}
+	for _, s := range []string{"ipv6/conf/all/accept_dad=0", "ipv6/conf/default/accept_dad=0", "ipv6/conf/default/accept_ra=0", "ipv6/conf/default/router_solicitations=0"} {
+		if _, err := n.sysctl(ctx, name, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// attach makes the namespace of l and its link to the router. Hardware
+// addresses are fixed, so that a rebuilt namespace is found again at once.
+func (n *Net) attach(ctx context.Context, num int, l link) error {
+	v4, v6 := l.v4+"2", l.v6+"2"
+	if err := n.addSpace(ctx, l.name, netip.MustParseAddr(v4), netip.MustParseAddr(v6)); err != nil {
+		return err
+	}
+	port := "to-" + l.name
+	orders := []struct {
+		space string
+		q     request
+	}{
+		{"router", request{Op: "veth", Text: port, N: n.spaces[l.name].holder.pid, Args: []string{"eth0", mac(num, 1), mac(num, 2)}}},
+		{"router", request{Op: "addr", Text: port, Args: []string{l.v4 + "1/24", l.v6 + "1/64"}}},
+		{"router", request{Op: "sysctl", Text: "ipv4/conf/" + port + "/rp_filter", Args: []string{"0"}}},
+		{"router", request{Op: "offload", Text: port}},
+		{"router", request{Op: "up", Text: port}},
+		{l.name, request{Op: "addr", Text: "eth0", Args: []string{v4 + "/24", v6 + "/64"}}},
+		{l.name, request{Op: "offload", Text: "eth0"}},
+		{l.name, request{Op: "up", Text: "eth0"}},
+		{l.name, request{Op: "route", Args: []string{"0.0.0.0/0", l.v4 + "1"}}},
+		{l.name, request{Op: "route", Args: []string{"::/0", l.v6 + "1"}}},
+	}
+	for _, o := range orders {
+		if _, err := n.spaces[o.space].holder.call(ctx, o.q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func mac(link, host int) string { return fmt.Sprintf("02:00:00:00:%02x:%02x", link, host) }
+
+// sysctl sets "path=value" in a namespace and returns the old value.
+func (n *Net) sysctl(ctx context.Context, space, setting string) (old string, err error) {
+	path, value, _ := strings.Cut(setting, "=")
+	r, err := n.spaces[space].holder.call(ctx, request{Op: "sysctl", Text: path, Args: []string{value}})
+	return r.Text, err
+}
+
+// Namespaces lists the namespaces, the client first.
+func (n *Net) Namespaces() []Namespace {
+	var list []Namespace
+	for _, name := range []string{"client", "router", "server", "attacker"} {
+		if sp := n.spaces[name]; sp != nil {
+			list = append(list, Namespace{Name: name, PID: sp.holder.pid, Path: sp.path(), Inode: sp.inode})
+		}
+	}
+	return list
+}
+
+// Close ends every process of the network; the kernel then removes the
+// namespaces, which nothing else holds.
+func (n *Net) Close() error {
+	for _, sp := range n.spaces {
+		sp.holder.kill()
+	}
+	n.spaces = nil
+	n.starter.close()
+	return nil
+}
+
+// takePorts returns the first of portBlock server ports that no scenario on
+// this network has used.
+func (n *Net) takePorts() uint16 {
+	p := n.ports
+	n.ports += portBlock
+	if n.ports >= 32000 { // below the ephemeral ports
+		n.ports = 20000
+	}
+	return p
+}
+
+// programDirs are searched after PATH.
+var programDirs = []string{"/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/lib/postgresql/*/bin"}
+
+// findProgram returns the path of an external program.
+func findProgram(name string) (string, error) {
+	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), programDirs...) {
+		found, _ := filepath.Glob(filepath.Join(dir, name))
+		for i := len(found) - 1; i >= 0; i-- { // the newest version sorts last
+			if st, err := os.Stat(found[i]); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+				return found[i], nil
+			}
+		}
+	}
+	return "", fmt.Errorf("%s: program not found; install it or add its directory to PATH", name)
+}
+
+// closeTimeout bounds the clean-up after a scenario, which also happens when
+// its context is over.
+const closeTimeout = 15 * time.Second
