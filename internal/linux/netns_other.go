@@ -1,0 +1,20 @@
+//go:build !linux
+
+package linux
+
+import "iter"
+
+func (h *Host) findNetnses([]string) ([]Netns, error) { return nil, ErrUnsupported }
+
+func (h *Host) inspect(*Netns) error { return ErrUnsupported }
+
+// Do needs Linux.
+func (h *Host) Do(Netns, func() error) error { return ErrUnsupported }
+
+// Sockets needs Linux.
+func (h *Host) Sockets(Netns, States) iter.Seq2[Socket, error] {
+	return func(yield func(Socket, error) bool) { yield(Socket{}, ErrUnsupported) }
+}
+
+// OwnersOfInodes needs Linux; it finds nothing elsewhere.
+func (h *Host) OwnersOfInodes(map[uint64]bool) map[uint64]int { return nil }
