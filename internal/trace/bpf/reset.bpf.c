@@ -429,7 +429,7 @@ static __always_inline void put_close(struct cpu *cp, const struct sock *sk, int
 	__builtin_memcpy(r->comm, t->comm, 16);
 	r->exiting = !!(t->flags & PF_EXITING);
 	r->exit_code = r->exiting ? t->exit_code : 0;
-	r->syscall = -2;
+	r->syscall = syscall_nr(t);
 	r->unacked_bytes = tp->write_seq - tp->snd_una;
 	r->unread_bytes = tp->rcv_nxt - tp->copied_seq;
 	r->received_bytes = tp->bytes_received;

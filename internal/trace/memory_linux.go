@@ -1,0 +1,177 @@
+package trace
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// memory reads the per-CPU rings of closes and opens that the state hook
+// writes. Records are indexed only when a question needs them, so that a busy
+// host pays nothing for history that nobody asks about.
+type memory struct {
+	closes, opens []byte // mapped read-only
+	cpu           *ebpf.Map
+	cpus, slots   int
+	doneC, doneO  []uint64           // records of each CPU already indexed
+	byTuple       map[uint64]closeAt // latest close of a tuple
+	bySock        map[uint64]openAt  // latest open of a socket address
+	heads         []resetCPU
+	started       uint64 // monotonic ns when recording began
+	oldest        uint64 // time of the oldest close record that is surely still there
+}
+
+type closeAt struct {
+	ts   uint64
+	slot int
+}
+
+type openAt struct {
+	ts     uint64
+	active bool
+}
+
+// resetCPU mirrors struct cpu; the generator does not emit it because only C
+// writes it. Size is checked against the map when it is opened.
+type resetCPU struct {
+	Closes, Opens, LastSk uint64
+	LastOld, LastTgid     uint32
+	InReply               uint64
+	_                     [3]uint64
+}
+
+func openMemory(k *kernel, now uint64) (*memory, error) {
+	m := &memory{cpu: k.maps["cpu"], cpus: k.cpus, slots: k.slots, doneC: make([]uint64, k.cpus), doneO: make([]uint64, k.cpus),
+		byTuple: map[uint64]closeAt{}, bySock: map[uint64]openAt{}, started: now}
+	if got, want := int(m.cpu.ValueSize()), int(unsafe.Sizeof(resetCPU{})); got != want {
+		return nil, fmt.Errorf("internal error: struct cpu has %d bytes, Go expects %d", got, want)
+	}
+	var err error
+	if m.closes, err = mapMemory(k.maps["closes"], k.slots*k.cpus*int(unsafe.Sizeof(resetCloseRecord{}))); err != nil {
+		return nil, err
+	}
+	if m.opens, err = mapMemory(k.maps["opens"], k.slots*k.cpus*int(unsafe.Sizeof(resetOpenRecord{}))); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func mapMemory(m *ebpf.Map, size int) ([]byte, error) {
+	page := unix.Getpagesize()
+	b, err := unix.Mmap(m.FD(), 0, (size+page-1)/page*page, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map the memory of closes: %w", err)
+	}
+	return b, nil
+}
+
+func (m *memory) close() {
+	if m == nil {
+		return
+	}
+	_ = unix.Munmap(m.closes)
+	_ = unix.Munmap(m.opens)
+}
+
+func (m *memory) closeRecord(slot int) *resetCloseRecord {
+	return (*resetCloseRecord)(unsafe.Pointer(&m.closes[slot*int(unsafe.Sizeof(resetCloseRecord{}))]))
+}
+
+func (m *memory) openRecord(slot int) *resetOpenRecord {
+	return (*resetOpenRecord)(unsafe.Pointer(&m.opens[slot*int(unsafe.Sizeof(resetOpenRecord{}))]))
+}
+
+// refresh indexes the records written since the last call.
+func (m *memory) refresh() error {
+	m.heads = m.heads[:0]
+	if err := m.cpu.Lookup(uint32(0), &m.heads); err != nil {
+		return fmt.Errorf("read the heads of the close rings: %w", err)
+	}
+	if len(m.byTuple) > 2*m.slots*m.cpus || len(m.bySock) > 2*m.slots*m.cpus { // entries whose slots were overwritten
+		clear(m.byTuple)
+		clear(m.bySock)
+		clear(m.doneC)
+		clear(m.doneO)
+	}
+	m.oldest = m.started
+	for cpu, h := range m.heads {
+		if cpu >= m.cpus {
+			break
+		}
+		base := cpu * m.slots
+		for n := max(m.doneC[cpu], h.Closes-min(h.Closes, uint64(m.slots))); n < h.Closes; n++ {
+			slot := base + int(n)&(m.slots-1)
+			if r := m.closeRecord(slot); r.TsNs != 0 && r.TsNs >= m.byTuple[r.Key].ts {
+				m.byTuple[r.Key] = closeAt{r.TsNs, slot}
+			}
+		}
+		m.doneC[cpu] = h.Closes
+		if h.Closes > uint64(m.slots) {
+			m.oldest = max(m.oldest, m.closeRecord(base+int(h.Closes)&(m.slots-1)).TsNs)
+		}
+		for n := max(m.doneO[cpu], h.Opens-min(h.Opens, uint64(m.slots))); n < h.Opens; n++ {
+			if r := m.openRecord(base + int(n)&(m.slots-1)); r.TsNs >= m.bySock[r.Sk].ts {
+				m.bySock[r.Sk] = openAt{r.TsNs, r.Active == 1}
+			}
+		}
+		m.doneO[cpu] = h.Opens
+	}
+	return nil
+}
+
+// closed returns the latest close of the tuple at or before the monotonic time
+// at, as a copy, and how far back the memory reaches.
+func (m *memory) closed(netns uint64, local, remote netip.AddrPort, at uint64) (rec resetCloseRecord, horizon time.Duration, ok bool) {
+	horizon = time.Duration(at - min(m.oldest, at))
+	key := tupleKey(netns, local, remote)
+	c, found := m.byTuple[key]
+	if !found {
+		return rec, horizon, false
+	}
+	rec = *m.closeRecord(c.slot)
+	if rec.TsNs != c.ts || rec.Key != key || rec.Lport != local.Port() || rec.Rport != remote.Port() || rec.TsNs > at {
+		return rec, horizon, false // overwritten meanwhile, or torn
+	}
+	return rec, horizon, true
+}
+
+// opened returns when the socket at that kernel address was established and
+// whether it was the side that connected.
+func (m *memory) opened(sk, at uint64) (ts uint64, active, ok bool) {
+	o, found := m.bySock[sk]
+	if !found || o.ts > at {
+		return 0, false, false
+	}
+	return o.ts, o.active, true
+}
+
+// tupleKey is tuple_key of reset.bpf.c.
+func tupleKey(netns uint64, local, remote netip.AddrPort) uint64 {
+	h := netns
+	if l, r := local.Addr().Unmap(), remote.Addr().Unmap(); l.Is4() && r.Is4() {
+		l4, r4 := l.As4(), r.As4()
+		h = mix(h, uint64(word(l4[:]))<<32|uint64(word(r4[:])))
+	} else {
+		l16, r16 := local.Addr().As16(), remote.Addr().As16()
+		for _, a := range [][16]byte{l16, r16} {
+			h = mix(h, uint64(word(a[0:]))<<32|uint64(word(a[4:])))
+			h = mix(h, uint64(word(a[8:]))<<32|uint64(word(a[12:])))
+		}
+	}
+	return mix(h, uint64(local.Port())<<16|uint64(remote.Port()))
+}
+
+// word is four bytes of an address as the kernel holds them, on a
+// little-endian machine.
+func word(b []byte) uint32 {
+	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
+}
+
+func mix(h, v uint64) uint64 {
+	h = (h ^ v) * 0x9e3779b97f4a7c15
+	return h ^ h>>29
+}

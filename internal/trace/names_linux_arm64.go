@@ -1,0 +1,3 @@
+package trace
+
+var archSyscalls = map[int32]string{}
