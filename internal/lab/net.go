@@ -81,7 +81,7 @@ func (n *Net) build(ctx context.Context) error {
 	if err := n.addSpace(ctx, "router", netip.Addr{}, netip.Addr{}); err != nil {
 		return err
 	}
-	for _, s := range []string{"ipv4/ip_forward=1", "ipv4/conf/all/rp_filter=0", "ipv4/conf/default/rp_filter=0", "ipv6/conf/all/forwarding=1"} {
+	for _, s := range []string{"ipv4/ip_forward=1", "ipv6/conf/all/forwarding=1"} {
 		if _, err := n.sysctl(ctx, "router", s); err != nil {
 			return err
 		}
@@ -111,7 +111,7 @@ func (n *Net) addSpace(ctx context.Context, name string, v4, v6 netip.Addr) erro
 	if sp.inode == n.starter.ino || sp.inode == n.starter.host {
 		return errors.New("the new namespace is the host's")
 	}
-	for _, s := range []string{"ipv6/conf/all/accept_dad=0", "ipv6/conf/default/accept_dad=0", "ipv6/conf/default/accept_ra=0", "ipv6/conf/default/router_solicitations=0"} {
+	for _, s := range []string{"ipv4/conf/all/rp_filter=0", "ipv4/conf/default/rp_filter=0", "ipv4/tcp_no_metrics_save=1", "ipv6/conf/all/accept_dad=0", "ipv6/conf/default/accept_dad=0", "ipv6/conf/default/accept_ra=0", "ipv6/conf/default/router_solicitations=0"} {
 		if _, err := n.sysctl(ctx, name, s); err != nil {
 			return err
 		}
@@ -133,7 +133,6 @@ func (n *Net) attach(ctx context.Context, num int, l link) error {
 	}{
 		{"router", request{Op: "veth", Text: port, N: n.spaces[l.name].holder.pid, Args: []string{"eth0", mac(num, 1), mac(num, 2)}}},
 		{"router", request{Op: "addr", Text: port, Args: []string{l.v4 + "1/24", l.v6 + "1/64"}}},
-		{"router", request{Op: "sysctl", Text: "ipv4/conf/" + port + "/rp_filter", Args: []string{"0"}}},
 		{"router", request{Op: "offload", Text: port}},
 		{"router", request{Op: "up", Text: port}},
 		{l.name, request{Op: "addr", Text: "eth0", Args: []string{v4 + "/24", v6 + "/64"}}},
@@ -148,6 +147,18 @@ func (n *Net) attach(ctx context.Context, num int, l link) error {
 		}
 	}
 	return nil
+}
+
+// detach removes a namespace and its link. What it holds ends in silence.
+func (n *Net) detach(ctx context.Context, name string) error {
+	sp := n.spaces[name]
+	if sp == nil {
+		return nil
+	}
+	delete(n.spaces, name)
+	_, err := n.spaces["router"].holder.call(ctx, request{Op: "unlink", Text: "to-" + name})
+	sp.holder.kill()
+	return err
 }
 
 func mac(link, host int) string { return fmt.Sprintf("02:00:00:00:%02x:%02x", link, host) }

@@ -262,7 +262,13 @@ func opDup2(a *actor, q request, r *response) error {
 
 // opVanish makes every socket of this process disappear without a segment, as
 // when its host loses power: TCP_REPAIR sockets are closed in silence.
+// One socket only, when FD names one.
 func opVanish(a *actor, q request, r *response) error {
+	if q.FD != 0 {
+		vanish(q.FD)
+		delete(a.sockets, q.FD)
+		return nil
+	}
 	for fd := range a.sockets {
 		for { // connections in an accept queue would be reset with their listener
 			c, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC)

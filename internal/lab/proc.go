@@ -156,6 +156,7 @@ func (s *starter) exec(attr *syscall.SysProcAttr, name string) (*proc, error) {
 // proc is an actor process, seen from the parent.
 type proc struct {
 	name    string
+	space   string // namespace it runs in
 	pid     int
 	cmd     *exec.Cmd
 	in, out *os.File

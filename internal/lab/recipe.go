@@ -18,13 +18,14 @@ type recipe struct {
 	id, title  string
 	needs      []string
 	demo, slow bool
-	v6         bool // there is a variant over IPv6, with the suffix -v6
+	v6         bool   // there is a variant over IPv6, with the suffix -v6
+	from       string // namespace that plays the client's part; default: client
 	truth      Truth
 	play       func(*stage)
 }
 
 // books are the tables of recipes, by subject.
-var books = [][]recipe{closeRecipes}
+var books = [][]recipe{closeRecipes, deathRecipes}
 
 // All returns every scenario, sorted by id.
 func All() []Scenario {
@@ -63,7 +64,7 @@ func Missing(sc Scenario) string {
 }
 
 // obstacles tell what else may be missing for a scenario.
-var obstacles = map[string]func() string{}
+var obstacles = map[string]func() string{"cgroup-oom": oomObstacle}
 
 func (rc recipe) scenario(v6 bool) Scenario {
 	sc := Scenario{
@@ -100,7 +101,8 @@ func (rc recipe) run(ctx context.Context, n *Net, v6 bool) (res Result, err erro
 			panic(x)
 		}
 	}()
-	s.openTaps()
+	s.tap(cmp.Or(rc.from, "client"), "client")
+	s.tap("server", "server")
 	s.before = map[string]map[string]int64{"client": s.counters("client"), "server": s.counters("server")}
 	s.now()
 	rc.play(s)
@@ -138,38 +140,38 @@ func (t Truth) verify(r Result) error {
 	return nil
 }
 
-// tap watches the link of an end for the play's ports.
+// tap watches the link of a namespace for the play's ports.
 type tap struct {
-	space string
-	p     *proc
-	fd    int
-	segs  []segment
+	end  string // the part it plays: client or server
+	p    *proc
+	fd   int
+	segs []segment
 }
 
-func (s *stage) openTaps() {
-	for _, space := range []string{"client", "server"} {
-		p := s.holder(space)
-		r := s.call(p, request{Op: "sniff", Text: "eth0", N: int(s.port)})
-		s.taps = append(s.taps, &tap{space: space, p: p, fd: r.FD})
-	}
+// tap starts to watch the link of a namespace that plays an end's part.
+func (s *stage) tap(space, end string) {
+	p := s.holder(space)
+	r := s.call(p, request{Op: "sniff", Text: "eth0", N: int(s.port)})
+	s.taps = append(s.taps, &tap{end: end, p: p, fd: r.FD})
 }
 
-// tapped returns what the tap of an end has seen until now.
-func (s *stage) tapped(space string) []segment {
+// tapped returns what the taps of an end have seen until now.
+func (s *stage) tapped(end string) (segs []segment) {
 	for _, t := range s.taps {
-		if t.space == space {
-			r := s.call(t.p, request{Op: "sniffed", FD: t.fd})
-			t.segs = append(t.segs, r.Segments...)
-			return t.segs
+		if t.end != end {
+			continue
 		}
+		r := s.call(t.p, request{Op: "sniffed", FD: t.fd})
+		t.segs = append(t.segs, r.Segments...)
+		segs = append(segs, t.segs...)
 	}
-	return nil
+	return segs
 }
 
 // resets returns the RSTs at an end that left it, or that arrived.
-func (s *stage) resets(space string, out bool) []segment {
+func (s *stage) resets(end string, out bool) []segment {
 	var list []segment
-	for _, g := range s.tapped(space) {
+	for _, g := range s.tapped(end) {
 		if g.Flags&flagRST != 0 && g.Out == out {
 			list = append(list, g)
 		}

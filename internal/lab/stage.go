@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -63,6 +64,7 @@ func (s *stage) actor(space, name string) *proc {
 	}
 	p, err := s.n.starter.start(s.n.spaces[space].path(), name, s.n.logf)
 	s.check(err)
+	p.space = space
 	s.actors[name] = p
 	return p
 }
@@ -134,7 +136,7 @@ func (s *stage) sysctl(space string, settings ...string) {
 	for _, set := range settings {
 		old, err := s.n.sysctl(s.ctx, space, set)
 		s.check(err)
-		path := set[:len(set)-len(set[slices.Index([]byte(set), '='):])]
+		path, _, _ := strings.Cut(set, "=")
 		s.undo = append(s.undo, func(ctx context.Context) error {
 			_, err := s.n.sysctl(ctx, space, path+"="+old)
 			return err
@@ -180,6 +182,33 @@ func (s *stage) blackhole(space string) (restore func()) {
 	}
 	s.undo = append(s.undo, remove)
 	return func() { s.check(remove(s.ctx)) }
+}
+
+// extra attaches one more namespace to the router until the end of the play.
+func (s *stage) extra(name string) *space {
+	l := link{name, "198.18.4.", "2001:db8:4::"}
+	s.undo = append(s.undo, func(ctx context.Context) error { return s.n.detach(ctx, name) })
+	s.check(s.n.attach(s.ctx, 4, l))
+	return s.n.spaces[name]
+}
+
+// reboot takes the power from an end: its namespace, sockets and processes are
+// gone without a segment. A new namespace with the same addresses follows.
+func (s *stage) reboot(space string) {
+	for name, p := range s.actors {
+		if p.space != space {
+			continue
+		}
+		p.quiet(s.ctx)
+		p.kill()
+		delete(s.actors, name)
+	}
+	s.taps = slices.DeleteFunc(s.taps, func(t *tap) bool { return t.p == s.holder(space) })
+	s.check(s.n.detach(s.ctx, space))
+	i := slices.IndexFunc(links, func(l link) bool { return l.name == space })
+	s.check(s.n.attach(s.ctx, i+1, links[i]))
+	s.tap(space, space)
+	s.before[space] = s.counters(space)
 }
 
 // counters reads the SNMP counters of a namespace.
@@ -267,4 +296,11 @@ func (p *proc) quiet(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	p.call(ctx, request{Op: "vanish"}) //nolint:errcheck // it is killed next
+}
+
+// abandon gives an actor an order that it does not live to answer.
+func (s *stage) abandon(p *proc, q request) {
+	_, err := p.begin(q)
+	s.check(err)
+	p.busy = true
 }
