@@ -71,3 +71,11 @@ func cstring(b []byte) string {
 	}
 	return Clean(b, 256)
 }
+
+// nativeU64 reads host byte order; a short value is 0.
+func nativeU64(b []byte) uint64 {
+	if len(b) < 8 {
+		return 0
+	}
+	return binary.NativeEndian.Uint64(b)
+}

@@ -18,3 +18,17 @@ func (h *Host) Sockets(Netns, States) iter.Seq2[Socket, error] {
 
 // OwnersOfInodes needs Linux; it finds nothing elsewhere.
 func (h *Host) OwnersOfInodes(map[uint64]bool) map[uint64]int { return nil }
+
+// Firewall needs Linux.
+func (h *Host) Firewall(Netns) (Ruleset, error) { return Ruleset{}, ErrUnsupported }
+
+// HasNAT needs Linux; it is false elsewhere.
+func (h *Host) HasNAT(Netns) bool { return false }
+
+// Conntrack needs Linux.
+func (h *Host) Conntrack(Netns) (Conntrack, bool, error) { return Conntrack{}, false, ErrUnsupported }
+
+// ConntrackEntry needs Linux.
+func (h *Host) ConntrackEntry(Netns, CTTuple) (CTEntry, bool, error) {
+	return CTEntry{}, false, ErrUnsupported
+}
