@@ -124,6 +124,8 @@ type SenderSpec struct {
 
 	Pos Pos            // of the file
 	At  map[string]Pos // of each top-level key
+
+	Overrides string // file of the entry of the same id that this one replaces
 }
 
 // CauseSpec is a file of causes/: one cause.
@@ -151,6 +153,8 @@ type CauseSpec struct {
 
 	Pos Pos            // of the file
 	At  map[string]Pos // of each top-level key
+
+	Overrides string // file of the entry of the same id that this one replaces
 }
 
 // The closed vocabularies of the knowledge base.

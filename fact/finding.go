@@ -73,6 +73,7 @@ type Sender struct {
 	Host       string        `json:"host,omitempty"`
 	Process    *ProcessBrief `json:"process,omitempty"` // of the emitting end
 	Where      string        `json:"where,omitempty"`   // address, rule or device
+	Says       string        `json:"says,omitempty"`    // for a human, with values of the case
 }
 
 // ProcessBrief names a process.

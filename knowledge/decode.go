@@ -43,7 +43,7 @@ func decodeCause(file string, src []byte) (diagnosis.CauseSpec, []diagnosis.Prob
 	c.Fixes = decodeFixes(m)
 	c.Confirm, c.Prevent = m.str("confirm"), m.str("prevent")
 	c.References = m.strs("references")
-	c.Lab = m.texts("lab")
+	c.Lab = decodeLab(m)
 	c.LookAlikes = m.texts("look_alikes")
 	c.Cases = decodeCases(m)
 	return c, d.problems
@@ -70,6 +70,18 @@ func decodeSender(file string, src []byte) (diagnosis.SenderSpec, []diagnosis.Pr
 	s.Says = m.text("says")
 	s.Cases = decodeCases(m)
 	return s, d.problems
+}
+
+// decodeLab also takes "none: reason" without quotes, which YAML reads as a mapping.
+func decodeLab(m mapping) []diagnosis.Text {
+	switch n := m.val["lab"].(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+		l, _ := m.d.mapping(n, "lab")
+		l.allow("lab", "none")
+		t := l.text("none")
+		return []diagnosis.Text{{S: "none: " + t.S, Pos: t.Pos}}
+	}
+	return m.texts("lab")
 }
 
 func decodeLines(m mapping) []diagnosis.Line {

@@ -1,0 +1,120 @@
+package knowledge
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestEmbeddedIsClean(t *testing.T) {
+	for _, p := range Lint("", nil) {
+		t.Error(p.Error())
+	}
+}
+
+func TestEmbeddedCases(t *testing.T) {
+	base, err := Load()
+	if err != nil {
+		t.Error(err)
+	}
+	for _, f := range Test(base) {
+		t.Error(f.Error())
+	}
+}
+
+// TestLoadIsQuick guards the start of watch; the limit is many times what it takes.
+func TestLoadIsQuick(t *testing.T) {
+	start := time.Now()
+	base, _ := Load()
+	t.Logf("%d causes, %d senders in %v", len(base.Causes()), len(base.Senders()), time.Since(start))
+}
+
+func write(t *testing.T, dir, name, content string) {
+	t.Helper()
+	file := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSkeletonIsSound(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "my-cause.yaml", Skeleton("my-cause"))
+	for _, p := range Lint(dir, nil) {
+		t.Error(p.Error())
+	}
+	base, err := Load(dir)
+	if err != nil {
+		t.Log(err)
+	}
+	for _, f := range Test(base) {
+		if f.ID == "my-cause" {
+			t.Error(f.Error())
+		}
+	}
+}
+
+func TestUserFileOverrides(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "causes/my-cause.yaml", Skeleton("my-cause"))
+	second := t.TempDir()
+	write(t, second, "my-cause.yaml", strings.Replace(Skeleton("my-cause"), "title: The proxy", "title: Another proxy", 1))
+	base, _ := Load(dir, second, filepath.Join(dir, "missing"))
+	c, ok := base.Cause("my-cause")
+	if !ok || !strings.HasPrefix(c.Title, "Another proxy") || c.Overrides != filepath.Join(dir, "causes/my-cause.yaml") {
+		t.Errorf("got %+v", c)
+	}
+}
+
+func TestProblemsNameTheirPlace(t *testing.T) {
+	dir := t.TempDir()
+	bad := func(name, from, to string) {
+		s := Skeleton(name)
+		if !strings.Contains(s, from) {
+			t.Fatalf("no %q in the skeleton", from)
+		}
+		write(t, dir, name+".yaml", strings.Replace(s, from, to, 1))
+	}
+	bad("unknown-fact", `- emit.sock.unread_bytes > 0`, `- emit.sock.unred_bytes > 0`)
+	bad("quoted", `- emit.sock.unread_bytes > 0`, `- 'emit.sock.unread_bytes > "x"'`)
+	bad("folded", `- emit.sock.unread_bytes > 0`, "- >-\n      emit.sock.unread_bytes > 0\n      and rst.sen")
+	bad("wrong-template", "{{.emit.role}}", "{{.emit.rolle}}")
+	bad("wrong-class", "class: software-bug", "class: software-bugs")
+	bad("wrong-id", "id: wrong-id", "id: other-id")
+	write(t, dir, "causes/wrong-class.yaml", Skeleton("wrong-class"))
+	write(t, dir, "no-yaml.yaml", "id: [")
+	write(t, dir, "unknown-key.yaml", Skeleton("unknown-key")+"evidense: []\n")
+	_, err := Load(dir)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		`/unknown-fact.yaml:11:5: unknown fact "emit.sock.unred_bytes" (did you mean emit.sock.unread_bytes?)`,
+		`/quoted.yaml:11:6: > cannot stand between a number and a string`,
+		`/folded.yaml:13:11: unknown fact "rst.sen" (did you mean rst.seen?)`,
+		`unknown key "evidense" in a cause (did you mean "evidence"?)`,
+		`/wrong-template.yaml:15:36: template: unknown fact "emit.rolle" (did you mean emit.role?)`,
+		`/wrong-class.yaml:5:1: unknown class "software-bugs"`,
+		`id "other-id" in a file named wrong-id.yaml`,
+		`cause wrong-class is also defined in`,
+		`/no-yaml.yaml:1:`,
+		"hint: ",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %s in\n%v", want, err)
+		}
+	}
+}
+
+func BenchmarkLoad(b *testing.B) {
+	for b.Loop() {
+		if _, err := Load(); err != nil {
+			b.Log(err)
+		}
+	}
+}

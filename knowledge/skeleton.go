@@ -1,0 +1,53 @@
+package knowledge
+
+import "strings"
+
+// Skeleton returns a cause file for id that passes Lint and Test, to be edited.
+func Skeleton(id string) string { return strings.ReplaceAll(skeleton, "ID", id) }
+
+const skeleton = `# A cause of Holdfast. "holdfast facts" lists the facts, "holdfast causes lint DIR" and
+# "holdfast causes test DIR" check this file. Put it into /etc/holdfast/knowledge.d/ID.yaml
+id: ID
+title: The proxy of team X closed the connection while data was still unread
+class: software-bug        # server-overload network-congestion server-configuration software-bug
+                           # client-side malicious-activity router-modem isp-throttling
+outcome: [reset]           # reset refused timeout unreachable survived none
+senders: [server-app]      # client-app client-kernel server-app server-kernel local-firewall middlebox injector none
+frequency: common          # very-common common rare
+requires:                  # vetoes: a false one rules the cause out, an unknown one keeps it from being proved
+  - emit.sock.unread_bytes > 0
+evidence:                  # weights in decibans: 30 is proof, 8 a hint; at most 30 for each witness
+  - if: emit.reason == "TCP_ABORT_ON_CLOSE"
+    weight: 20
+    says: the kernel of the {{.emit.role}} recorded {{.emit.reason}} with {{bytes .emit.sock.unread_bytes}} unread
+  - if: emit.proc.name == "team-x-proxy"
+    weight: 25
+    unless: -30
+    says: the socket belonged to {{.emit.proc.name}} ({{.emit.proc.pid}})
+says: |
+  {{.emit.proc.name}} closed its socket while {{bytes .emit.sock.unread_bytes}} of the client's data were
+  unread, so the kernel answered with a reset instead of an orderly end.
+effect: "{{bytes .emit.sock.unread_bytes}} of the request were thrown away"
+fixes:
+  - title: Read the request to its end before closing
+    commands: []
+    risk: none             # none low medium high
+    undo: []
+    automatic: false
+confirm: holdfast watch, and send a request body that is larger than the proxy accepts
+prevent: Drain the request before the answer is closed
+references:
+  - RFC 9293 section 3.10.7
+lab: "none: needs the proxy of team X"
+look_alikes: []
+cases:
+  - name: the proxy closed with data unread
+    facts: {outcome: reset, rst.seen: true, emit.seen: true, emit.watched: true, emit.role: server, emit.call: close,
+            emit.reason: TCP_ABORT_ON_CLOSE, emit.sock.unread_bytes: 1000, emit.proc.name: team-x-proxy,
+            emit.proc.pid: 4711, emit.sock.known: true, emit.sock.state: CLOSE, emit.proc.exiting: false}
+    expect: {sender: server-app, cause: ID}
+  - name: another program did
+    facts: {outcome: reset, rst.seen: true, emit.seen: true, emit.watched: true, emit.role: server, emit.call: close,
+            emit.reason: TCP_ABORT_ON_CLOSE, emit.sock.unread_bytes: 1000, emit.proc.name: nginx}
+    not: ID
+`
