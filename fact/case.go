@@ -272,6 +272,7 @@ type Pattern struct {
 	EmitterStarted Opt[time.Duration] `fact:"emitter_started_ago_s" by:"host" doc:"age of the namespace, process or listener that answered, when it is younger than the connection"`
 	EmitterNew     Opt[bool]          `fact:"emitter_younger" by:"host" doc:"the host or namespace that answered is younger than the connection it reset"`
 	AddressMoved   Opt[bool]          `fact:"address_moved" by:"host" doc:"the answering address belonged to another namespace or host when the connection was alive"`
+	AddressTwice   Opt[bool]          `fact:"address_twice" by:"host" doc:"two namespaces or hosts hold the answering address at the same time"`
 }
 
 // Log is what the emitting or suffering process wrote around the event.
