@@ -4,6 +4,7 @@ package lab
 
 import (
 	"bufio"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"unsafe"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -114,9 +116,36 @@ func opCounters(a *actor, q request, r *response) error {
 	return nil
 }
 
+// sockID is struct inet_diag_req_v2 of include/uapi/linux/inet_diag.h.
+type sockID struct{ local, remote netip.AddrPort }
+
+func (id sockID) Len() int { return 56 }
+
+func (id sockID) Serialize() []byte {
+	b := make([]byte, id.Len())
+	b[0], b[1] = unix.AF_INET, unix.IPPROTO_TCP
+	if id.local.Addr().Is6() {
+		b[0] = unix.AF_INET6
+	}
+	for i := 4; i < 8; i++ { // every state
+		b[i] = 0xff
+	}
+	binary.BigEndian.PutUint16(b[8:], id.local.Port())
+	binary.BigEndian.PutUint16(b[10:], id.remote.Port())
+	copy(b[12:28], id.local.Addr().AsSlice())
+	copy(b[28:44], id.remote.Addr().AsSlice())
+	for i := 48; i < 56; i++ { // no cookie
+		b[i] = 0xff
+	}
+	return b
+}
+
 // opDestroy is SOCK_DESTROY, what ss -K does, on the connection Local-Addr.
 func opDestroy(a *actor, q request, r *response) error {
-	if err := netlink.SocketDestroy(net.TCPAddrFromAddrPort(q.Local), net.TCPAddrFromAddrPort(q.Addr)); err != nil {
+	const sockDestroy = 21
+	req := nl.NewNetlinkRequest(sockDestroy, unix.NLM_F_ACK)
+	req.AddData(sockID{q.Local, q.Addr})
+	if _, err := req.Execute(unix.NETLINK_SOCK_DIAG, 0); err != nil {
 		return fmt.Errorf("destroy socket: %w", err)
 	}
 	return nil

@@ -106,16 +106,14 @@ func opEat(a *actor, q request, r *response) error {
 	return fmt.Errorf("used %d MiB and lives", len(kept))
 }
 
-// opRlimit limits the number of open files to those open now plus N.
+// opRlimit limits the number of open files so that N more can be opened.
 func opRlimit(a *actor, q request, r *response) error {
-	fds, err := os.ReadDir("/proc/self/fd")
+	free, err := unix.FcntlInt(fdIn, unix.F_DUPFD_CLOEXEC, 0) // the lowest free one
 	if err != nil {
-		return fmt.Errorf("count open files: %w", err)
+		return fmt.Errorf("find free descriptor: %w", err)
 	}
-	limit := uint64(len(fds) - 1 + q.N) // one of them was the directory itself
-	if q.Value != 0 {
-		limit = uint64(q.Value)
-	}
+	unix.Close(free)
+	limit := uint64(free + q.N)
 	var old unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
 		return fmt.Errorf("read RLIMIT_NOFILE: %w", err)

@@ -76,6 +76,7 @@ type segment struct {
 	Len        int // payload
 	TSval, TSe uint32
 	HasTS      bool
+	Options    []byte `json:",omitempty"` // further options of a segment to build, a multiple of four bytes
 	At         time.Time
 }
 

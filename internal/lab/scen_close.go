@@ -59,7 +59,7 @@ var closeRecipes = []recipe{
 	},
 	{
 		id: "shutdown-rdwr-data", title: "Data arrives at a socket that was shut down for reading and writing",
-		truth: Truth{Sender: "server-kernel", Cause: "data-after-close", Victim: "client", Error: "EPIPE", Lost: 20},
+		truth: Truth{Sender: "server-kernel", Cause: "data-after-close", Victim: "both", Error: "EPIPE", Lost: 20},
 		play:  shutdownData,
 	},
 	{
@@ -231,6 +231,7 @@ func shutdownData(s *stage) {
 	c.send(20)
 	s.awaitReset(c)
 	s.hurt("client", c.try(1).Errno)
+	s.hurt("server", a.drain().Errno)
 }
 
 func linger2Negative(s *stage) {
@@ -296,7 +297,10 @@ func listenerClosed(s *stage) {
 }
 
 func mptcpCloseUnread(s *stage) {
-	_, c, a := s.pairWith(opening{proto: unix.IPPROTO_MPTCP}, opening{proto: unix.IPPROTO_MPTCP})
+	_, c, a := s.pairWith(opening{proto: protoMPTCP}, opening{proto: protoMPTCP})
+	if s.moved("server", "MPTcpExt:MPCapableACKRX") == 0 {
+		s.fail("the connection is plain TCP")
+	}
 	c.exchange(a, 10)
 	c.send(100)
 	a.await("inq", 100)

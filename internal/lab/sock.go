@@ -10,6 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// protoMPTCP asks for Multipath TCP.
+const protoMPTCP = unix.IPPROTO_MPTCP
+
 // sock is a socket of an actor.
 type sock struct {
 	s             *stage
@@ -30,7 +33,7 @@ func (g got) String() string { return fmt.Sprintf("%d bytes, %q", g.N, g.Errno) 
 // opening says how to make a socket; the zero value makes a plain one.
 type opening struct {
 	local netip.AddrPort // bound address; default: chosen by the kernel
-	proto int            // IPPROTO_MPTCP, or TCP
+	proto int            // protoMPTCP, or TCP
 	opts  []sockopt
 }
 

@@ -304,3 +304,20 @@ func (s *stage) abandon(p *proc, q request) {
 	s.check(err)
 	p.busy = true
 }
+
+// order returns an order to the holder of a namespace, to be undone with.
+func (s *stage) order(space string, q request) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := s.holder(space).call(ctx, q)
+		return err
+	}
+}
+
+func (s *stage) unroute(dst string) func(context.Context) error {
+	return s.order("router", request{Op: "unroute", Args: []string{dst}})
+}
+
+// inject sends a segment from the attacker, whatever source address it bears.
+func (s *stage) inject(g segment, data []byte) {
+	s.call(s.attacker(), request{Op: "raw", Addr: g.Dst, Data: g.build(data)})
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -133,9 +134,9 @@ func (s *segment) parseOptions(b []byte) {
 
 // build makes an IP packet with the segment and data, ready for a raw socket.
 func (s segment) build(data []byte) []byte {
-	opts := []byte{}
+	opts := slices.Clone(s.Options)
 	if s.HasTS {
-		opts = binary.BigEndian.AppendUint32([]byte{1, 1, 8, 10}, s.TSval)
+		opts = binary.BigEndian.AppendUint32(append(opts, 1, 1, 8, 10), s.TSval)
 		opts = binary.BigEndian.AppendUint32(opts, s.TSe)
 	}
 	t := make([]byte, 20, 20+len(opts)+len(data))
