@@ -158,7 +158,7 @@ func loadKernel(cfg Config) (_ *kernel, err error) {
 		return nil, err
 	}
 	for name, ms := range spec.Maps {
-		if name == ".rodata" {
+		if strings.HasPrefix(name, ".") { // constants: each program has its own copy
 			continue
 		}
 		m, err := ebpf.NewMap(ms)

@@ -205,6 +205,7 @@ const (
 	resetMapCpu                 = "cpu"
 	resetMapEvents              = "events"
 	resetMapFloods              = "floods"
+	resetMapGate                = "gate"
 	resetMapKillers             = "killers"
 	resetMapLedger              = "ledger"
 	resetMapOomVictims          = "oom_victims"
@@ -246,7 +247,6 @@ const (
 	resetVarDropTcpClose        = "drop_tcp_close"
 	resetVarDropTcpFlags        = "drop_tcp_flags"
 	resetVarDropTcpReset        = "drop_tcp_reset"
-	resetVarNvictims            = "nvictims"
 	resetVarOpenSlots           = "open_slots"
 	resetVarSelf                = "self"
 	resetVarUnusedClose         = "unused_close"
@@ -334,6 +334,7 @@ type resetMapSpecs struct {
 	Cpu        *ebpf.MapSpec `ebpf:"cpu"`
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Floods     *ebpf.MapSpec `ebpf:"floods"`
+	Gate       *ebpf.MapSpec `ebpf:"gate"`
 	Killers    *ebpf.MapSpec `ebpf:"killers"`
 	Ledger     *ebpf.MapSpec `ebpf:"ledger"`
 	OomVictims *ebpf.MapSpec `ebpf:"oom_victims"`
@@ -361,7 +362,6 @@ type resetVariableSpecs struct {
 	DropTcpClose        *ebpf.VariableSpec `ebpf:"drop_tcp_close"`
 	DropTcpFlags        *ebpf.VariableSpec `ebpf:"drop_tcp_flags"`
 	DropTcpReset        *ebpf.VariableSpec `ebpf:"drop_tcp_reset"`
-	Nvictims            *ebpf.VariableSpec `ebpf:"nvictims"`
 	OpenSlots           *ebpf.VariableSpec `ebpf:"open_slots"`
 	Self                *ebpf.VariableSpec `ebpf:"self"`
 	UnusedClose         *ebpf.VariableSpec `ebpf:"unused_close"`
@@ -401,6 +401,7 @@ type resetMaps struct {
 	Cpu        *ebpf.Map `ebpf:"cpu"`
 	Events     *ebpf.Map `ebpf:"events"`
 	Floods     *ebpf.Map `ebpf:"floods"`
+	Gate       *ebpf.Map `ebpf:"gate"`
 	Killers    *ebpf.Map `ebpf:"killers"`
 	Ledger     *ebpf.Map `ebpf:"ledger"`
 	OomVictims *ebpf.Map `ebpf:"oom_victims"`
@@ -416,6 +417,7 @@ func (m *resetMaps) Close() error {
 		m.Cpu,
 		m.Events,
 		m.Floods,
+		m.Gate,
 		m.Killers,
 		m.Ledger,
 		m.OomVictims,
@@ -444,7 +446,6 @@ type resetVariables struct {
 	DropTcpClose        *ebpf.Variable `ebpf:"drop_tcp_close"`
 	DropTcpFlags        *ebpf.Variable `ebpf:"drop_tcp_flags"`
 	DropTcpReset        *ebpf.Variable `ebpf:"drop_tcp_reset"`
-	Nvictims            *ebpf.Variable `ebpf:"nvictims"`
 	OpenSlots           *ebpf.Variable `ebpf:"open_slots"`
 	Self                *ebpf.Variable `ebpf:"self"`
 	UnusedClose         *ebpf.Variable `ebpf:"unused_close"`

@@ -42,7 +42,7 @@ struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 1024); __type(key, __u32); __type(value, struct killer); } killers SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 1024); __type(key, __u32); __type(value, __u64); } oom_victims SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, __u64); __type(value, __u64); } victims SEC(".maps");
-volatile __u64 nvictims = 0;
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); } gate SEC(".maps"); // 1 once there was a victim
 
 struct cpu { __u64 closes, opens, last_sk; __u32 last_old, last_tgid; __u64 in_reply; __u64 pad[3]; }; // one cache line
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct cpu); } cpu SEC(".maps");
@@ -296,7 +296,9 @@ static __always_inline void copy_stacks(void *ctx, struct event *e) {
 static __always_inline void remember_victim(const struct sock *sk) {
 	__u64 key = (__u64)sk, now = bpf_ktime_get_ns();
 	bpf_map_update_elem(&victims, &key, &now, BPF_ANY);
-	nvictims = 1;
+	__u32 zero = 0;
+	__u64 *open = bpf_map_lookup_elem(&gate, &zero);
+	if (open) *open = 1;
 }
 
 // ---- resets sent by the stack
@@ -570,8 +572,9 @@ int BPF_PROG(wire, struct sk_buff *skb) {
 
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(owner, struct sock *sk) {
-	if (!nvictims) return 0;
-	__u64 key = (__u64)sk;
+	__u32 zero = 0;
+	__u64 *open = bpf_map_lookup_elem(&gate, &zero), key = (__u64)sk;
+	if (!open || !*open) return 0;
 	if (!bpf_map_lookup_elem(&victims, &key)) return 0;
 	bpf_map_delete_elem(&victims, &key);
 	if (!READ(sk, sk_lock.owned)) return 0;

@@ -1,0 +1,543 @@
+package trace
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/internal/linux"
+)
+
+// builder turns observations into cases.
+type builder struct {
+	kernel  *kernel
+	host    *hostView
+	mem     *memory
+	symbols *linux.Symbols
+	join    *joiner
+	hz      uint64
+	lossy   func(from, to uint64) bool // records of resets were suppressed or lost in that time
+	name    string
+	serial  uint64
+	stacks  bool
+}
+
+func some[T any](v T) fact.Opt[T] { return fact.Some(v) }
+
+// build makes the case of one observation.
+func (b *builder) build(o *observation) Observed {
+	b.serial++
+	c := &fact.Case{ID: fmt.Sprintf("%s-%d-%d", b.name, o.first, b.serial), Time: b.host.host.MonotonicToTime(o.first), Source: "kernel", Host: b.name}
+	ob := Observed{Case: c, Repeats: o.repeats}
+	if b.mem != nil {
+		_ = b.mem.refresh() // on error the memory answers from what it has
+	}
+	b.ends(o, &ob)
+	b.reset(o, &ob)
+	b.emit(o, &ob)
+	b.victim(o, &ob)
+	b.trigger(o, c)
+	b.firewall(o, &ob)
+	b.flow(o, &ob)
+	b.outcome(o, c)
+	b.youth(o, &ob)
+	return ob
+}
+
+func (b *builder) has(slot string) bool { return b.kernel.attached[slot] != "" }
+
+// ends finds out in which namespaces the two addresses live.
+func (b *builder) ends(o *observation, ob *Observed) {
+	c := ob.Case
+	switch {
+	case o.recv != nil:
+		ob.VictimNetns = o.recv.Netns
+	case o.err != nil:
+		ob.VictimNetns = o.err.Netns
+	case o.refused != nil:
+		ob.VictimNetns = o.refused.Netns
+	}
+	if o.send != nil {
+		ob.EmitNetns = o.send.Netns
+	}
+	if o.drop != nil {
+		ob.EmitNetns = o.drop.Netns
+	}
+	if len(o.wires) > 0 {
+		ob.WireNetns = o.wires[0].Netns
+	}
+	c.Emit.Watched, ob.EmitNetns = b.watched(o.src.Addr(), ob.EmitNetns, ob.VictimNetns)
+	c.Victim.Watched, ob.VictimNetns = b.watched(o.dst.Addr(), ob.VictimNetns, ob.EmitNetns)
+}
+
+func (b *builder) watched(addr netip.Addr, known, other uint64) (fact.Opt[bool], uint64) {
+	if known != 0 {
+		return some(true), known
+	}
+	owners := b.host.ownersOf(addr, other)
+	switch {
+	case len(owners) == 1 && owners[0] != 0:
+		return some(true), owners[0]
+	case len(owners) > 1:
+		return some(true), owners[0]
+	case addr.IsLoopback():
+		return fact.Opt[bool]{}, 0
+	}
+	return some(false), 0
+}
+
+// reset fills the facts of the RST as a packet.
+func (b *builder) reset(o *observation, ob *Observed) {
+	r := &ob.Case.RST
+	seen := o.send != nil || o.recv != nil || o.refused != nil || len(o.wires) > 0
+	r.Seen = fact.SomeBy(seen, fact.ByKernel)
+	if !seen {
+		return
+	}
+	b.packet(o, r)
+	r.Form = b.form(o)
+	switch {
+	case len(o.wires) > 0:
+		b.origin(o, ob)
+	case o.send == nil && b.has("wire") && !b.lossy(o.first, o.deadline) && ob.VictimNetns != 0:
+		r.OriginHere = some(false)
+	}
+	switch {
+	case o.recv != nil:
+		r.Accepted = some("accepted")
+	case o.refused != nil:
+		r.Accepted = some(b.refusal(o.refused))
+	}
+	b.provoked(o, r)
+}
+
+// packet takes the header facts from the device nearest to the receiver, or
+// from the receiver's stack itself.
+func (b *builder) packet(o *observation, r *fact.RST) {
+	var e *resetEvent
+	switch {
+	case o.refused != nil:
+		e = o.refused
+	case o.recv != nil && o.recv.Packet.Present == 1:
+		e = o.recv
+	case len(o.wires) > 0:
+		e = o.wires[len(o.wires)-1]
+	}
+	if e != nil {
+		p := &e.Packet
+		r.TTL, r.Window, r.PayloadSize = some(int64(p.Ttl)), some(int64(p.Window)), some(int64(p.PayloadBytes))
+		if p.Version == 4 {
+			r.IPID, r.DF = some(int64(p.IpId)), some(p.Df == 1)
+		}
+		r.ACK = some(p.Flags&flagACK != 0)
+		r.Timestamp = some(hasTimestamp(p.Options, p.OptionsBytes))
+		if s := firstEvent(o.recv, o.refused); s != nil && s.Full == 1 && s.State != stListen {
+			r.SeqOffset = some(int64(int32(p.Seq - s.RcvNxt)))
+		}
+	} else if o.recv != nil && o.recv.TsOk == 1 {
+		r.Timestamp = fact.SomeBy(o.recv.SawTs == 1, fact.ByKernel)
+	}
+	if len(o.wires) > 0 {
+		r.OriginTTL = some(int64(o.wires[0].Packet.Ttl))
+		r.Hops = some(int64(len(o.wires)))
+	}
+}
+
+func firstEvent(list ...*resetEvent) *resetEvent {
+	for _, e := range list {
+		if e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+// form tells the three shapes apart (RFC 9293 3.5.2 and 3.10.7).
+func (b *builder) form(o *observation) fact.Opt[string] {
+	var p *resetEvent
+	switch {
+	case len(o.wires) > 0:
+		p = o.wires[0]
+	case o.refused != nil:
+		p = o.refused
+	case o.recv != nil && o.recv.Packet.Present == 1:
+		p = o.recv
+	}
+	if p != nil {
+		ack, seq := p.Packet.Flags&flagACK != 0, p.Packet.Seq
+		switch {
+		case ack && seq == 0 && p.Packet.Window == 0:
+			return some("refusal")
+		case ack:
+			return some("active-abort")
+		case p.Packet.Window == 0 && p.Packet.OptionsBytes == 0 || findOption(p.Packet.Options, p.Packet.OptionsBytes, 30) != nil:
+			return some("reply")
+		}
+		return some("other")
+	}
+	if s := o.send; s != nil {
+		switch {
+		case s.Packet.Present == 0:
+			return fact.SomeBy("active-abort", fact.ByKernel)
+		case s.Packet.Flags&flagACK == 0:
+			return fact.SomeBy("refusal", fact.ByKernel)
+		}
+		return fact.SomeBy("reply", fact.ByKernel)
+	}
+	if r := o.recv; r != nil && r.TsOk == 1 {
+		if r.SawTs == 1 {
+			return fact.SomeBy("active-abort", fact.ByKernel)
+		}
+		return fact.SomeBy("reply", fact.ByKernel)
+	}
+	return fact.Opt[string]{}
+}
+
+// origin says who handed the RST to the first device.
+func (b *builder) origin(o *observation, ob *Observed) {
+	r, w := &ob.Case.RST, o.wires[0]
+	class := classify(b.stack(w), wirePaths)
+	if class == "" || class == "forwarded" && w.Origin != 6 && w.Origin != 3 {
+		class = originNames[min(int(w.Origin), len(originNames)-1)]
+	}
+	r.Origin = some(class)
+	r.OriginHere = some(class != "forwarded")
+	switch w.Netns {
+	case ob.EmitNetns:
+		r.OriginNetns = some("emitter")
+	case ob.VictimNetns:
+		r.OriginNetns = some("victim")
+	default:
+		r.OriginNetns = some("other")
+	}
+	if (class == "tcp-active" || class == "tcp-reply") && ob.EmitNetns == 0 {
+		ob.EmitNetns = w.Netns
+	}
+	if class == "raw-socket" || class == "packet-socket" {
+		r.OriginPID, r.OriginName = some(int64(w.Pid)), some(command(w.Comm))
+	}
+	ob.Case.FW.ThirdParty = some(r.OriginNetns.Or("") == "other")
+}
+
+// refusal names what the receiver did with a RST that it did not accept.
+func (b *builder) refusal(e *resetEvent) string {
+	switch b.kernel.facts.dropReasons[e.Reason] {
+	case "TCP_RESET":
+		return "challenged"
+	case "TCP_INVALID_SEQUENCE", "TCP_INVALID_END_SEQUENCE", "NO_SOCKET", "TCP_RFC7323_PAWS", "TCP_CLOSE", "TCP_CSUM":
+		return "ignored"
+	}
+	switch e.State {
+	case stTimeWait:
+		return "timewait"
+	case stListen, stNewSynRecv:
+		return "embryonic"
+	}
+	return "ignored"
+}
+
+// provoked says whether the receiver had sent something that deserved a RST.
+// A pure acknowledgement leaves no trace in the socket, so that "no" needs
+// silence in both directions.
+func (b *builder) provoked(o *observation, r *fact.RST) {
+	s := o.recv
+	if s == nil || s.Full == 0 {
+		return
+	}
+	window := max(2*time.Duration(s.SrttUs)*time.Microsecond, 20*time.Millisecond)
+	switch {
+	case s.UnackedBytes > 0 || s.State != stEstablished || s.ProbesOut > 0 || b.jiffies(s.IdleSendJiffies) <= window:
+		r.Provoked = some(true)
+	case b.jiffies(s.IdleRecvJiffies) > window && b.jiffies(s.IdleAckJiffies) > window:
+		r.Provoked = some(false)
+	}
+}
+
+func (b *builder) jiffies(n uint32) time.Duration {
+	return time.Duration(uint64(n) * uint64(time.Second) / b.hz)
+}
+
+// stack returns the kernel functions of an event, innermost first, without
+// those of tracing.
+func (b *builder) stack(e *resetEvent) []string {
+	var out []string
+	for _, a := range e.Kstack[:min(int(e.Kframes), len(e.Kstack))] {
+		f, _ := b.symbols.Lookup(a)
+		if !machinery(f) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// emit fills the end whose address the RST carries.
+func (b *builder) emit(o *observation, ob *Observed) {
+	em := &ob.Case.Emit
+	switch {
+	case o.send != nil:
+		em.Seen = some(true)
+		b.sent(o, ob)
+	case len(o.wires) > 0 && (o.wires[0].Origin == 1 || o.wires[0].Origin == 2):
+		em.Seen = fact.SomeBy(true, fact.ByWire) // its record was lost, but the device got it from the TCP stack
+	case o.kind == obsDrop:
+		b.dropping(o, ob)
+	case o.kind == obsError:
+		b.silentPeer(o, ob)
+	case em.Watched.Or(false) && b.has("send") && (b.kernel.facts.sendArgs == 3 || b.has("nosk4")) && !b.lossy(o.first, o.deadline):
+		em.Seen = some(false)
+		b.innocent(o, ob)
+	}
+}
+
+// sent fills emit from the tcp_send_reset event.
+func (b *builder) sent(o *observation, ob *Observed) {
+	em, e := &ob.Case.Emit, o.send
+	stack := b.stack(e)
+	if e.Reason >= 0 {
+		em.Reason = some(b.reason(e.Reason))
+	}
+	call := classify(stack, sendPaths)
+	switch {
+	case e.State == stTimeWait:
+		call = "time-wait"
+	case call == "":
+		call = "other"
+	}
+	em.Call = some(call)
+	em.Stack = some(strings.Join(stack, "<"))
+	b.socket(&em.Sock, e)
+	if e.Full == 1 && e.State == stListen {
+		em.Listener.Exists = fact.SomeBy(true, fact.ByKernel)
+		em.Listener.Backlog, em.Listener.BacklogMax = fact.SomeBy(int64(e.Backlog), fact.ByKernel), fact.SomeBy(int64(e.BacklogMax), fact.ByKernel)
+	}
+	inProcess := inCall(call) || e.Owned == 1 && e.Packet.Present == 0
+	if inProcess {
+		em.Syscall = some(b.syscall(e))
+	}
+	switch {
+	case call == "sock-destroy":
+		ob.Case.RST.OriginPID, ob.Case.RST.OriginName = fact.SomeBy(int64(e.Pid), fact.ByProcess), fact.SomeBy(command(e.Comm), fact.ByProcess)
+		ob.EmitPID = b.host.ownerOfInode(e.Inode)
+		b.living(&em.Proc, ob.EmitPID)
+	case inProcess:
+		ob.EmitPID = int(e.Pid)
+		b.actor(&em.Proc, e)
+	case e.Full == 1:
+		ob.EmitPID = b.host.ownerOfInode(e.Inode)
+		b.living(&em.Proc, ob.EmitPID)
+	}
+	if o.ownErr != nil {
+		em.Error = some(errnoName(o.ownErr.SkErr))
+	}
+	if b.stacks && e.Uframes > 0 && inProcess {
+		em.UStack = some(b.userStack(e))
+	}
+	if e.Packet.Present == 1 || e.State == stTimeWait {
+		b.dead(ob, o)
+		b.listening(ob, o.src)
+	}
+}
+
+// inCall tells the paths on which the current process is the one that owns
+// the socket, also where the socket lock is not held (inet_csk_listen_stop).
+func inCall(call string) bool {
+	switch call {
+	case "close", "linger", "disconnect", "listen-stop":
+		return true
+	}
+	return false
+}
+
+func (b *builder) reason(n int32) string {
+	if s, ok := b.kernel.facts.rstReasons[n]; ok {
+		return s
+	}
+	if s, ok := b.kernel.facts.dropReasons[n]; ok {
+		return s
+	}
+	return fmt.Sprintf("reason %d", n)
+}
+
+func (b *builder) syscall(e *resetEvent) string {
+	if e.TaskFlags&4 != 0 && e.Syscall == -1 {
+		return "exit"
+	}
+	return syscallName(e.Syscall)
+}
+
+// socket copies the socket facts.
+func (b *builder) socket(s *fact.Socket, e *resetEvent) {
+	if e.Sk == 0 {
+		s.Known = some(false)
+		s.State = fact.None[string]()
+		return
+	}
+	s.Known = some(e.Full == 1)
+	s.State = some(stateName(e.State))
+	if e.Full == 0 {
+		return
+	}
+	prev := e.State
+	if e.PrevState != 0 && e.State == stClose {
+		prev = e.PrevState
+	}
+	s.PrevState = some(stateName(prev))
+	s.UID, s.Inode, s.Cookie, s.MD5 = some(int64(e.Uid)), some(int64(e.Inode)), some(int64(e.Cookie)), some(e.Md5 == 1)
+	if e.State == stListen {
+		return
+	}
+	s.Orphan = some(e.Dead == 1)
+	s.Accepted = some(e.Inode != 0 || e.Dead == 1)
+	s.Linger, s.LingerTime, s.Linger2 = some(e.Linger == 1), some(b.jiffies(e.LingerJiffies)), some(int64(e.Linger2Jiffies))
+	s.Keepalive, s.KeepIdle, s.KeepIntvl = some(e.Keepopen == 1), b.keep(e.KeepaliveTimeJiffies, "net.ipv4.tcp_keepalive_time"), b.keep(e.KeepaliveIntvlJiffies, "net.ipv4.tcp_keepalive_intvl")
+	s.KeepCount, s.ProbesOut = some(int64(e.KeepaliveProbes)), some(int64(e.ProbesOut))
+	if e.KeepaliveProbes == 0 {
+		s.KeepCount = fact.Opt[int64]{} // the default of the namespace applies
+	}
+	s.UserTimeout = some(time.Duration(e.UserTimeoutMs) * time.Millisecond)
+	s.Retransmits, s.SynRetries = some(int64(e.Retransmits)), some(int64(e.SynRetries))
+	s.ShutRead, s.ShutWrite = some(e.Shutdown&1 != 0 && e.State != stClose), some(e.Shutdown&2 != 0 && e.State != stClose)
+	if prev == stSynSent {
+		s.Unread, s.Unacked, s.Retransmits = some[int64](0), some[int64](0), some(int64(e.Retransmits))
+		return
+	}
+	b.history(s, e, prev)
+}
+
+// keep is a keep-alive time of the socket; 0 means the default of the
+// namespace, which is not looked up here.
+func (b *builder) keep(jiffies uint32, _ string) fact.Opt[time.Duration] {
+	if jiffies == 0 {
+		return fact.Opt[time.Duration]{}
+	}
+	return some(b.jiffies(jiffies))
+}
+
+// history copies what only a socket that was established has.
+func (b *builder) history(s *fact.Socket, e *resetEvent, prev uint8) {
+	unread, unacked := int64(int32(e.UnreadBytes)), int64(int32(e.UnackedBytes))
+	if prev == stCloseWait || prev == stLastAck || prev == stClosing || prev == stTimeWait {
+		unread-- // the peer's FIN counts as one
+	}
+	if finSent(prev) && unacked > 0 {
+		unacked--
+	}
+	s.Unread, s.Unacked, s.Unsent = some(max(unread, 0)), some(max(unacked, 0)), some(max(int64(int32(e.UnsentBytes)), 0))
+	s.BytesSent, s.BytesAcked, s.BytesRecv = some(int64(e.BytesSent)), some(int64(e.BytesAcked)), some(int64(e.BytesReceived))
+	s.SRTT, s.RTTVar = some(time.Duration(e.SrttUs)*time.Microsecond), some(time.Duration(e.RttvarUs)*time.Microsecond)
+	s.RTO = some(b.jiffies(e.RtoJiffies))
+	s.TotalRetr, s.Lost, s.Cwnd = some(int64(e.TotalRetrans)), some(int64(e.Lost)), some(int64(e.Cwnd))
+	s.SndWnd, s.RcvWnd, s.MSS = some(int64(e.SndWnd)), some(int64(e.RcvWnd)), some(int64(e.Mss))
+	s.IdleSend, s.IdleRecv, s.IdleAck = some(b.jiffies(e.IdleSendJiffies)), some(b.jiffies(e.IdleRecvJiffies)), some(b.jiffies(e.IdleAckJiffies))
+	s.TSOK = some(e.TsOk == 1)
+	if b.mem != nil {
+		if ts, _, ok := b.mem.opened(e.Sk, e.TimeNs); ok {
+			s.Age = some(time.Duration(e.TimeNs - ts))
+		}
+	}
+}
+
+func finSent(state uint8) bool {
+	switch state {
+	case stFinWait1, stFinWait2, stClosing, stLastAck, stTimeWait:
+		return true
+	}
+	return false
+}
+
+// actor fills the process from an event that happened in its own context.
+func (b *builder) actor(p *fact.Process, e *resetEvent) {
+	b.living(p, int(e.Pid))
+	p.PID, p.Name = some(int64(e.Pid)), some(command(e.Comm))
+	exiting := e.TaskFlags&4 != 0
+	p.Exiting = some(exiting)
+	if !exiting {
+		return
+	}
+	b.death(e.Pid, e.ExitCode, &p.Signal, &p.ExitCode, &p.OOM)
+	k, ok := b.killer(e.Pid, e.ExitCode&0x7f)
+	switch {
+	case ok && k.Kernel == 0 && k.Code <= 0 && k.Pid != e.Pid:
+		p.KillerPID, p.KillerName = some(int64(k.Pid)), some(command(k.Comm))
+	case b.has("signal"):
+		p.KillerPID, p.KillerName = fact.None[int64](), fact.None[string]()
+	}
+}
+
+// death decodes an exit code as the kernel keeps it: signal in the low seven
+// bits, status above the low byte.
+func (b *builder) death(pid uint32, code int32, signal *fact.Opt[string], status *fact.Opt[int64], oom *fact.Opt[bool]) {
+	if sig := code & 0x7f; sig != 0 {
+		*signal, *status = some(signalName(sig)), fact.None[int64]()
+	} else {
+		*signal, *status = fact.None[string](), some(int64(code>>8&0xff))
+	}
+	if b.has("oom") {
+		var at uint64
+		*oom = some(b.kernel.maps["oom_victims"].Lookup(pid, &at) == nil)
+	}
+}
+
+func (b *builder) killer(pid uint32, sig int32) (k resetKiller, ok bool) {
+	if m := b.kernel.maps["killers"]; m != nil && b.has("signal") {
+		ok = m.LookupWithFlags(pid, &k, ebpf.MapLookupFlags(0)) == nil && int32(k.Sig) == sig
+	}
+	return k, ok
+}
+
+// living fills what /proc knows, or knew, of a process.
+func (b *builder) living(p *fact.Process, pid int) {
+	lp, ok := b.host.process(pid)
+	if !ok {
+		if pid != 0 {
+			p.PID = some(int64(pid))
+		}
+		return
+	}
+	p.PID, p.Name, p.PPID, p.ParentName = some(int64(lp.PID)), some(lp.Name), some(int64(lp.PPID)), some(lp.ParentName)
+	p.Exe, p.Cmdline, p.Cgroup = text(lp.Exe), text(lp.Cmdline), text(lp.Cgroup)
+	p.Unit, p.ContainerID = text(lp.Unit), text(lp.Container)
+	if !lp.Start.IsZero() {
+		p.Age = some(max(time.Since(lp.Start), 0))
+	}
+	if lp.Container != "" {
+		if name, pod, ns, ok := b.host.host.ContainerNames(lp.Container); ok {
+			p.ContainerName = text(name)
+			if pod != "" {
+				p.Pod = some(ns + "/" + pod)
+			}
+		}
+	}
+	if !lp.Gone {
+		p.Stalled = some(lp.Stopped())
+		p.OpenFiles, p.MaxFiles = some(int64(lp.OpenFiles)), some(lp.MaxFiles)
+		if p.Exiting.State() == fact.NotLooked {
+			p.Exiting = some(false)
+		}
+	}
+}
+
+// text is a fact that is absent when empty.
+func text(s string) fact.Opt[string] {
+	if s == "" {
+		return fact.None[string]()
+	}
+	return some(s)
+}
+
+// userStack names the frames of the closing call.
+func (b *builder) userStack(e *resetEvent) string {
+	var out []string
+	for _, a := range e.Ustack[:min(int(e.Uframes), len(e.Ustack))] {
+		s := b.host.host.UserSymbol(int(e.Pid), a)
+		if s == "" {
+			s = fmt.Sprintf("%#x", a)
+		}
+		out = append(out, s)
+	}
+	return strings.Join(out, "<")
+}

@@ -1,0 +1,554 @@
+package trace
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-project/holdfast/fact"
+)
+
+// dead fills what is remembered of the socket that had the tuple of the
+// emitting end.
+func (b *builder) dead(ob *Observed, o *observation) {
+	d := &ob.Case.Emit.Dead
+	if b.mem == nil || !b.has("state") || ob.EmitNetns == 0 {
+		return
+	}
+	rec, horizon, ok := b.mem.closed(ob.EmitNetns, o.src, o.dst, o.first)
+	d.Horizon = some(horizon)
+	d.Known = some(ok)
+	if !ok {
+		return
+	}
+	d.Age = some(time.Duration(o.first - rec.TsNs))
+	d.Name, d.From = some(command(rec.Comm)), some(stateName(rec.From))
+	d.How = some(howClosed(&rec))
+	d.Unread, d.Unacked = some(max(int64(int32(rec.UnreadBytes)), 0)), some(max(int64(int32(rec.UnackedBytes)), 0))
+	d.Received, d.Sent = some(int64(rec.ReceivedBytes)), some(int64(rec.SentBytes))
+	d.Idle = some(b.jiffies(rec.IdleMsJiffies))
+	if ts, _, ok := b.mem.opened(rec.Sk, rec.TsNs); ok {
+		d.Life = some(time.Duration(rec.TsNs - ts))
+	}
+	if rec.Owned == 0 && rec.Exiting == 0 {
+		d.Name = fact.None[string]() // closed by a timer or a packet: nobody in particular
+		return
+	}
+	d.PID = some(int64(rec.Tgid))
+	d.Exiting = some(rec.Exiting == 1)
+	if rec.Exiting == 1 {
+		b.death(rec.Tgid, rec.ExitCode, &d.Signal, &d.ExitCode, &d.OOM)
+		if k, ok := b.killer(rec.Tgid, rec.ExitCode&0x7f); ok && k.Kernel == 0 && k.Code <= 0 && k.Pid != rec.Tgid {
+			d.Killer = some(command(k.Comm))
+		} else if b.has("signal") {
+			d.Killer = fact.None[string]()
+		}
+		d.Syscall = some("exit")
+	} else {
+		d.Syscall = some(syscallName(rec.Syscall))
+	}
+	if ob.EmitPID == 0 {
+		ob.EmitPID = int(rec.Tgid)
+		p := &ob.Case.Emit.Proc
+		b.living(p, int(rec.Tgid))
+		p.PID, p.Name = some(int64(rec.Tgid)), some(command(rec.Comm))
+		p.Exiting, p.Signal, p.ExitCode, p.OOM = d.Exiting, d.Signal, d.ExitCode, d.OOM
+	}
+}
+
+func howClosed(r *resetCloseRecord) string {
+	switch {
+	case r.Exiting == 1:
+		return "exit"
+	case r.To == stFinWait1 && syscallName(r.Syscall) == "shutdown":
+		return "shutdown"
+	case r.To == stFinWait1:
+		return "close"
+	case r.SkErr == 110:
+		return "timeout"
+	case r.SkErr == 104 || r.SkErr == 32:
+		return "reset"
+	case r.From == stCloseWait:
+		return "peer"
+	case r.Owned == 1:
+		return "abort"
+	}
+	return "reset"
+}
+
+// listening fills the listener of the emitting end's port.
+func (b *builder) listening(ob *Observed, at netip.AddrPort) {
+	l := &ob.Case.Emit.Listener
+	if ob.EmitNetns == 0 {
+		return
+	}
+	s, ok, other, looked := b.host.listener(ob.EmitNetns, at)
+	if !looked {
+		return
+	}
+	if l.Exists.State() == fact.NotLooked {
+		l.Exists = some(ok)
+	}
+	l.OtherAddr = some(other)
+	l.LocalOnly = some(other && s.Local.Addr().IsLoopback())
+	if !ok && !other {
+		return
+	}
+	if l.Backlog.State() == fact.NotLooked {
+		l.Backlog, l.BacklogMax = some(int64(s.RQueue)), some(int64(s.WQueue))
+	}
+	pid := b.host.ownerOfInode(s.Inode)
+	if p, known := b.host.process(pid); known {
+		l.PID, l.Name = some(int64(pid)), some(p.Name)
+		if !p.Start.IsZero() {
+			l.Age = some(max(time.Since(p.Start), 0))
+		}
+		if ok && ob.EmitPID == 0 {
+			ob.EmitPID = pid
+			b.living(&ob.Case.Emit.Proc, pid)
+		}
+	}
+}
+
+// innocent fills the end whose address a RST carries that its stack did not
+// send: does it still have the connection?
+func (b *builder) innocent(o *observation, ob *Observed) {
+	em := &ob.Case.Emit
+	if s, ok, looked := b.host.connection(ob.EmitNetns, o.src, o.dst); looked {
+		em.Sock.Known = fact.SomeBy(ok, fact.ByHost)
+		if ok {
+			em.Sock.State = fact.SomeBy(s.State.String(), fact.ByHost)
+			em.Sock.Accepted = fact.SomeBy(s.Inode != 0, fact.ByHost)
+			em.Sock.Inode = fact.SomeBy(int64(s.Inode), fact.ByHost)
+			em.Sock.Unread = fact.SomeBy(int64(s.RQueue), fact.ByHost)
+			ob.EmitPID = b.host.ownerOfInode(s.Inode)
+			b.living(&em.Proc, ob.EmitPID)
+		}
+	}
+	b.dead(ob, o)
+	b.listening(ob, o.src)
+}
+
+// dropping fills emit for a drop that was reported without any RST: the end
+// that dropped.
+func (b *builder) dropping(o *observation, ob *Observed) {
+	em, e := &ob.Case.Emit, o.drop
+	em.Seen = some(true)
+	em.Reason = some(b.kernel.facts.dropReasons[e.Reason])
+	em.Stack = some(strings.Join(b.stack(e), "<"))
+	b.socket(&em.Sock, e)
+	if e.Full == 1 && e.State == stListen {
+		em.Listener.Exists = fact.SomeBy(true, fact.ByKernel)
+		em.Listener.Backlog, em.Listener.BacklogMax = fact.SomeBy(int64(e.Backlog), fact.ByKernel), fact.SomeBy(int64(e.BacklogMax), fact.ByKernel)
+	}
+	b.listening(ob, o.src)
+	if ob.EmitPID == 0 && e.Full == 1 {
+		ob.EmitPID = b.host.ownerOfInode(e.Inode)
+		b.living(&em.Proc, ob.EmitPID)
+	}
+}
+
+// silentPeer fills emit for an error without RST: what the other end, if it is
+// on this host, did with our segments.
+func (b *builder) silentPeer(o *observation, ob *Observed) {
+	em := &ob.Case.Emit
+	if !em.Watched.Or(false) {
+		return
+	}
+	em.Seen = some(false)
+	if d := dropped(b.join.drops, o.src, o.dst, o.first, dropMemory); d != nil && d.event.Netns == ob.EmitNetns {
+		em.Reason = some(b.kernel.facts.dropReasons[d.event.Reason])
+	}
+	b.innocent(o, ob)
+}
+
+// victim fills the end that was hit.
+func (b *builder) victim(o *observation, ob *Observed) {
+	v := &ob.Case.Victim
+	e := firstEvent(o.recv, o.err, o.refused)
+	if e == nil {
+		if v.Watched.Or(false) && b.has("recv") && !b.lossy(o.first, o.deadline) {
+			v.Seen = some(false)
+		}
+		if ob.VictimNetns != 0 && o.kind == obsReset && o.dst.Port() != 0 {
+			b.bystander(o, ob)
+		}
+		return
+	}
+	v.Seen = some(true)
+	b.socket(&v.Sock, e)
+	v.Stack = some(strings.Join(b.stack(e), "<"))
+	switch {
+	case o.recv != nil:
+		v.Call, v.Error = some("reset"), some(b.errno(o))
+	case o.err != nil:
+		v.Call = some(orOther(classify(b.stack(o.err), errorPaths)))
+		v.Error = some(errnoName(o.err.Reason))
+	default:
+		v.Reason = some(b.kernel.facts.dropReasons[e.Reason])
+		v.Error = fact.None[string]()
+	}
+	if e.UnreadLen > 0 {
+		v.Sock.FirstUnread = some(printable(e.Unread[:min(int(e.UnreadLen), len(e.Unread))]))
+	}
+	b.victimOwner(o, ob, e)
+}
+
+func orOther(s string) string {
+	if s == "" {
+		return "other"
+	}
+	return s
+}
+
+// errno is what the application gets: the kernel's report, or what tcp_reset
+// sets in that state (net/ipv4/tcp_input.c).
+func (b *builder) errno(o *observation) string {
+	if o.err != nil && o.err.SkErr != 0 {
+		return errnoName(o.err.SkErr)
+	}
+	switch o.recv.State {
+	case stSynSent:
+		return "ECONNREFUSED"
+	case stCloseWait:
+		return "EPIPE"
+	}
+	return "ECONNRESET"
+}
+
+// victimOwner finds the process that suffered: who let go of the socket, or
+// who still holds it.
+func (b *builder) victimOwner(o *observation, ob *Observed, e *resetEvent) {
+	p := &ob.Case.Victim.Proc
+	switch {
+	case o.owner != nil:
+		ob.VictimPID = int(o.owner.Pid)
+		b.actor(p, o.owner)
+	case e.State == stListen || e.Full == 0 || e.Inode == 0:
+	default:
+		if ob.VictimPID = b.host.ownerOfInode(e.Inode); ob.VictimPID != 0 {
+			b.living(p, ob.VictimPID)
+		}
+	}
+}
+
+// bystander fills the receiving end of a RST that no socket took, as far as
+// its namespace can be asked.
+func (b *builder) bystander(o *observation, ob *Observed) {
+	s, ok, looked := b.host.connection(ob.VictimNetns, o.dst, o.src)
+	if !looked {
+		return
+	}
+	v := &ob.Case.Victim
+	v.Sock.Known = fact.SomeBy(ok, fact.ByHost)
+	if ok {
+		v.Sock.State = fact.SomeBy(s.State.String(), fact.ByHost)
+		if ob.VictimPID = b.host.ownerOfInode(s.Inode); ob.VictimPID != 0 {
+			b.living(&v.Proc, ob.VictimPID)
+		}
+	}
+}
+
+// trigger copies the segment that the stack answered with the RST.
+func (b *builder) trigger(o *observation, c *fact.Case) {
+	e := firstEvent(o.send, o.drop)
+	if e == nil {
+		return
+	}
+	t := &c.Trigger
+	if e.Packet.Present == 0 {
+		t.Flags = fact.None[string]()
+		return
+	}
+	p := &e.Packet
+	t.Flags, t.PayloadSize = some(flagString(p.Flags)), some(int64(p.PayloadBytes))
+	t.Seq, t.Ack, t.TTL, t.Window = some(int64(p.Seq)), some(int64(p.Ack)), some(int64(p.Ttl)), some(int64(p.Window))
+	t.Timestamp = some(hasTimestamp(p.Options, p.OptionsBytes))
+	if p.FirstBytes > 0 {
+		t.FirstBytes = some(printable(p.First[:min(int(p.FirstBytes), len(p.First))]))
+	} else if p.PayloadBytes == 0 {
+		t.FirstBytes = fact.None[string]()
+	}
+}
+
+// firewall fills what netfilter and ICMP did to the connection.
+func (b *builder) firewall(o *observation, ob *Observed) {
+	f := &ob.Case.FW
+	if !b.has("drop") {
+		return
+	}
+	within := time.Second
+	if o.kind == obsError {
+		within = dropMemory
+	}
+	d := dropped(b.join.drops, o.src, o.dst, o.first, within)
+	if d != nil && b.kernel.facts.dropReasons[d.event.Reason] == "NETFILTER_DROP" {
+		f.Dropped = some(true)
+		where, _ := b.symbols.Lookup(d.event.Loc)
+		f.DroppedAt = text(where)
+		f.Hook = text(classify(b.stack(&d.event), hookPaths))
+		dir := "to-client"
+		if d.event.packetDst() == b.server(o, ob.Case) {
+			dir = "to-server"
+		}
+		f.DroppedDir = some(dir)
+		if ob.WireNetns == 0 {
+			ob.WireNetns = d.event.Netns
+		}
+		f.ThirdParty = some(d.event.Netns != ob.EmitNetns && d.event.Netns != ob.VictimNetns)
+	} else {
+		f.Dropped = some(false)
+	}
+	b.icmp(o, f)
+}
+
+func (b *builder) server(o *observation, c *fact.Case) netip.AddrPort {
+	if !c.Flow.Server.IsValid() {
+		client, server, _ := b.roles(o)
+		c.Flow.Client, c.Flow.Server = client, server
+	}
+	return c.Flow.Server
+}
+
+// icmp names the ICMP error behind an unreachable destination: the one this
+// host sent, or what the errno allows (net/ipv4/icmp.c icmp_err_convert).
+func (b *builder) icmp(o *observation, f *fact.FW) {
+	if d := dropped(b.join.icmps, o.src, o.dst, o.first, dropMemory); d != nil && o.kind != obsReset {
+		f.ICMP = fact.SomeBy(icmpName(d.event.Packet.Version, d.event.Packet.IcmpType, d.event.Packet.IcmpCode), fact.ByKernel)
+		return
+	}
+	if o.err == nil || classify(b.stack(o.err), errorPaths) != "icmp" {
+		if o.kind == obsError {
+			f.ICMP = fact.None[string]()
+		}
+		return
+	}
+	switch errnoName(o.err.Reason) {
+	case "ECONNREFUSED":
+		f.ICMP = some("port-unreachable")
+	case "EHOSTUNREACH":
+		f.ICMP = some("host-unreachable")
+	case "ENETUNREACH":
+		f.ICMP = some("net-unreachable")
+	case "EACCES":
+		f.ICMP = some("admin-prohibited")
+	default:
+		f.ICMP = some("other")
+	}
+}
+
+func icmpName(version, typ, code uint8) string {
+	names := map[[2]uint8]string{{3, 0}: "net-unreachable", {3, 1}: "host-unreachable", {3, 3}: "port-unreachable", {3, 4}: "frag-needed", {3, 9}: "admin-prohibited", {3, 10}: "admin-prohibited", {3, 13}: "admin-prohibited", {11, 0}: "ttl-exceeded"}
+	if version == 6 {
+		names = map[[2]uint8]string{{1, 0}: "net-unreachable", {1, 1}: "admin-prohibited", {1, 3}: "host-unreachable", {1, 4}: "port-unreachable", {1, 5}: "admin-prohibited", {1, 6}: "admin-prohibited", {2, 0}: "frag-needed", {3, 0}: "ttl-exceeded"}
+	}
+	if s, ok := names[[2]uint8{typ, code}]; ok {
+		return s
+	}
+	return "other"
+}
+
+// flow fills the connection and the roles of its ends.
+func (b *builder) flow(o *observation, ob *Observed) {
+	c := ob.Case
+	client, server, known := b.roles(o)
+	f := &c.Flow
+	f.Client, f.Server, f.Netns = client, server, ob.VictimNetns
+	if f.Netns == 0 {
+		f.Netns = ob.EmitNetns
+	}
+	family := "ipv6"
+	if client.Addr().Is4() {
+		family = "ipv4"
+	}
+	f.Family, f.ClientPort, f.ServerPort = some(family), some(int64(client.Port())), some(int64(server.Port()))
+	f.Loopback = some(client.Addr().IsLoopback() && server.Addr().IsLoopback())
+	f.RolesKnown = some(known)
+	if e := firstEvent(o.send, o.recv, o.err); e != nil && e.Full == 1 && e.State != stListen {
+		f.MPTCP = some(e.Mptcp == 1)
+	}
+	role := func(a netip.AddrPort) fact.Opt[string] {
+		if a == client {
+			return some("client")
+		}
+		return some("server")
+	}
+	c.Emit.Role, c.Victim.Role = role(o.src), role(o.dst)
+}
+
+// roles says who opened the connection, from the sockets' own history where
+// one is at hand.
+func (b *builder) roles(o *observation) (client, server netip.AddrPort, known bool) {
+	asEmit := func(active bool) (netip.AddrPort, netip.AddrPort, bool) {
+		if active {
+			return o.src, o.dst, true
+		}
+		return o.dst, o.src, true
+	}
+	if e := o.drop; e != nil {
+		return o.dst, o.src, e.State == stListen || e.State == stNewSynRecv
+	}
+	if e := o.send; e != nil && e.Full == 1 {
+		if active, ok := b.active(e); ok {
+			return asEmit(active)
+		}
+	}
+	if e := firstEvent(o.recv, o.err, o.refused); e != nil && e.Full == 1 {
+		if active, ok := b.active(e); ok {
+			return asEmit(!active)
+		}
+	}
+	if e := o.send; e != nil && e.Packet.Present == 1 && e.Packet.Flags&(flagSYN|flagACK) == flagSYN {
+		return asEmit(false)
+	}
+	if e := o.refused; e != nil && (e.State == stListen || e.State == stNewSynRecv) {
+		return asEmit(true)
+	}
+	if active, ok := b.deadRole(o); ok {
+		return asEmit(active)
+	}
+	return asEmit(b.guessActive(o))
+}
+
+// deadRole asks the memory of closes whether the dead socket had connected.
+func (b *builder) deadRole(o *observation) (active, ok bool) {
+	if b.mem == nil || o.send == nil {
+		return false, false
+	}
+	rec, _, found := b.mem.closed(o.send.Netns, o.src, o.dst, o.first)
+	if !found {
+		return false, false
+	}
+	_, active, ok = b.mem.opened(rec.Sk, rec.TsNs)
+	return active, ok
+}
+
+// guessActive decides by port numbers: the lower one serves.
+func (b *builder) guessActive(o *observation) bool {
+	if o.send != nil {
+		if _, ok, _, looked := b.host.listener(o.send.Netns, o.src); looked && ok {
+			return false
+		}
+	}
+	return o.src.Port() > o.dst.Port()
+}
+
+// active tells whether the socket connected (or was connected to). The state,
+// the record of its opening, or the fact that bytes_acked counts the SYN only
+// for the side that sent the first one (net/ipv4/tcp_input.c) decides.
+func (b *builder) active(e *resetEvent) (active, ok bool) {
+	state := e.State
+	if state == stClose && e.PrevState != 0 {
+		state = e.PrevState
+	}
+	switch state {
+	case stSynSent:
+		return true, true
+	case stListen, stSynRecv, stNewSynRecv:
+		return false, true
+	}
+	if b.mem != nil {
+		if _, active, ok := b.mem.opened(e.Sk, e.TimeNs); ok {
+			return active, true
+		}
+	}
+	if state == stClose {
+		return false, false // whether a FIN was sent is not known
+	}
+	n := int64(e.BytesAcked) + int64(e.UnackedBytes) - int64(e.BytesSent-e.BytesRetrans)
+	if finSent(state) {
+		n--
+	}
+	switch n {
+	case 0:
+		return false, true
+	case 1:
+		return true, true
+	}
+	return false, false
+}
+
+// outcome says what happened to the connection, and in which phase.
+func (b *builder) outcome(o *observation, c *fact.Case) {
+	c.Phase = some(b.phase(o, c))
+	switch {
+	case o.kind == obsDrop:
+		c.Outcome = some("timeout")
+		if b.kernel.facts.dropReasons[o.drop.Reason] == "TCP_RFC7323_PAWS" {
+			c.Outcome = some("none")
+		}
+	case o.recv == nil && o.err == nil && o.refused != nil:
+		c.Outcome = some("survived")
+		if a := c.RST.Accepted.Or(""); a == "embryonic" || a == "timewait" {
+			c.Outcome = some("none")
+		}
+	case o.recv != nil:
+		c.Outcome = some(outcomeOf(c.Victim.Error.Or("")))
+	case o.err != nil:
+		c.Outcome = some(outcomeOf(c.Victim.Error.Or("")))
+	case o.ownErr != nil && c.Emit.Error.Or("") == "ETIMEDOUT":
+		c.Outcome = some("timeout")
+	case c.Trigger.Flags.Or("") == "S":
+		c.Outcome = some("refused")
+	default:
+		c.Outcome = some("reset")
+	}
+}
+
+func outcomeOf(errno string) string {
+	switch errno {
+	case "ECONNREFUSED":
+		return "refused"
+	case "ETIMEDOUT":
+		return "timeout"
+	case "EHOSTUNREACH", "ENETUNREACH", "EACCES", "EPROTO", "ENOPROTOOPT", "EHOSTDOWN", "ENONET":
+		return "unreachable"
+	}
+	return "reset"
+}
+
+func (b *builder) phase(o *observation, c *fact.Case) string {
+	states := []string{c.Emit.Sock.PrevState.Or(""), c.Victim.Sock.PrevState.Or("")}
+	any := func(list ...string) bool {
+		return slices.ContainsFunc(states, func(s string) bool { return slices.Contains(list, s) })
+	}
+	switch {
+	case any("SYN_SENT", "SYN_RECV"), c.Trigger.Flags.Or("") == "S":
+		return "connect"
+	case c.Emit.Sock.Accepted.Or(true) == false, c.Victim.Sock.Accepted.Or(true) == false, c.Emit.Call.Or("") == "minisock", o.kind == obsDrop && c.Emit.Listener.Backlog.Or(0) > 0:
+		return "accept-queue"
+	case c.Emit.Dead.Known.Or(false), any("TIME_WAIT"), c.Emit.Sock.State.Or("") == "TIME_WAIT":
+		return "closed"
+	case any("FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK", "CLOSE_WAIT"):
+		return "closing"
+	case any("ESTABLISHED"):
+		return "established"
+	}
+	return "none"
+}
+
+// youth compares the age of the namespace that answered with what the victim
+// remembers of its peer.
+func (b *builder) youth(o *observation, ob *Observed) {
+	c := ob.Case
+	if ob.EmitNetns == 0 || o.send == nil || o.recv == nil {
+		return
+	}
+	since, ok := b.host.bootID[ob.EmitNetns]
+	if !ok {
+		return
+	}
+	age := c.Victim.Sock.Age.Or(0)
+	silence := c.Victim.Sock.IdleRecv.Or(0)
+	young := since.After(b.host.started.Add(time.Second)) && (age > 0 && time.Since(since) < age || age == 0 && time.Since(since) < silence)
+	c.Pattern.EmitterNew = fact.SomeBy(young, fact.ByHost)
+	if young {
+		c.Pattern.EmitterStarted = fact.SomeBy(time.Since(since), fact.ByHost)
+	}
+	moved := false
+	for _, own := range b.host.addrOwner[o.src.Addr()] {
+		moved = moved || own.netns != ob.EmitNetns && own.since.Before(since)
+	}
+	c.Pattern.AddressMoved = fact.SomeBy(moved, fact.ByHost)
+}

@@ -1,0 +1,205 @@
+package trace
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/holdfast-project/holdfast/internal/linux"
+)
+
+// hostView answers questions about the host for one case at a time. What it
+// reads it believes for a short time, so that a burst of cases costs one look.
+type hostView struct {
+	host      *linux.Host
+	procs     *linux.Processes
+	spaces    *linux.Namespaces
+	refreshed time.Time
+	owners    map[uint64]ownerAt // inode -> process
+	scanned   time.Time          // end of the last walk over all descriptors
+	scanPause time.Duration
+	listeners map[uint64]socketsAt         // netns cookie -> listening sockets
+	sockets   map[uint64]socketsAt         // netns cookie -> connections
+	bootID    map[uint64]time.Time         // netns cookie -> when it was first seen
+	addrOwner map[netip.Addr][]addrOwnedAt // which namespaces had an address, and since when
+	started   time.Time
+}
+
+type ownerAt struct {
+	pid int
+	at  time.Time
+}
+
+type socketsAt struct {
+	list []linux.Socket
+	at   time.Time
+}
+
+type addrOwnedAt struct {
+	netns uint64
+	since time.Time
+}
+
+// How long answers are believed.
+const (
+	believeSpaces    = 250 * time.Millisecond
+	believeSockets   = 100 * time.Millisecond
+	believeOwner     = 30 * time.Second
+	maxOwners        = 65536
+	maxNetnsRemember = 4096
+)
+
+func newHostView(h *linux.Host) *hostView {
+	return &hostView{host: h, procs: linux.NewProcesses(h, 4096), spaces: linux.NewNamespaces(h), owners: map[uint64]ownerAt{},
+		listeners: map[uint64]socketsAt{}, sockets: map[uint64]socketsAt{}, bootID: map[uint64]time.Time{},
+		addrOwner: map[netip.Addr][]addrOwnedAt{}, started: time.Now()}
+}
+
+// refresh looks for new namespaces, at most every believeSpaces.
+func (v *hostView) refresh() {
+	if time.Since(v.refreshed) < believeSpaces {
+		return
+	}
+	v.refreshed = time.Now()
+	_ = v.spaces.Refresh() // what can not be read stays unknown
+	if len(v.bootID) > maxNetnsRemember {
+		clear(v.bootID)
+		clear(v.addrOwner)
+	}
+	for _, ns := range v.spaces.All() {
+		if _, ok := v.bootID[ns.Cookie]; ok || ns.Cookie == 0 {
+			v.noteAddresses(ns)
+			continue
+		}
+		v.bootID[ns.Cookie] = v.refreshed
+		v.noteAddresses(ns)
+	}
+}
+
+// noteAddresses remembers the first time a namespace had an address.
+func (v *hostView) noteAddresses(ns linux.Netns) {
+next:
+	for _, a := range ns.Addrs {
+		if a.IsLoopback() || a.IsLinkLocalUnicast() {
+			continue
+		}
+		for _, o := range v.addrOwner[a] {
+			if o.netns == ns.Cookie {
+				continue next
+			}
+		}
+		if len(v.addrOwner[a]) < 8 {
+			v.addrOwner[a] = append(v.addrOwner[a], addrOwnedAt{ns.Cookie, v.refreshed})
+		}
+	}
+}
+
+// space returns the namespace with that cookie.
+func (v *hostView) space(cookie uint64) (linux.Netns, bool) {
+	ns, ok := v.spaces.ByCookie(cookie)
+	if !ok && cookie != 0 {
+		v.refresh()
+		ns, ok = v.spaces.ByCookie(cookie)
+	}
+	return ns, ok
+}
+
+// ownersOf returns the cookies of the namespaces that own addr. For a loopback
+// address that is the namespace of the other end.
+func (v *hostView) ownersOf(addr netip.Addr, other uint64) []uint64 {
+	if addr.IsLoopback() {
+		return []uint64{other}
+	}
+	list := v.spaces.Owner(addr)
+	if len(list) == 0 {
+		v.refresh()
+		list = v.spaces.Owner(addr)
+	}
+	var cookies []uint64
+	for _, ns := range list {
+		cookies = append(cookies, ns.Cookie)
+	}
+	return cookies
+}
+
+// process describes a process, dead or alive.
+func (v *hostView) process(pid int) (linux.Process, bool) {
+	if pid <= 0 {
+		return linux.Process{}, false
+	}
+	return v.procs.Get(pid)
+}
+
+// ownerOfInode returns the process that holds the socket.
+func (v *hostView) ownerOfInode(inode uint64) int {
+	if inode == 0 {
+		return 0
+	}
+	if o, ok := v.owners[inode]; ok && time.Since(o.at) < believeOwner {
+		return o.pid
+	}
+	if time.Since(v.scanned) < v.scanPause {
+		return 0
+	}
+	begin := time.Now()
+	pid := v.host.OwnersOfInodes(map[uint64]bool{inode: true})[inode]
+	v.scanned = time.Now()
+	v.scanPause = 3 * v.scanned.Sub(begin) // a walk may take a quarter of the time at most
+	if len(v.owners) > maxOwners {
+		clear(v.owners)
+	}
+	if pid != 0 {
+		v.owners[inode] = ownerAt{pid, v.scanned}
+	}
+	return pid
+}
+
+// listener returns the listening socket that serves addr, and whether
+// something listens on the port at another address only.
+func (v *hostView) listener(cookie uint64, addr netip.AddrPort) (s linux.Socket, ok, other, looked bool) {
+	list, looked := v.list(v.listeners, cookie, linux.Listeners)
+	for _, l := range list {
+		if l.Local.Port() != addr.Port() {
+			continue
+		}
+		if a := l.Local.Addr(); a.IsUnspecified() && (a.Is6() && !l.V6Only || a.Is4() == addr.Addr().Is4()) || a == addr.Addr() {
+			return l, true, false, true
+		}
+		s, other = l, true
+	}
+	return s, false, other, looked
+}
+
+// connection returns the socket of that tuple, if it still exists.
+func (v *hostView) connection(cookie uint64, local, remote netip.AddrPort) (s linux.Socket, ok, looked bool) {
+	list, looked := v.list(v.sockets, cookie, linux.AllStates)
+	for _, c := range list {
+		if c.Local == local && c.Remote == remote {
+			return c, true, true
+		}
+	}
+	return s, false, looked
+}
+
+func (v *hostView) list(cache map[uint64]socketsAt, cookie uint64, states linux.States) ([]linux.Socket, bool) {
+	if c, ok := cache[cookie]; ok && time.Since(c.at) < believeSockets {
+		return c.list, true
+	}
+	ns, ok := v.space(cookie)
+	if !ok {
+		return nil, false
+	}
+	c := socketsAt{at: time.Now()}
+	for s, err := range v.host.Sockets(ns, states) {
+		if err != nil {
+			return nil, false
+		}
+		if c.list = append(c.list, s); len(c.list) >= maxOwners {
+			break
+		}
+	}
+	if len(cache) > maxNetnsRemember {
+		clear(cache)
+	}
+	cache[cookie] = c
+	return c.list, true
+}

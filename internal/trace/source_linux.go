@@ -1,0 +1,300 @@
+package trace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-project/holdfast/internal/linux"
+)
+
+// Source is the kernel source. Open it, then Run it once; the other methods
+// may be called from any goroutine meanwhile.
+type Source struct {
+	cfg     Config
+	kernel  *kernel
+	reader  *ringbuf.Reader
+	build   *builder
+	join    *joiner
+	host    *hostView
+	emit    func(Observed)
+	readyIn time.Duration
+
+	mu       sync.Mutex // guards all below
+	reported uint64
+	evicted  uint64
+	lost     losses
+}
+
+// losses remembers when records of resets were suppressed or lost, so that
+// their absence proves nothing in that time.
+type losses struct {
+	count    uint64 // at the last look
+	lastLook uint64
+	from, to uint64 // the latest lossy time, monotonic ns
+}
+
+func (l *losses) look(count, now uint64) {
+	if count != l.count {
+		if l.to < l.lastLook { // a new stretch
+			l.from = l.lastLook
+		}
+		l.to = now
+	}
+	l.count, l.lastLook = count, now
+}
+
+func (l *losses) overlap(from, to uint64) bool {
+	const margin = uint64(50 * time.Millisecond)
+	return l.to != 0 && from <= l.to+margin && to+margin >= l.from
+}
+
+// Open attaches to the kernel. The error is an *AccessError with a hint when
+// privileges or kernel features are missing.
+func Open(cfg Config) (*Source, error) {
+	start := time.Now()
+	if cfg.Hold == 0 {
+		cfg.Hold = 30 * time.Millisecond
+	}
+	k, err := loadKernel(cfg)
+	if err != nil {
+		return nil, accessError("attach to the kernel", err)
+	}
+	s, err := assemble(cfg, k)
+	if err != nil {
+		k.close()
+		return nil, accessError("attach to the kernel", err)
+	}
+	s.readyIn = time.Since(start)
+	return s, nil
+}
+
+func assemble(cfg Config, k *kernel) (*Source, error) {
+	reader, err := ringbuf.NewReader(k.maps["events"])
+	if err != nil {
+		return nil, fmt.Errorf("open ring buffer: %w", err)
+	}
+	host := &linux.Host{}
+	hz := host.JiffiesHz()
+	if hz <= 0 {
+		hz = 250
+	}
+	symbols, err := host.Symbols()
+	if err != nil {
+		return nil, fmt.Errorf("read kernel symbols: %w", err)
+	}
+	mem, err := openMemory(k, monotonic())
+	if err != nil {
+		return nil, err
+	}
+	name, _ := host.Hostname()
+	s := &Source{cfg: cfg, kernel: k, reader: reader, host: newHostView(host)}
+	s.build = &builder{kernel: k, host: s.host, mem: mem, symbols: symbols, hz: uint64(hz), name: name, stacks: cfg.Stacks, lossy: s.lossy}
+	s.join = newJoiner(cfg.Hold, k.facts.dropReasons, s.flush)
+	s.build.join = s.join
+	s.host.refresh()
+	return s, nil
+}
+
+func accessError(op string, err error) error {
+	hint := "holdfast watch --source packet needs only CAP_NET_RAW, --source counters needs nothing"
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || os.Geteuid() != 0 {
+		hint = "run it as root, or give it CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_PTRACE; " + hint
+	}
+	return &AccessError{Op: op, Err: err, Hint: hint}
+}
+
+func monotonic() uint64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // can not fail for this clock
+	return uint64(ts.Nano())
+}
+
+// Close detaches everything. Run must have returned.
+func (s *Source) Close() error {
+	s.build.mem.close()
+	err := s.reader.Close()
+	s.kernel.close()
+	return err
+}
+
+// Run reads events until ctx is done, and calls emit for each case, from this
+// goroutine. What is pending when ctx ends is still emitted.
+func (s *Source) Run(ctx context.Context, emit func(Observed)) error {
+	s.emit = emit
+	every := 10 * time.Millisecond
+	if s.cfg.Fast {
+		every = time.Millisecond
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	var rec ringbuf.Record
+	var ev resetEvent
+	for {
+		select {
+		case <-ctx.Done():
+			if err := s.drain(&rec, &ev); err != nil {
+				return err
+			}
+			s.join.expire(^uint64(0))
+			return nil
+		case <-tick.C:
+		}
+		now := monotonic() // before the drain: what is younger than now may not be drained yet
+		if err := s.drain(&rec, &ev); err != nil {
+			return err
+		}
+		s.join.expire(now)
+	}
+}
+
+func (s *Source) drain(rec *ringbuf.Record, ev *resetEvent) error {
+	s.reader.SetDeadline(time.Unix(1, 0)) // read what is there, never wait
+	n := uint64(0)
+	for {
+		err := s.reader.ReadInto(rec)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("read ring buffer: %w", err)
+		}
+		if decodeEvent(rec.RawSample, ev) {
+			s.join.add(ev)
+			n++
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.evicted = s.join.evicted
+	if n > 0 {
+		s.reported += n
+		s.lost.look(s.lockedLossCount(), monotonic())
+	}
+	return nil
+}
+
+func (s *Source) lockedLossCount() (n uint64) {
+	for _, kind := range []uint32{kindSend, kindRecv, kindWire} {
+		c := s.counter(kind)
+		n += c.Lost + c.Suppressed
+	}
+	return n
+}
+
+func (s *Source) counter(kind uint32) (sum resetCounter) {
+	var each []resetCounter
+	if s.kernel.maps["counters"].Lookup(kind, &each) != nil {
+		return sum
+	}
+	for _, c := range each {
+		sum.Seen += c.Seen
+		sum.Sent += c.Sent
+		sum.Lost += c.Lost
+		sum.Suppressed += c.Suppressed
+	}
+	return sum
+}
+
+func (s *Source) lossy(from, to uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lost.overlap(from, to)
+}
+
+func (s *Source) flush(o *observation) { s.emit(s.build.build(o)) }
+
+// Coverage says what was attached and what is therefore not seen.
+func (s *Source) Coverage() Coverage {
+	c := Coverage{Tier: "kernel", ReadyIn: s.readyIn, Failures: slices.Clone(s.kernel.failures)}
+	for _, sl := range ladder(s.kernel.facts, s.cfg) {
+		if p := s.kernel.attached[sl.name]; p != "" {
+			c.Hooks = append(c.Hooks, sl.name+":"+p)
+			c.Sees = append(c.Sees, sl.blind)
+		} else if !sl.optional {
+			c.Blind = append(c.Blind, sl.blind)
+		}
+	}
+	if s.kernel.facts.sendArgs == 2 && s.kernel.attached["nosk4"] == "" {
+		c.Blind = append(c.Blind, "why a reset without a socket was sent: this kernel's tracepoint hides it and function hooks are refused")
+	}
+	if s.cfg.NoWire {
+		c.Blind = append(c.Blind, "resets that no socket sent (the wire witness is switched off)")
+	}
+	if len(s.kernel.facts.rstReasons) == 0 {
+		c.Blind = append(c.Blind, "the kernel's own reason code (before Linux 6.10): the call path stands in")
+	}
+	c.Blind = append(c.Blind, "what hosts beyond this one did with its segments")
+	return c
+}
+
+// Stats returns the account so far.
+func (s *Source) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Stats{PerHook: map[string]HookStats{}, Evicted: s.evicted}
+	for kind := uint32(kindSend); kind <= kindICMP; kind++ {
+		c := s.counter(kind)
+		st.PerHook[kindNames[kind]] = HookStats{c.Seen, c.Sent, c.Lost, c.Suppressed}
+		st.Seen += c.Seen
+		st.Reported += c.Sent
+		st.Folded += c.Suppressed
+		st.Lost += c.Lost
+	}
+	st.Sent = st.PerHook["send"].Seen
+	return st
+}
+
+// Floods returns the classes of resets that were counted instead of recorded,
+// the most frequent first.
+func (s *Source) Floods() []Flood {
+	var list []Flood
+	var key resetFloodKey
+	var v resetFloodValue
+	it := s.kernel.maps["floods"].Iterate()
+	for it.Next(&key, &v) {
+		f := Flood{Netns: key.Netns, Hook: kindNames[min(int(key.Kind), len(kindNames)-1)], Port: key.Port, Count: v.Count,
+			Origin: originNames[min(int(key.Origin), len(originNames)-1)],
+			First:  s.host.host.MonotonicToTime(v.FirstNs), Last: s.host.host.MonotonicToTime(v.LastNs)}
+		if int32(key.Reason) >= 0 {
+			f.Reason = s.kernel.facts.rstReasons[int32(key.Reason)]
+		}
+		list = append(list, f)
+	}
+	slices.SortFunc(list, func(a, b Flood) int { return int(int64(b.Count) - int64(a.Count)) })
+	return list
+}
+
+// Ledgers returns, for each namespace, what the stack sent and what the wire
+// witness saw.
+func (s *Source) Ledgers() []Ledger {
+	byNS := map[uint64]*Ledger{}
+	var key resetWireKey
+	var n uint64
+	it := s.kernel.maps["ledger"].Iterate()
+	for it.Next(&key, &n) {
+		l := byNS[key.Netns]
+		if l == nil {
+			l = &Ledger{Netns: key.Netns, Wire: map[string]uint64{}}
+			byNS[key.Netns] = l
+		}
+		if key.Origin == 0 {
+			l.StackSent = n
+		} else {
+			l.Wire[originNames[min(int(key.Origin-1), len(originNames)-1)]] += n
+		}
+	}
+	var list []Ledger
+	for _, l := range byNS {
+		list = append(list, *l)
+	}
+	slices.SortFunc(list, func(a, b Ledger) int { return int(int64(a.Netns) - int64(b.Netns)) })
+	return list
+}
