@@ -124,6 +124,9 @@ func senderDetail(f *fact.Finding) string {
 	if f.Sender.Where != "" {
 		s += ", at " + f.Sender.Where
 	}
+	if f.Sender.Says != "" {
+		s += ": " + strings.TrimSpace(f.Sender.Says)
+	}
 	return s
 }
 

@@ -46,8 +46,8 @@ type generator struct {
 var enums = map[string][]string{
 	"Sender.role": {fact.ClientApp, fact.ClientKernel, fact.ServerApp, fact.ServerKernel, fact.LocalFirewall,
 		fact.Middlebox, fact.Injector, fact.Nobody, fact.UnknownSender},
-	"Finding.schema": {fact.Schema},
-	"Score.answer":   {"true", "false", "not looked"},
+	"Finding.schema":   {fact.Schema},
+	"ScoreLine.answer": {"true", "false", "not looked"},
 }
 
 func (g *generator) schema(t reflect.Type) map[string]any {
@@ -144,7 +144,15 @@ func golden(t *testing.T, file, got string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(want) != got {
-		t.Errorf("%s is stale; run go test ./internal/report -update and read the diff\ngot:\n%s", file, got)
+	if string(want) == got {
+		return
 	}
+	g, w := strings.Split(got, "\n"), strings.Split(string(want), "\n")
+	for i := range min(len(g), len(w)) {
+		if g[i] != w[i] {
+			t.Errorf("%s:%d is %q, now %q; run go test ./internal/report -update and read the diff", file, i+1, w[i], g[i])
+			return
+		}
+	}
+	t.Errorf("%s has %d lines, now %d; run go test ./internal/report -update and read the diff", file, len(w), len(g))
 }

@@ -1,0 +1,237 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-project/holdfast/diagnosis"
+	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/internal/report"
+)
+
+// userKnowledge is where an administrator puts causes of his own.
+const userKnowledge = "/etc/holdfast/knowledge.d"
+
+// causeDoc is a cause as holdfast causes prints it for programs.
+type causeDoc struct {
+	ID         string        `json:"id"`
+	Title      string        `json:"title"`
+	Class      string        `json:"class"`
+	Outcome    []string      `json:"outcome"`
+	Benign     bool          `json:"benign,omitempty"`
+	Senders    []string      `json:"senders"`
+	Frequency  string        `json:"frequency"`
+	Family     string        `json:"family,omitempty"`
+	Requires   []string      `json:"requires,omitempty"`
+	Evidence   []evidenceDoc `json:"evidence,omitempty"`
+	Excludes   []string      `json:"excludes,omitempty"`
+	Says       string        `json:"says"`
+	Effect     string        `json:"effect,omitempty"`
+	Fixes      []fact.Fix    `json:"fixes"`
+	Confirm    string        `json:"confirm,omitempty"`
+	Prevent    string        `json:"prevent,omitempty"`
+	References []string      `json:"references"`
+	Lab        []string      `json:"lab"`
+	LookAlikes []string      `json:"look_alikes,omitempty"`
+	File       string        `json:"file"`
+}
+
+type evidenceDoc struct {
+	If      string  `json:"if"`
+	Weight  float64 `json:"weight"`
+	Unless  float64 `json:"unless,omitempty"`
+	Witness string  `json:"witness,omitempty"`
+	Says    string  `json:"says,omitempty"`
+}
+
+// causeFlags are the flags of holdfast causes.
+type causeFlags struct {
+	classes, outcomes, senders, knowledge []string
+}
+
+func (o *options) causesCommand() *cobra.Command {
+	f := &causeFlags{}
+	c := &cobra.Command{
+		Use:   "causes [ID]",
+		Short: "The knowledge base: list causes, or show one in full",
+		Long: `causes lists the knowledge base: every cause of a reset, refusal or timeout that
+Holdfast can name. With an id it shows the cause in full: what it looks like, the
+evidence with its weights, how to stop, confirm and prevent it, references, the
+lab scenario that manufactures it, and what it is easily confused with.`,
+		Example: "  holdfast causes --outcome refused\n  holdfast causes close-with-unread-data\n  holdfast causes lint /etc/holdfast/knowledge.d",
+		Args:    usage(cobra.MaximumNArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			base, err := o.loadBase(f.knowledge)
+			if err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				return o.showCause(base, args[0])
+			}
+			return o.listCauses(base, f)
+		},
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return o.causeIDs(), cobra.ShellCompDirectiveNoFileComp
+		},
+	}
+	fs := c.Flags()
+	fs.StringSliceVar(&f.classes, "class", nil, "only this class: "+strings.Join(diagnosis.Classes, ", "))
+	fs.StringSliceVar(&f.outcomes, "outcome", nil, "only this outcome: "+strings.Join(diagnosis.Outcomes, ", "))
+	fs.StringSliceVar(&f.senders, "sender", nil, "only causes that this role can be the sender of")
+	c.PersistentFlags().StringSliceVar(&f.knowledge, "knowledge", nil, "directory with causes of your own (default "+userKnowledge+" if it exists)")
+	c.AddCommand(o.causesLintCommand(), o.causesTestCommand(), o.causesNewCommand())
+	return c
+}
+
+func (o *options) causeIDs() []string {
+	base, err := o.loadBase(nil)
+	if err != nil {
+		return nil
+	}
+	var ids []string
+	for _, c := range base.Causes() {
+		ids = append(ids, c.ID)
+	}
+	return ids
+}
+
+// check refuses words outside the vocabularies.
+func (f *causeFlags) check() error {
+	for _, x := range []struct {
+		flag        string
+		given, know []string
+	}{{"--class", f.classes, diagnosis.Classes}, {"--outcome", f.outcomes, diagnosis.Outcomes}, {"--sender", f.senders, diagnosis.Roles}} {
+		for _, g := range x.given {
+			if !slices.Contains(x.know, g) {
+				return usageError("one of "+strings.Join(x.know, ", "), "%s %q is not known", x.flag, g)
+			}
+		}
+	}
+	return nil
+}
+
+func (f *causeFlags) match(c *causeDoc) bool {
+	return anyOf(f.classes, func(s string) bool { return s == c.Class }) &&
+		anyOf(f.outcomes, func(s string) bool { return slices.Contains(c.Outcome, s) }) &&
+		anyOf(f.senders, func(s string) bool { return slices.Contains(c.Senders, s) })
+}
+
+func (o *options) listCauses(base *diagnosis.Base, f *causeFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	var list []causeDoc
+	for _, c := range base.Causes() {
+		if d := documentCause(c); f.match(&d) {
+			list = append(list, d)
+		}
+	}
+	if o.output != "text" {
+		return value(o, list)
+	}
+	st := o.style()
+	for _, d := range list {
+		id := st.Bold(padTo(report.Clean(d.ID), 38))
+		o.printf("%s  %s  %s\n", id, st.Dim(padTo(strings.Join(d.Outcome, ","), 17)), report.Clean(d.Title))
+	}
+	o.notef("%s\n", plural(len(list), "causes"))
+	return nil
+}
+
+func texts(list []diagnosis.Text) []string {
+	var out []string
+	for _, t := range list {
+		out = append(out, t.S)
+	}
+	return out
+}
+
+func documentCause(c *diagnosis.CauseSpec) causeDoc {
+	d := causeDoc{ID: c.ID, Title: c.Title, Class: c.Class, Outcome: texts(c.Outcomes), Benign: c.Benign, Senders: texts(c.Senders),
+		Frequency: c.Frequency, Family: c.Family.S, Requires: texts(c.Requires), Excludes: texts(c.Excludes), Says: c.Says.S,
+		Effect: c.Effect.S, Fixes: c.Fixes, Confirm: c.Confirm, Prevent: c.Prevent, References: c.References, Lab: texts(c.Lab),
+		LookAlikes: texts(c.LookAlikes), File: c.Pos.File}
+	for _, l := range c.Evidence {
+		d.Evidence = append(d.Evidence, evidenceDoc{l.If.S, l.Weight, l.Unless, l.Witness.S, l.Says.S})
+	}
+	return d
+}
+
+func (o *options) showCause(base *diagnosis.Base, id string) error {
+	c, ok := base.Cause(id)
+	if !ok {
+		return &cliError{codeNotFound, fmt.Errorf("the knowledge base has no cause %q", id), nearestHint(base, id)}
+	}
+	d := documentCause(c)
+	if o.output != "text" {
+		return single(o, d)
+	}
+	page := o.style().Page()
+	page.Title(d.Title)
+	kind := d.Class
+	if d.Benign {
+		kind += ", benign"
+	}
+	page.Row("id", d.ID)
+	page.Row("class", kind+", "+d.Frequency)
+	page.Row("outcome", strings.Join(d.Outcome, ", "))
+	page.Row("sent by", strings.Join(d.Senders, ", "))
+	if d.Family != "" {
+		page.Row("is a", d.Family)
+	}
+	page.Row("says", d.Says)
+	page.Row("effect", d.Effect)
+	page.Rows("requires", d.Requires)
+	for i, e := range d.Evidence {
+		page.Row(firstLabel(i, "evidence"), evidenceText(e))
+		page.Row("", e.Says)
+	}
+	page.Fixes(d.Fixes)
+	page.Row("confirm", d.Confirm)
+	page.Row("prevent", d.Prevent)
+	page.Row("silences", strings.Join(d.Excludes, ", "))
+	page.Row("similar", strings.Join(d.LookAlikes, ", "))
+	page.Rows("see", d.References)
+	page.Row("lab", strings.Join(d.Lab, ", "))
+	page.Row("file", d.File)
+	o.printf("%s", page.String())
+	return nil
+}
+
+func evidenceText(e evidenceDoc) string {
+	s := fmt.Sprintf("%+.0f dB  %s", e.Weight, e.If)
+	if e.Unless != 0 {
+		s += fmt.Sprintf("  (%+.0f dB when false)", e.Unless)
+	}
+	if e.Witness != "" {
+		s += "  [" + e.Witness + "]"
+	}
+	return s
+}
+
+func firstLabel(i int, label string) string {
+	if i == 0 {
+		return label
+	}
+	return ""
+}
+
+// nearestHint proposes causes whose id shares a word with what was asked.
+func nearestHint(base *diagnosis.Base, id string) string {
+	var near []string
+	for _, c := range base.Causes() {
+		for w := range strings.SplitSeq(id, "-") {
+			if len(w) > 2 && strings.Contains(c.ID, w) {
+				near = append(near, "holdfast causes "+c.ID)
+				break
+			}
+		}
+	}
+	if len(near) == 0 || len(near) > 8 {
+		return "holdfast causes, for the list"
+	}
+	return strings.Join(near, "\n")
+}

@@ -1,0 +1,245 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-project/holdfast/diagnosis"
+	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/internal/report"
+)
+
+// explanation is the answer of holdfast explain to one error text.
+type explanation struct {
+	pasted
+	Causes []explainedCause `json:"causes"` // that fit, the most common first
+	Prove  string           `json:"prove"`  // the command that would tell which it is
+}
+
+type explainedCause struct {
+	ID    string `json:"id"`
+	Title string `json:"title"`
+}
+
+const maxExplained = 50 // different errors of one input
+
+func (o *options) explainCommand() *cobra.Command {
+	var knowledge []string
+	c := &cobra.Command{
+		Use:   "explain TEXT|FILE|-...",
+		Short: "Say what a pasted error message means, and which causes fit",
+		Long: `explain reads an error text as programs write it (Go, Java, Node.js, Python, .NET,
+curl, nginx, PostgreSQL ...), a file with such lines, or standard input with -.
+It says what happened, which causes of the knowledge base fit, and how to find
+out which it was: a text alone can not prove who sent a reset.
+
+Captures (pcap, pcapng) are not read yet.`,
+		Example: `  holdfast explain "read tcp 10.0.0.5:40122->10.0.0.7:5432: read: connection reset by peer"
+  holdfast explain /var/log/nginx/error.log
+  journalctl -u app | holdfast explain -`,
+		Args: usage(cobra.MinimumNArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			base, err := o.loadBase(knowledge)
+			if err != nil {
+				return err
+			}
+			return o.explain(base, args)
+		},
+	}
+	c.Flags().StringSliceVar(&knowledge, "knowledge", nil, "directory with causes of your own")
+	return c
+}
+
+func (o *options) explain(base *diagnosis.Base, args []string) error {
+	found, err := o.readErrors(args)
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 {
+		return &cliError{codeNotFound, errors.New("no text names a reset, refused, timed-out or closed connection"),
+			`paste the whole line, such as "read tcp 10.0.0.5:40122->10.0.0.7:443: connection reset by peer"`}
+	}
+	var list []explanation
+	for _, p := range found {
+		list = append(list, explanation{p, fitting(base, &p), proveCommand(&p)})
+	}
+	if o.output != "text" {
+		return value(o, list)
+	}
+	for i := range list {
+		o.printExplanation(&list[i])
+	}
+	return nil
+}
+
+// readErrors reads the arguments: texts, files of texts, or - for stdin. Each
+// different error is returned once.
+func (o *options) readErrors(args []string) ([]pasted, error) {
+	if rest := strings.Join(args, " "); len(args) > 1 {
+		if _, err := os.Stat(args[0]); err != nil && args[0] != "-" {
+			args = []string{rest} // an unquoted text
+		}
+	}
+	var found []pasted
+	for _, a := range args {
+		list, err := o.readArgument(a)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, list...)
+	}
+	seen := map[string]bool{}
+	return slices.DeleteFunc(found, func(p pasted) bool {
+		k := fmt.Sprint(p.Error, p.Doing, p.Remote, p.Runtime)
+		dup := seen[k]
+		seen[k] = true
+		return dup || len(seen) > maxExplained
+	}), nil
+}
+
+func (o *options) readArgument(a string) ([]pasted, error) {
+	if a == "-" {
+		return readLines(o.env.in)
+	}
+	f, err := os.Open(a)
+	if err != nil {
+		p, ok := readError(a)
+		if !ok {
+			return nil, nil
+		}
+		return []pasted{p}, nil
+	}
+	defer f.Close()
+	r := bufio.NewReader(f)
+	if magic, _ := r.Peek(4); isCapture(magic) {
+		return nil, usageError("holdfast watch on a host of the connection, which needs no capture", "%s is a capture: this version does not read captures yet", a)
+	}
+	return readLines(r)
+}
+
+// isCapture recognises pcap in both byte orders and resolutions, and pcapng.
+func isCapture(magic []byte) bool {
+	for _, m := range []string{"\xd4\xc3\xb2\xa1", "\xa1\xb2\xc3\xd4", "\x4d\x3c\xb2\xa1", "\xa1\xb2\x3c\x4d", "\x0a\x0d\x0d\x0a"} {
+		if bytes.Equal(magic, []byte(m)) {
+			return true
+		}
+	}
+	return false
+}
+
+func readLines(r io.Reader) ([]pasted, error) {
+	var list []pasted
+	sc := bufio.NewScanner(r)
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		if p, ok := readError(sc.Text()); ok && len(list) < 100_000 {
+			list = append(list, p)
+		}
+	}
+	if err := sc.Err(); err != nil {
+		return nil, fmt.Errorf("read text: %w", err)
+	}
+	return list, nil
+}
+
+// fitting lists the causes that the text does not rule out, the most common
+// first. What the text tells is put to the engine as a case.
+func fitting(base *diagnosis.Base, p *pasted) []explainedCause {
+	out := ruledOut(base, p)
+	rank := map[string]int{"very-common": 0, "": 1, "common": 1, "rare": 2}
+	var specs []*diagnosis.CauseSpec
+	for _, c := range base.Causes() {
+		if !c.Benign && !out[c.ID] && c.Family.S == "" && slices.Contains(texts(c.Outcomes), p.Outcome) {
+			specs = append(specs, c)
+		}
+	}
+	slices.SortStableFunc(specs, func(a, b *diagnosis.CauseSpec) int { return rank[a.Frequency] - rank[b.Frequency] })
+	list := []explainedCause{}
+	for _, c := range specs {
+		list = append(list, explainedCause{c.ID, c.Title})
+	}
+	return list
+}
+
+// caseOf returns what the text tells, as a case.
+func caseOf(p *pasted) *fact.Case {
+	c := &fact.Case{Source: "log", Outcome: fact.SomeBy(p.Outcome, fact.ByLog)}
+	if p.Phase != "" {
+		c.Phase = fact.SomeBy(p.Phase, fact.ByLog)
+	}
+	if p.Error != "EOF" {
+		c.Victim.Error = fact.SomeBy(p.Error, fact.ByLog)
+	}
+	if p.Remote != nil && p.Phase == "connect" {
+		c.Flow.Server = *p.Remote
+		c.Flow.ServerPort = fact.SomeBy(int64(p.Remote.Port()), fact.ByLog)
+	}
+	return c
+}
+
+func proveCommand(p *pasted) string {
+	cmd := "sudo holdfast watch"
+	if p.Remote != nil {
+		cmd += fmt.Sprintf(" --address %s --port %d", p.Remote.Addr(), p.Remote.Port())
+	}
+	return cmd + " --details"
+}
+
+func (o *options) printExplanation(e *explanation) {
+	page := o.style().Page()
+	title := e.Error
+	if e.Doing != "" {
+		title += " while " + e.Doing
+	}
+	if e.Remote != nil {
+		title += ", remote end " + e.Remote.String()
+	}
+	if e.Runtime != "" {
+		title += " (in the words of " + e.Runtime + ")"
+	}
+	page.Title(title)
+	page.Row("text", firstLine(e.Text))
+	page.Row("means", e.Means)
+	const show = 12
+	for i, c := range e.Causes[:min(show, len(e.Causes))] {
+		page.Row(firstLabel(i, "may be"), c.ID+": "+c.Title)
+	}
+	if more := len(e.Causes) - show; more > 0 {
+		page.Row("", fmt.Sprintf("and %d rarer ones: holdfast causes --outcome %s", more, e.Outcome))
+	}
+	page.Row("prove", "the text does not tell which of them it was; this would, on either host, while it happens again:")
+	page.Row("", "  "+e.Prove)
+	page.Blank()
+	o.printf("%s", page.String())
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	if len(line) > 300 {
+		line = line[:300] + "..."
+	}
+	return report.Clean(line)
+}
+
+// ruledOut returns the causes of which the text contradicts a requirement.
+func ruledOut(base *diagnosis.Base, p *pasted) map[string]bool {
+	f := base.Explain(caseOf(p), diagnosis.Options{Why: true})
+	out := map[string]bool{}
+	if f.Arithmetic == nil {
+		return out
+	}
+	for _, s := range f.Arithmetic.Causes {
+		if c, ok := base.Cause(s.ID); ok {
+			out[s.ID] = slices.Contains(texts(c.Requires), s.Vetoed)
+		}
+	}
+	return out
+}

@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/internal/daemon"
+	"github.com/holdfast-project/holdfast/internal/report"
+)
+
+// tally counts findings for the summary.
+type tally struct {
+	total, harmful, hidden, filtered int
+	causes                           map[string]*causeCount
+}
+
+type causeCount struct {
+	id      string
+	n       int
+	harmful bool
+	senders map[string]int
+	grades  map[fact.Grade]int
+}
+
+func newTally() *tally { return &tally{causes: map[string]*causeCount{}} }
+
+func (t *tally) add(f *fact.Finding) {
+	n := max(f.Count, 1)
+	t.total += n
+	if f.Harmful {
+		t.harmful += n
+	}
+	c := t.causes[f.Cause.ID]
+	if c == nil {
+		c = &causeCount{id: f.Cause.ID, senders: map[string]int{}, grades: map[fact.Grade]int{}}
+		t.causes[f.Cause.ID] = c
+	}
+	c.n += n
+	c.harmful = c.harmful || f.Harmful
+	c.senders[f.Sender.Role] += n
+	c.grades[f.Cause.Grade] += n
+}
+
+// write prints the counts by cause and sender.
+func (t *tally) write(w io.Writer, st report.Style, watched time.Duration) {
+	fmt.Fprintf(w, "\n%s\n", st.Bold(fmt.Sprintf("%d findings in %s, %d of them harmful", t.total, round(watched), t.harmful)))
+	if t.hidden > 0 {
+		fmt.Fprintf(w, "%d harmless ones or consequences are not shown; --all shows them\n", t.hidden)
+	}
+	if t.filtered > 0 {
+		fmt.Fprintf(w, "%d did not pass the filter and are not counted\n", t.filtered)
+	}
+	list := slices.SortedFunc(maps.Values(t.causes), func(a, b *causeCount) int {
+		return cmp.Or(cmp.Compare(b.n, a.n), cmp.Compare(a.id, b.id))
+	})
+	for _, c := range list {
+		id := padTo(report.Clean(c.id), 34)
+		if c.harmful {
+			id = st.Bold(id)
+		}
+		fmt.Fprintf(w, "%6d  %s  %s  %s\n", c.n, id, padTo(counts(c.grades), 22), counts(c.senders))
+	}
+}
+
+// counts writes a map of counts, largest first: "server-app 5, none 1". A lone
+// entry needs no number.
+func counts[K ~string](m map[K]int) string {
+	keys := slices.SortedFunc(maps.Keys(m), func(a, b K) int { return cmp.Or(cmp.Compare(m[b], m[a]), cmp.Compare(a, b)) })
+	if len(keys) == 1 {
+		return string(keys[0])
+	}
+	parts := make([]string, len(keys))
+	for i, k := range keys {
+		parts[i] = fmt.Sprintf("%s %d", k, m[k])
+	}
+	return strings.Join(parts, ", ")
+}
+
+// writeStats prints that nothing went missing, or what did.
+func writeStats(w io.Writer, st report.Style, s daemon.Stats) {
+	verdict := st.Good("complete")
+	if s.Seen != s.Reported+s.Folded+s.Lost {
+		verdict = st.Bad("does not add up")
+	} else if s.Lost > 0 {
+		verdict = st.Bad(fmt.Sprintf("%d lost", s.Lost))
+	}
+	fmt.Fprintf(w, "\nseen %d = reported %d + folded %d + lost %d: %s\n", s.Seen, s.Reported, s.Folded, s.Lost, verdict)
+	for _, l := range s.Ledgers {
+		fmt.Fprintf(w, "ledger of %s: kernel counted %d resets out (OutRsts), %d seen leaving the stack, remainder %d", report.Clean(l.Netns), l.OutRsts, l.StackSent, l.Remainder)
+		if l.WireSeen > 0 {
+			fmt.Fprintf(w, "; %d on the wire, %d of them from no socket", l.WireSeen, l.WireNoSocket)
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// writeBlind prints what this tier can not see.
+func writeBlind(w io.Writer, c daemon.Coverage) {
+	for i, b := range c.Blind {
+		label := "not seen:"
+		if i > 0 {
+			label = "         "
+		}
+		fmt.Fprintf(w, "%s %s\n", label, report.Clean(b))
+	}
+}
+
+func round(d time.Duration) time.Duration {
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond)
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond)
+	}
+	return d.Round(time.Second)
+}

@@ -1,0 +1,123 @@
+package holdfast_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/holdfast-project/holdfast/"
+
+// mayImport is the architecture: each package, and which of ours it may import.
+// ARCHITECTURE.md says why. Imports only go downward; sources never import
+// knowledge and knowledge never imports sources, they meet in fact.
+var mayImport = map[string]string{
+	"fact":            "",
+	"diagnosis":       "fact",
+	"knowledge":       "fact diagnosis",
+	"internal/linux":  "",
+	"internal/logs":   "fact internal/linux",
+	"internal/trace":  "fact internal/linux",
+	"internal/report": "fact diagnosis",
+	"internal/lab":    "knowledge internal/linux",
+	"internal/daemon": "fact diagnosis knowledge internal/report internal/linux internal/logs internal/trace",
+	"internal/cli":    "fact diagnosis knowledge internal/daemon internal/lab internal/linux internal/logs internal/report internal/trace",
+	"cmd/holdfast":    "internal/cli",
+}
+
+// onlyIn names modules and standard packages that one of our packages keeps to
+// itself, with the reason.
+var onlyIn = []struct{ imported, pkg, why string }{
+	{"github.com/cilium/ebpf", "internal/trace", "only internal/trace speaks to the kernel verifier"},
+	{"os/exec", "internal/lab", "read /proc or use a socket instead of running a program"},
+	{"github.com/spf13/cobra", "internal/cli", "only the command line parses flags"},
+}
+
+// pure are the packages that also build for wasm, macOS and Windows.
+var pure = []string{"fact", "diagnosis", "knowledge"}
+
+// impure are what a pure package may not import: I/O, processes, the network.
+var impure = []string{"net", "net/http", "os/exec", "os/signal", "syscall", "golang.org/x/sys/unix"}
+
+// TestLayers reads the files itself, not through the go command, so that the
+// test cache sees every change.
+func TestLayers(t *testing.T) {
+	seen := map[string]bool{}
+	eachFile(t, func(path string, f *ast.File) {
+		pkg := filepath.ToSlash(filepath.Dir(path))
+		allowed, ok := mayImport[pkg]
+		if !ok {
+			t.Errorf("%s: package %s needs a line in mayImport", path, pkg)
+			return
+		}
+		seen[pkg] = true
+		for _, imp := range f.Imports {
+			checkImport(t, path, pkg, strings.Trim(imp.Path.Value, `"`), strings.Fields(allowed))
+		}
+	})
+	for pkg := range mayImport {
+		if !seen[pkg] {
+			t.Errorf("%s is in mayImport and has no files", pkg)
+		}
+	}
+}
+
+func checkImport(t *testing.T, path, pkg, imp string, allowed []string) {
+	t.Helper()
+	if dep, ours := strings.CutPrefix(imp, module); ours && !slices.Contains(allowed, dep) {
+		t.Errorf("%s: %s may not import %s", path, pkg, dep)
+	}
+	for _, o := range onlyIn {
+		if (imp == o.imported || strings.HasPrefix(imp, o.imported+"/")) && pkg != o.pkg {
+			t.Errorf("%s: imports %s: %s", path, imp, o.why)
+		}
+	}
+	if slices.Contains(pure, pkg) && slices.Contains(impure, imp) {
+		t.Errorf("%s: %s is pure and may not import %s", path, pkg, imp)
+	}
+}
+
+// eachFile parses every Go file of this module that is not a test.
+func eachFile(t *testing.T, visit func(path string, f *ast.File)) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return skipDir(path, d.Name())
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		visit(path, f)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// skipDir leaves out test data, hidden directories and other modules.
+func skipDir(path, name string) error {
+	if path == "." {
+		return nil
+	}
+	if name == "testdata" || name == "out" || strings.HasPrefix(name, ".") {
+		return fs.SkipDir
+	}
+	if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil {
+		return fs.SkipDir
+	}
+	return nil
+}
