@@ -1,62 +1,195 @@
-// Package daemon wires sources, diagnosis and reports: it opens the best source
-// that this host allows, turns its cases into findings and counts what it saw.
+// Package daemon wires a source, what the host knows about the case, and the
+// diagnosis together: cases in, findings out. It prints nothing and decides
+// nothing; to see what it did, ask Coverage and Stats.
 package daemon
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"time"
 
 	"github.com/holdfast-project/holdfast/diagnosis"
 	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/internal/linux"
+	"github.com/holdfast-project/holdfast/internal/trace"
 )
 
-// Config says what to watch and how. The zero value watches with the best
-// source and no knowledge.
+// Config says what to watch. Knowledge is required.
 type Config struct {
-	Source    string           // auto, kernel, packet or counters
-	Stacks    bool             // record kernel and user stacks
+	Source    string           // auto, kernel, packet, counters; "" is auto
+	Stacks    bool             // take user stacks of the closing call
 	Wire      bool             // attach the wire witness
-	Knowledge *diagnosis.Base  // what findings are drawn from
-	Why       bool             // findings carry their arithmetic
-	Facts     bool             // findings carry their case
-	Record    func(*fact.Case) // receives every case, before it is diagnosed
+	Knowledge *diagnosis.Base  // the causes
+	Why       bool             // fill Finding.Arithmetic
+	Facts     bool             // fill Finding.Case
+	Record    func(*fact.Case) // called with each complete case, may be nil
+	Trace     trace.Config     // further settings of the kernel source, for tests
 }
 
-// Watcher is an open source. It is not safe for concurrent use, except Stats.
-type Watcher struct{}
-
-// Coverage says what the source sees, and what it can not see.
+// Coverage says what the chosen tier sees and what it is blind to.
 type Coverage struct {
-	Tier        string
-	Sees, Blind []string
-	Hooks       []string
-	ReadyIn     time.Duration
+	Tier    string
+	Sees    []string
+	Blind   []string
+	Hooks   []string
+	Refused []string // what the kernel refused, with its reason
+	ReadyIn time.Duration
 }
 
-// Ledger reconciles what the kernel of a namespace counted with what was seen.
-type Ledger struct {
-	Netns                                                 string
-	OutRsts, StackSent, WireSeen, WireNoSocket, Remainder int64
-}
-
-// Stats are counts since the start. Seen = Reported + Folded + Lost.
+// Stats accounts for every reset: Seen = Reported + Folded + Lost.
 type Stats struct {
 	Seen, Reported, Folded, Lost uint64
+	Cases                        uint64 // findings made from the reported records
+	Evicted                      uint64 // cases closed early because too many were open
 	Ledgers                      []Ledger
+	Floods                       []trace.Flood
 }
 
-// Open attaches the source.
-func Open(Config) (*Watcher, error) { return nil, errors.New("no source is built in yet") }
-
-// Run emits findings until ctx ends.
-func (w *Watcher) Run(ctx context.Context, _ func(fact.Finding)) error {
-	<-ctx.Done()
-	return nil
+// Ledger reconciles one namespace: what the kernel's OutRsts counter says, what
+// the stack reported, and what the wire carried.
+type Ledger struct {
+	Netns        string
+	OutRsts      int64 // increase of Tcp OutRsts since the watcher started, -1 when it can not be read
+	StackSent    int64 // tcp_send_reset events
+	WireSeen     int64 // RSTs handed to devices
+	WireNoSocket int64 // of these, the ones no socket sent: firewall, raw sockets, eBPF
+	Forwarded    int64 // of these, the ones that were only passing through
+	Remainder    int64 // OutRsts - StackSent: what nobody explains
 }
 
-// Coverage says what is watched.
-func (w *Watcher) Coverage() Coverage { return Coverage{} }
+// source is what the daemon needs of a source; the tiers implement it.
+type source interface {
+	Run(context.Context, func(trace.Observed)) error
+	Coverage() trace.Coverage
+	Stats() trace.Stats
+	Floods() []trace.Flood
+	Ledgers() []trace.Ledger
+	Space(cookie uint64) (linux.Netns, bool)
+	Spaces() []linux.Netns
+	Close() error
+}
 
-// Stats returns the counts so far.
-func (w *Watcher) Stats() Stats { return Stats{} }
+// Watcher is an open source. Run it once.
+type Watcher struct {
+	cfg    Config
+	src    source
+	enrich *enricher
+	ready  time.Duration
+
+	mu       sync.Mutex // guards all below
+	cases    uint64
+	final    *Stats
+	outBegin map[uint64]int64 // OutRsts at the beginning, by namespace cookie
+}
+
+// Open attaches the best source that this host allows, or the one asked for.
+// Errors are *trace.AccessError, with a hint, when privileges are missing.
+func Open(cfg Config) (*Watcher, error) {
+	begin := time.Now()
+	if cfg.Knowledge == nil {
+		return nil, errors.New("open the watcher: no knowledge base")
+	}
+	src, err := openSource(cfg)
+	if err != nil {
+		return nil, err
+	}
+	w := &Watcher{cfg: cfg, src: src, enrich: newEnricher(src), outBegin: map[uint64]int64{}}
+	for _, ns := range src.Spaces() {
+		if n, ok := outRsts(w.enrich.host, ns); ok {
+			w.outBegin[ns.Cookie] = n
+		}
+	}
+	w.ready = time.Since(begin)
+	return w, nil
+}
+
+func openSource(cfg Config) (source, error) {
+	tc := cfg.Trace
+	tc.Stacks, tc.NoWire = cfg.Stacks, !cfg.Wire
+	switch cfg.Source {
+	case "", "auto", "kernel":
+		return trace.Open(tc)
+	}
+	return nil, fmt.Errorf("unknown source %q", cfg.Source)
+}
+
+// Run watches until ctx is done and calls emit for each finding, from one
+// goroutine. It closes the source before it returns.
+func (w *Watcher) Run(ctx context.Context, emit func(fact.Finding)) error {
+	err := w.src.Run(ctx, func(o trace.Observed) { w.handle(o, emit) })
+	final := w.Stats()
+	w.mu.Lock()
+	w.final = &final
+	w.mu.Unlock()
+	return errors.Join(err, w.src.Close())
+}
+
+func (w *Watcher) handle(o trace.Observed, emit func(fact.Finding)) {
+	w.enrich.enrich(o)
+	if w.cfg.Record != nil {
+		w.cfg.Record(o.Case)
+	}
+	f := w.cfg.Knowledge.Explain(o.Case, diagnosis.Options{Why: w.cfg.Why, Facts: w.cfg.Facts})
+	if o.Repeats > 0 {
+		f.Count = int(o.Repeats) + 1
+	}
+	w.mu.Lock()
+	w.cases++
+	w.mu.Unlock()
+	emit(f)
+}
+
+// Coverage says what is attached.
+func (w *Watcher) Coverage() Coverage {
+	c := w.src.Coverage()
+	return Coverage{Tier: c.Tier, Sees: c.Sees, Blind: c.Blind, Hooks: c.Hooks, Refused: c.Failures, ReadyIn: w.ready}
+}
+
+// Stats returns the account so far; after Run, the final one.
+func (w *Watcher) Stats() Stats {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.final != nil {
+		return *w.final
+	}
+	s := w.src.Stats()
+	out := Stats{Seen: s.Seen, Reported: s.Reported, Folded: s.Folded, Lost: s.Lost, Evicted: s.Evicted, Cases: w.cases, Floods: w.src.Floods()}
+	for _, l := range w.src.Ledgers() {
+		out.Ledgers = append(out.Ledgers, w.lockedLedger(l))
+	}
+	return out
+}
+
+func (w *Watcher) lockedLedger(l trace.Ledger) Ledger {
+	out := Ledger{Netns: fmt.Sprint(l.Netns), OutRsts: -1, StackSent: int64(l.StackSent)}
+	for origin, n := range l.Wire {
+		out.WireSeen += int64(n)
+		switch origin {
+		case "tcp-active", "tcp-reply":
+		case "forwarded":
+			out.Forwarded += int64(n)
+		default:
+			out.WireNoSocket += int64(n)
+		}
+	}
+	if ns, ok := w.src.Space(l.Netns); ok {
+		if ns.Name != "" {
+			out.Netns = ns.Name
+		}
+		if n, ok := outRsts(w.enrich.host, ns); ok {
+			out.OutRsts = n - w.outBegin[l.Netns]
+			out.Remainder = out.OutRsts - out.StackSent
+		}
+	}
+	return out
+}
+
+func outRsts(h *linux.Host, ns linux.Netns) (int64, bool) {
+	c, err := h.Counters(ns)
+	if err != nil {
+		return 0, false
+	}
+	return c.Get(linux.TCPOutRsts)
+}

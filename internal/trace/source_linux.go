@@ -298,3 +298,12 @@ func (s *Source) Ledgers() []Ledger {
 	slices.SortFunc(list, func(a, b Ledger) int { return int(int64(a.Netns) - int64(b.Netns)) })
 	return list
 }
+
+// Space returns the namespace with that cookie. Call it from emit only.
+func (s *Source) Space(cookie uint64) (linux.Netns, bool) { return s.host.space(cookie) }
+
+// Spaces returns all namespaces known. Call it from emit only.
+func (s *Source) Spaces() []linux.Netns {
+	s.host.refresh()
+	return s.host.spaces.All()
+}
