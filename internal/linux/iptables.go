@@ -123,7 +123,11 @@ func describeLegacy(r *Rule, l iptLayout, e legacyEntry, starts map[int]string) 
 		if size < 32 || at+size > len(e.b) {
 			break
 		}
-		text, matches := describeMatch(cstring(e.b[at+2:at+31]), uint32(e.b.u8(at+31)), e.b[at+32:at+size])
+		name := cstring(e.b[at+2 : at+31])
+		text, matches := describeMatch(name, uint32(e.b.u8(at+31)), e.b[at+32:at+size])
+		if n := len(parts); n > 0 && text != "" && parts[n-1] == "meta l4proto "+name {
+			parts = parts[:n-1] // "tcp dport 80" implies it
+		}
 		add(text, matches...)
 		at += size
 	}

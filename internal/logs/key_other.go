@@ -1,0 +1,7 @@
+//go:build !linux
+
+package logs
+
+import "os"
+
+func keyOf(File, os.FileInfo) fileKey { return fileKey{} }
