@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -247,7 +248,7 @@ func opUnroute(a *actor, q request, r *response) error {
 	if err != nil {
 		return err
 	}
-	if err := netlink.RouteDel(rt); err != nil {
+	if err := netlink.RouteDel(rt); err != nil && !errors.Is(err, unix.ESRCH) { // it may have gone with its interface
 		return fmt.Errorf("delete route %v: %w", q.Args, err)
 	}
 	return nil
@@ -278,28 +279,42 @@ func parseRoute(q request) (*netlink.Route, error) {
 	return rt, nil
 }
 
-// opNeigh forgets the neighbours of the interface TEXT, or sets the hardware
-// address of one (ARGS: address, MAC).
+// opNeigh returns the hardware address that the interface TEXT knows for
+// ARGS[0], "" when none.
 func opNeigh(a *actor, q request, r *response) error {
 	return withLink(q.Text, func(l netlink.Link) error {
-		if len(q.Args) == 2 {
-			mac, err := net.ParseMAC(q.Args[1])
-			if err != nil {
-				return err
-			}
-			return netlink.NeighSet(&netlink.Neigh{
-				LinkIndex: l.Attrs().Index, State: netlink.NUD_REACHABLE,
-				IP: net.ParseIP(q.Args[0]), HardwareAddr: mac,
-			})
-		}
 		list, err := netlink.NeighList(l.Attrs().Index, netlink.FAMILY_ALL)
 		if err != nil {
 			return err
 		}
-		for i := range list {
-			netlink.NeighDel(&list[i]) //nolint:errcheck // it may have expired meanwhile
+		for _, n := range list {
+			if n.IP.String() == q.Args[0] {
+				r.Text = n.HardwareAddr.String()
+			}
 		}
 		return nil
+	})
+}
+
+// opGARP announces the IPv4 address ARGS[0] on the interface TEXT: an ARP
+// reply that nobody asked for (RFC 5227).
+func opGARP(a *actor, q request, r *response) error {
+	ip, err := netip.ParseAddr(q.Args[0])
+	if err != nil {
+		return err
+	}
+	return withLink(q.Text, func(l netlink.Link) error {
+		own, all := l.Attrs().HardwareAddr, [8]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+		arp := []byte{0, 1, 8, 0, 6, 4, 0, 2} // Ethernet, IPv4, reply
+		arp = append(append(arp, own...), ip.AsSlice()...)
+		arp = append(append(arp, own...), ip.AsSlice()...)
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		to := &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ARP), Ifindex: l.Attrs().Index, Halen: 6, Addr: all}
+		return unix.Sendto(fd, arp, 0, to)
 	})
 }
 

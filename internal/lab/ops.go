@@ -68,6 +68,7 @@ func init() { //nolint:gochecknoinits // breaks the cycle between the table and 
 		"unlink":    opUnlink,
 		"bridge":    opBridge,
 		"neigh":     opNeigh,
+		"garp":      opGARP,
 		"offload":   opOffload,
 		"ct-flush":  opConntrackFlush,
 	}

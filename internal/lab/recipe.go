@@ -25,7 +25,7 @@ type recipe struct {
 }
 
 // books are the tables of recipes, by subject.
-var books = [][]recipe{closeRecipes, deathRecipes, refusedRecipes, overloadRecipes, timerRecipes, firewallRecipes, forgedRecipes}
+var books = [][]recipe{closeRecipes, deathRecipes, refusedRecipes, overloadRecipes, timerRecipes, firewallRecipes, forgedRecipes, identityRecipes, natRecipes, clientRecipes}
 
 // All returns every scenario, sorted by id.
 func All() []Scenario {

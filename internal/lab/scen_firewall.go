@@ -2,7 +2,11 @@
 
 package lab
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+	"net/netip"
+)
 
 // firewallRecipes are resets that netfilter writes into live connections.
 var firewallRecipes = []recipe{
@@ -46,25 +50,42 @@ func rejected(s *stage, space, hook string) {
 // asymmetricPath: segments of the server take another router home. The
 // stateful one never sees the SYN-ACK, so that the client's ACK is invalid.
 func asymmetricPath(s *stage) {
-	s.extra("return") // forwards what the server sends
-	back := s.n.spaces["return"].addr(s.v6).String()
-	for _, set := range []string{"ipv4/ip_forward=1", "ipv6/conf/all/forwarding=1"} {
-		_, err := s.n.sysctl(s.ctx, "return", set)
-		s.check(err)
-	}
-	s.call(s.holder("server"), request{Op: "veth", Text: "eth1", N: s.holder("return").pid, Args: []string{"eth1", mac(9, 1), mac(9, 2)}})
-	s.undo = append(s.undo, s.order("server", request{Op: "unlink", Text: "eth1"}))
-	for _, o := range []struct{ space, addr string }{{"server", "198.18.9.1/24"}, {"return", "198.18.9.2/24"}} {
-		s.call(s.holder(o.space), request{Op: "addr", Text: "eth1", Args: []string{o.addr}})
-		s.call(s.holder(o.space), request{Op: "up", Text: "eth1"})
-	}
-	client := s.addr("client", 0).Addr().String()
-	s.call(s.holder("server"), request{Op: "route", Args: []string{client + "/32", "198.18.9.2"}})
-	_ = back
+	s.wayBack()
 	s.listen(s.server(), 16)
 	s.filter("router", "forward", fmt.Sprintf("tcp dport %d ct state invalid counter reject with tcp reset", s.port))
 	s.now()
-	c := s.connect(opening{})
+	c, errno := s.dial(s.client(), s.addr("server", s.port), soon, opening{})
 	s.account(c, nil)
-	s.hurt("client", c.drain().Errno)
+	if errno == "" { // the RST comes just after the SYN-ACK
+		errno = c.drain().Errno
+	}
+	s.hurt("client", errno)
+}
+
+// wayBack adds a second router, which carries what the server sends to the
+// client.
+func (s *stage) wayBack() {
+	const name = "return"
+	s.undo = append(s.undo, func(context.Context) error {
+		if sp := s.n.spaces[name]; sp != nil {
+			delete(s.n.spaces, name)
+			sp.holder.kill()
+		}
+		return nil
+	})
+	s.check(s.n.addSpace(s.ctx, name, netip.Addr{}, netip.Addr{}))
+	_, err := s.n.sysctl(s.ctx, name, "ipv4/ip_forward=1")
+	s.check(err)
+	for i, end := range []string{"client", "server"} {
+		prefix := fmt.Sprintf("198.18.%d.", i)
+		s.undo = append(s.undo, s.order(end, request{Op: "unlink", Text: "eth1"}))
+		s.call(s.holder(end), request{Op: "veth", Text: "eth1", N: s.holder(name).pid, Args: []string{"to-" + end, mac(8+i, 1), mac(8+i, 2)}})
+		s.call(s.holder(end), request{Op: "addr", Text: "eth1", Args: []string{prefix + "1/24"}})
+		s.call(s.holder(end), request{Op: "up", Text: "eth1"})
+		s.call(s.holder(name), request{Op: "addr", Text: "to-" + end, Args: []string{prefix + "2/24"}})
+		s.call(s.holder(name), request{Op: "up", Text: "to-" + end})
+	}
+	client := s.addr("client", 0).Addr().String() + "/32"
+	s.call(s.holder("server"), request{Op: "route", Args: []string{client, "198.18.1.2"}})
+	s.call(s.holder(name), request{Op: "route", Args: []string{client, "198.18.0.1"}})
 }

@@ -180,7 +180,8 @@ func fdExhaustion(s *stage) {
 	if _, errno := l.tryAccept(soon); errno != "EMFILE" {
 		s.fail("accept: %q instead of EMFILE", errno)
 	}
-	s.fill(l, 2)
+	s.fill(l, 1) // the one that could not be accepted still waits
+	l.await("backlog", 2)
 	s.fewSYNs()
 	s.refuse()
 }

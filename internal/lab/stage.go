@@ -248,8 +248,11 @@ func (s *stage) awaitState(space string, local, remote netip.AddrPort, want stri
 }
 
 // killed ends an actor by a signal that another process sends, and waits.
-func (s *stage) killed(p *proc, sig syscall.Signal) {
-	s.call(s.actor("server", "lab-killer"), request{Op: "kill", N: p.pid, Value: int(sig)})
+func (s *stage) killed(p *proc, sig syscall.Signal) { s.killedBy("server", p, sig) }
+
+// killedBy does it from a process in the given namespace.
+func (s *stage) killedBy(space string, p *proc, sig syscall.Signal) {
+	s.call(s.actor(space, "lab-killer"), request{Op: "kill", N: p.pid, Value: int(sig)})
 	if sig == unix.SIGSTOP {
 		return
 	}
@@ -272,12 +275,12 @@ func (s *stage) close() error {
 	for _, p := range s.actors {
 		p.kill()
 	}
-	for _, f := range slices.Backward(s.undo) {
-		errs = append(errs, f(ctx))
-	}
 	for _, t := range s.taps {
 		_, err := t.p.call(ctx, request{Op: "sniff-stop", FD: t.fd})
 		errs = append(errs, err)
+	}
+	for _, f := range slices.Backward(s.undo) {
+		errs = append(errs, f(ctx))
 	}
 	return errors.Join(errs...)
 }
