@@ -315,11 +315,16 @@ func (k *baseCompiler) link() {
 	for i := range k.base.causes {
 		c := &k.base.causes[i]
 		for _, t := range c.spec.Excludes {
-			if j, ok := k.exclusion(c, t); ok {
+			j, ok := k.exclusion(c, t)
+			if ok && k.base.causes[j].family == i {
+				k.fail(t.Pos, "a family is one claim already", "excludes names %s, of the same family", t.S)
+				continue
+			}
+			if ok {
 				c.excludes = append(c.excludes, j)
 			}
 		}
-		if c.family >= 0 {
+		if c.family >= 0 { // general causes come first, so theirs are linked
 			c.excludes = append(c.excludes, k.base.causes[c.family].excludes...)
 		}
 	}
@@ -337,6 +342,9 @@ func (k *baseCompiler) exclusion(c *cause, t Text) (int, bool) {
 		k.fail(t.Pos, hint, "excludes names %q, which is no cause", t.S)
 	case &k.base.causes[j] == c:
 		k.fail(t.Pos, "", "excludes names the cause itself")
+		return 0, false
+	case c.family >= 0 && (j == c.family || k.base.causes[j].family == c.family):
+		k.fail(t.Pos, "a family is one claim already", "excludes names %s, of the same family", t.S)
 		return 0, false
 	}
 	return j, ok

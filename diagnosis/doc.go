@@ -29,8 +29,9 @@
 //
 // A cause that excludes another one (because that one would only be its
 // consequence) drops it when its own total is at least as high; ties go to the
-// smaller id. Exclusion goes from the highest total downwards, a dropped cause
-// drops nobody, and an excluded general cause takes its family with it.
+// smaller id. Exclusion goes from the highest total downwards, and a dropped
+// cause drops nobody. To exclude a general cause is to exclude its family, as
+// one: it goes when its best member is not above the excluding cause.
 //
 // A cause with `family: general` is a specialisation. It has the lines and
 // requirements of the general cause besides its own, and is a candidate only

@@ -141,12 +141,13 @@ type (
 	strFunc   func(*fact.Case) (string, fact.State)
 )
 
-// operand is a compiled sub-expression. Of the functions only the one of its
-// kind is set; a constant has no function.
+// operand is a compiled sub-expression. Of the functions only one of its kind is
+// set: for a boolean bf of a fact, cf of a condition; a constant has none.
 type operand struct {
 	kind  valueKind
 	konst bool
 	bf    boolFunc
+	cf    condition
 	nf    numFunc
 	sf    strFunc
 	b     bool
@@ -157,34 +158,21 @@ type operand struct {
 }
 
 // known makes a boolean operand of a condition.
-func known(f condition) operand {
-	return operand{kind: boolean, bf: func(c *fact.Case) (bool, fact.State) {
-		switch f(c) {
-		case Yes:
-			return true, fact.Present
-		case No:
-			return false, fact.Present
-		}
-		return false, fact.NotLooked
-	}}
-}
+func known(f condition) operand { return operand{kind: boolean, cf: f} }
 
 // condition makes a boolean operand answer; absent is No.
 func (o operand) condition() condition {
-	if o.konst {
+	switch {
+	case o.konst:
 		a := truth(o.b)
 		return func(*fact.Case) Answer { return a }
+	case o.cf != nil:
+		return o.cf
 	}
 	f := o.bf
 	return func(c *fact.Case) Answer {
 		v, s := f(c)
-		switch s {
-		case fact.Present:
-			return truth(v)
-		case fact.Absent:
-			return No
-		}
-		return NotKnown
+		return answer(s, v)
 	}
 }
 
@@ -216,7 +204,19 @@ func (o operand) bool() boolFunc {
 		b := o.b
 		return func(*fact.Case) (bool, fact.State) { return b, fact.Present }
 	}
-	return o.bf
+	if o.bf != nil {
+		return o.bf
+	}
+	f := o.cf
+	return func(c *fact.Case) (bool, fact.State) {
+		switch f(c) {
+		case Yes:
+			return true, fact.Present
+		case No:
+			return false, fact.Present
+		}
+		return false, fact.NotLooked
+	}
 }
 
 func (x *compiler) operand(n ast.Node) operand {

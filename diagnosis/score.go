@@ -267,8 +267,12 @@ func (b *Base) exclude(s *scratch) {
 			continue
 		}
 		for _, victim := range b.causes[i].excludes {
+			of := func(j int32) bool { return int(j) == victim || b.causes[j].family == victim }
+			if slices.ContainsFunc(s.active[:n], of) {
+				continue // a member of that family stands higher
+			}
 			for _, j := range s.active[n+1:] {
-				if int(j) == victim || b.causes[j].family == victim {
+				if of(j) {
 					s.causes[j].dropped = int(i)
 					dropped = true
 				}

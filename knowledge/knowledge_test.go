@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast-project/holdfast/diagnosis"
+	"github.com/holdfast-project/holdfast/fact"
 )
 
 func TestEmbeddedIsClean(t *testing.T) {
@@ -116,5 +119,21 @@ func BenchmarkLoad(b *testing.B) {
 		if _, err := Load(); err != nil {
 			b.Log(err)
 		}
+	}
+}
+
+// BenchmarkExplain diagnoses the first case of every embedded cause.
+func BenchmarkExplain(b *testing.B) {
+	base, _ := Load()
+	var cases []*fact.Case
+	for _, c := range base.Causes() {
+		if len(c.Cases) > 0 {
+			k, _ := caseOf(&c.Cases[0])
+			cases = append(cases, k)
+		}
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		base.Explain(cases[i%len(cases)], diagnosis.Options{})
 	}
 }

@@ -94,7 +94,7 @@ func (l *linter) cause(c *diagnosis.CauseSpec) {
 		yes = yes || t.Expect != nil && t.Expect.Cause == c.ID
 		no = no || slices.ContainsFunc(t.Not, func(n diagnosis.Text) bool { return n.S == c.ID })
 		for _, n := range t.Not {
-			if _, ok := l.base.Cause(n.S); !ok && n.S != "unknown" && n.S != c.ID {
+			if _, ok := l.base.Cause(n.S); !ok && n.S != "unknown" && !l.named[n.S] {
 				l.fail(n.Pos, "", "not names %q, which is no cause", n.S)
 			}
 		}
@@ -165,13 +165,11 @@ func (l *linter) selfTest(t *diagnosis.SelfTest) {
 	if e == nil {
 		return
 	}
-	if _, ok := l.base.Cause(e.Cause); e.Cause != "" && e.Cause != "unknown" && !ok {
+	if _, ok := l.base.Cause(e.Cause); e.Cause != "" && e.Cause != "unknown" && !ok && !l.named[e.Cause] {
 		l.fail(t.Pos, "", "case %q expects cause %q, which is none", t.Name, e.Cause)
 	}
-	for _, role := range []string{e.Sender} {
-		if role != "" && role != fact.UnknownSender && !slices.Contains(diagnosis.Roles, role) {
-			l.fail(t.Pos, "roles: "+strings.Join(diagnosis.Roles, ", "), "case %q expects sender %q, which is none", t.Name, role)
-		}
+	if e.Sender != "" && e.Sender != fact.UnknownSender && !slices.Contains(diagnosis.Roles, e.Sender) {
+		l.fail(t.Pos, "roles: "+strings.Join(diagnosis.Roles, ", "), "case %q expects sender %q, which is no role", t.Name, e.Sender)
 	}
 	for _, g := range []string{e.Grade, e.SenderGrade} {
 		if g != "" && !slices.Contains([]string{"proved", "probable", "possible", "unknown"}, g) {

@@ -1,0 +1,472 @@
+package diagnosis
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/holdfast-project/holdfast/fact"
+)
+
+// tx makes texts of strings.
+func tx(list ...string) []Text {
+	var out []Text
+	for _, s := range list {
+		out = append(out, Text{S: s, Pos: Pos{File: "test", Line: 1, Column: 1}})
+	}
+	return out
+}
+
+func evidence(pairs ...any) []Line {
+	var list []Line
+	for i := 0; i < len(pairs); i += 2 {
+		s := pairs[i].(string)
+		list = append(list, Line{If: tx(s)[0], Weight: float64(pairs[i+1].(int)), Says: tx("because " + strings.ReplaceAll(s, "{{", ""))[0]})
+	}
+	return list
+}
+
+func newCause(id string, lines ...any) CauseSpec {
+	return CauseSpec{ID: id, Title: "Title of " + id, Class: "software-bug", Outcomes: tx("reset"), Senders: tx(fact.ServerApp, fact.ClientApp), Evidence: evidence(lines...)}
+}
+
+func testSenders() []SenderSpec {
+	return []SenderSpec{
+		{ID: fact.ServerApp, Requires: tx(`emit.role == "server"`), Evidence: evidence(`emit.seen`, 30, `rst.form == "active-abort"`, 15)},
+		{ID: fact.ClientApp, Requires: tx(`emit.role == "client"`), Evidence: evidence(`emit.seen`, 30)},
+		{ID: fact.LocalFirewall, Requires: tx(`not emit.seen`), Evidence: evidence(`fw.rule_moved`, 30)},
+	}
+}
+
+func compile(t testing.TB, causes ...CauseSpec) *Base {
+	t.Helper()
+	b, problems := Compile(testSenders(), causes)
+	for _, p := range problems {
+		t.Fatal(p)
+	}
+	return b
+}
+
+// byServer is a reset that the server's application is known to have sent.
+func byServer(t testing.TB, more map[string]any) *fact.Case {
+	c := caseWith(t, map[string]any{"outcome": "reset", "rst.seen": true, "emit.seen": true, "emit.role": "server"})
+	if err := c.SetFacts(more); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func verdictOf(f fact.Finding) string {
+	return fmt.Sprintf("%s %s, %s %s", f.Sender.Role, f.Sender.Grade, f.Cause.ID, f.Cause.Grade)
+}
+
+func TestVerdicts(t *testing.T) {
+	unread := newCause("unread", `emit.reason == "TCP_ABORT_ON_CLOSE"`, 30)
+	unread.Requires = tx("emit.sock.unread_bytes > 0")
+	crash := newCause("crash", `emit.reason == "TCP_ABORT_ON_CLOSE"`, 15, `emit.proc.signal == "SIGSEGV"`, 25)
+	crash.Requires, crash.Excludes = tx("emit.proc.exiting"), tx("unread")
+	noise := newCause("noise", `pattern.period_ms > 0`, 8)
+	noise.Benign = true
+	policy := newCause("policy", `fw.rule_moved`, 30)
+	policy.Senders = tx(fact.LocalFirewall)
+	base := compile(t, unread, crash, noise, policy)
+	for _, x := range []struct {
+		name  string
+		facts map[string]any
+		want  string
+	}{
+		{"nothing known about the cause", nil, "server-app proved, unknown unknown"},
+		{"the kernel says so", map[string]any{"emit.reason": "TCP_ABORT_ON_CLOSE", "emit.sock.unread_bytes": 5}, "server-app proved, unread proved"},
+		{"a requirement nobody looked at is not proof", map[string]any{"emit.reason": "TCP_ABORT_ON_CLOSE"}, "server-app proved, unread probable"},
+		{"vetoes beat weights", map[string]any{"emit.reason": "TCP_ABORT_ON_CLOSE", "emit.sock.unread_bytes": nil, "emit.proc.exiting": false}, "server-app proved, unknown unknown"},
+		{"the consequence stays silent", map[string]any{"emit.reason": "TCP_ABORT_ON_CLOSE", "emit.sock.unread_bytes": 5, "emit.proc.exiting": true, "emit.proc.signal": "SIGSEGV"}, "server-app proved, crash proved"},
+		{"what a log said is not proof", map[string]any{"emit.reason": map[string]any{"value": "TCP_ABORT_ON_CLOSE", "by": "log"}, "emit.sock.unread_bytes": 5}, "server-app proved, unread probable"},
+		{"the other end is proof", map[string]any{"emit.reason": map[string]any{"value": "TCP_ABORT_ON_CLOSE", "by": "peer"}, "emit.sock.unread_bytes": 5}, "server-app proved, unread proved"},
+		{"a weak hint is no verdict", map[string]any{"pattern.period_ms": 5}, "server-app proved, unknown unknown"},
+		{"wrong outcome", map[string]any{"outcome": "timeout", "emit.reason": "TCP_ABORT_ON_CLOSE", "emit.sock.unread_bytes": 5}, "server-app proved, unknown unknown"},
+		{"no such outcome", map[string]any{"outcome": nil, "emit.reason": "TCP_ABORT_ON_CLOSE"}, "unknown unknown, unknown unknown"},
+		{"the sender is out", map[string]any{"fw.rule_moved": true}, "server-app proved, unknown unknown"},
+		{"the firewall", map[string]any{"emit.seen": false, "fw.rule_moved": true}, "local-firewall probable, policy probable"},
+		{"the firewall, by a probe", map[string]any{"emit.seen": false, "fw.rule_moved": map[string]any{"value": true, "by": "probe"}}, "local-firewall proved, policy proved"},
+	} {
+		f := base.Explain(byServer(t, x.facts), Options{})
+		if got := verdictOf(f); got != x.want {
+			t.Errorf("%s: %s, want %s", x.name, got, x.want)
+		}
+	}
+	f := base.Explain(&fact.Case{}, Options{})
+	if got := verdictOf(f); got != "unknown unknown, unknown unknown" || f.Cause.Title == "" || len(f.Missing) == 0 {
+		t.Errorf("of nothing: %s, missing %v", got, f.Missing)
+	}
+}
+
+func TestOneWitnessCountsOnce(t *testing.T) {
+	a := newCause("log-only", `log.text contains "a"`, 30, `log.text contains "b"`, 30, `log.text contains "c"`, 20, `log.file == "x"`, -10)
+	f := compile(t, a).Explain(byServer(t, map[string]any{"log.text": "abc", "log.file": "x"}), Options{Why: true})
+	for _, s := range f.Arithmetic.Causes {
+		if s.ID == "log-only" && math.Abs(s.Total-20) > 0.1 { // 30 - 10, and almost nothing for the sender
+			t.Errorf("total %v", s.Total)
+		}
+	}
+	if len(f.Proof) < 3 || f.Proof[0].Weight != 30 || f.Proof[1].Weight != 0 || f.Proof[0].File != "x" {
+		t.Errorf("%+v", f.Proof)
+	}
+}
+
+func TestDeclaredWitnessDoesNotOverrideTheRecorded(t *testing.T) {
+	a := newCause("a", `rst.form == "reply"`, 30)
+	a.Evidence[0].Witness = tx("kernel")[0]
+	base := compile(t, a)
+	if f := base.Explain(byServer(t, map[string]any{"rst.form": "reply"}), Options{}); f.Proof[0].Witness != "kernel" || f.Cause.Grade != fact.Proved {
+		t.Errorf("%+v %+v", f.Cause, f.Proof)
+	}
+	if f := base.Explain(byServer(t, map[string]any{"rst.form": map[string]any{"value": "reply", "by": "log"}}), Options{}); f.Proof[0].Witness != "log" || f.Cause.Grade == fact.Proved {
+		t.Errorf("%+v %+v", f.Cause, f.Proof)
+	}
+}
+
+func TestOutcomeIsAWitnessOnlyAlone(t *testing.T) {
+	a := newCause("a", `outcome == "reset" and log.text contains "oom"`, 30)
+	f := compile(t, a).Explain(byServer(t, map[string]any{"log.text": "oom"}), Options{})
+	if f.Proof[0].Witness != "log" || f.Cause.Grade != fact.Probable {
+		t.Errorf("%+v %+v", f.Cause, f.Proof)
+	}
+}
+
+func TestFamily(t *testing.T) {
+	race := newCause("race", `emit.reason == "TCP_TIMEWAIT_SOCKET"`, 30)
+	race.Fixes, race.References = []fact.Fix{{Title: "general fix"}}, []string{"general"}
+	node := newCause("node", `emit.proc.name == "node"`, 15)
+	node.Family = tx("race")[0]
+	node.Fixes = []fact.Fix{{Title: "node fix"}}
+	gunicorn := newCause("gunicorn", `emit.proc.name == "gunicorn"`, 15)
+	gunicorn.Family = tx("race")[0]
+	timer := newCause("timer", `near(emit.sock.idle_recv_ms, 5000)`, 20)
+	timer.Evidence[0].Witness = tx("timer")[0]
+	timer.Family = tx("race")[0]
+	base := compile(t, node, timer, race, gunicorn) // order does not matter
+	reason := func(more map[string]any) map[string]any {
+		m := map[string]any{"emit.reason": "TCP_TIMEWAIT_SOCKET"}
+		for k, v := range more {
+			m[k] = v
+		}
+		return m
+	}
+	for _, x := range []struct {
+		facts map[string]any
+		want  string
+	}{
+		{reason(nil), "race proved"},
+		{reason(map[string]any{"emit.proc.name": "java"}), "race proved"},
+		{reason(map[string]any{"emit.proc.name": "node"}), "node proved"},
+		{reason(map[string]any{"emit.sock.idle_recv_ms": 5001}), "timer probable"},                        // coincidence alone never proves
+		{reason(map[string]any{"emit.proc.name": "node", "emit.sock.idle_recv_ms": 5001}), "race proved"}, // two details dispute; the general stays
+		{map[string]any{"emit.reason": "NO_SOCKET", "emit.proc.name": "node"}, "node possible"},           // the general one claims nothing
+		{map[string]any{"emit.proc.name": "gunicorn", "emit.reason": "TCP_TIMEWAIT_SOCKET"}, "gunicorn proved"},
+	} {
+		f := base.Explain(byServer(t, x.facts), Options{})
+		if got := f.Cause.ID + " " + string(f.Cause.Grade); got != x.want {
+			t.Errorf("%v: %s (%.3f), want %s", x.facts, got, f.Cause.Confidence, x.want)
+		}
+		if f.Cause.ID == "node" && (f.Fixes[0].Title != "node fix" || f.References[0] != "general" ||
+			slices.ContainsFunc(f.Alternatives, func(a fact.Alternative) bool { return a.ID == "race" })) {
+			t.Errorf("%+v %+v", f.Fixes, f.Alternatives)
+		}
+	}
+}
+
+func TestCompileProblems(t *testing.T) {
+	for _, x := range []struct {
+		change func(*CauseSpec)
+		want   string
+	}{
+		{func(c *CauseSpec) { c.ID = "No Id" }, "malformed id"},
+		{func(c *CauseSpec) { c.ID = "" }, "no id"},
+		{func(c *CauseSpec) { c.ID = "unknown" }, "not available"},
+		{func(c *CauseSpec) { c.ID = "other" }, "also defined"},
+		{func(c *CauseSpec) { c.Class = "x" }, "unknown class"},
+		{func(c *CauseSpec) { c.Title = "" }, "no title"},
+		{func(c *CauseSpec) { c.Outcomes = tx("rest") }, "unknown outcome"},
+		{func(c *CauseSpec) { c.Outcomes = nil }, "no outcome"},
+		{func(c *CauseSpec) { c.Senders = tx("servr-app") }, "unknown sender"},
+		{func(c *CauseSpec) { c.Senders = nil }, "no senders"},
+		{func(c *CauseSpec) { c.Frequency = "often" }, "unknown frequency"},
+		{func(c *CauseSpec) { c.Evidence = nil }, "no evidence"},
+		{func(c *CauseSpec) { c.Evidence[0].Weight = 1e9 }, "beyond 60"},
+		{func(c *CauseSpec) { c.Evidence[0].Unless = math.NaN() }, "beyond 60"},
+		{func(c *CauseSpec) { c.Evidence[0].Witness = tx("me")[0] }, "unknown witness"},
+		{func(c *CauseSpec) { c.Requires = tx("emit.x") }, "unknown fact"},
+		{func(c *CauseSpec) { c.Says = tx("{{.x}}")[0] }, "unknown fact"},
+		{func(c *CauseSpec) { c.Excludes = tx("othr") }, `names "othr", which is no cause (did you mean other?)`},
+		{func(c *CauseSpec) { c.Excludes = tx("this") }, "itself"},
+		{func(c *CauseSpec) { c.Family = tx("nothing")[0] }, "no general cause"},
+		{func(c *CauseSpec) { c.Family, c.Senders = tx("other")[0], tx(fact.Middlebox) }, "a sender that its general"},
+		{func(c *CauseSpec) { c.Family, c.Outcomes = tx("other")[0], tx("timeout") }, "an outcome that its general"},
+	} {
+		c := newCause("this", "emit.seen", 5)
+		x.change(&c)
+		base, problems := Compile(testSenders(), []CauseSpec{newCause("other", "emit.seen", 5), c})
+		if len(problems) == 0 || !strings.Contains(problems[0].Error(), x.want) {
+			t.Errorf("%v, want %s", problems, x.want)
+		}
+		if _, ok := base.Cause("other"); !ok {
+			t.Error("a sound cause was lost")
+		}
+	}
+	if _, problems := Compile([]SenderSpec{{ID: "me"}}, nil); len(problems) != 2 {
+		t.Error(problems)
+	}
+}
+
+func TestEffectAndProcess(t *testing.T) {
+	base := compile(t, newCause("a", `emit.reason == "X"`, 30))
+	c := byServer(t, map[string]any{
+		"emit.reason": "X", "emit.sock.known": true, "emit.sock.unread_bytes": 100, "emit.sock.unacked_bytes": 20, "victim.sock.unacked_bytes": 3,
+		"victim.error": "ECONNRESET", "rst.accepted": "accepted", "emit.proc.pid": 42, "emit.proc.name": "nginx", "emit.proc.unit": "nginx.service",
+		"emit.proc.exiting": false, "emit.watched": true,
+	})
+	c.Host, c.Flow.Client, c.Flow.Server = "web1", netip.MustParseAddrPort("10.0.0.1:1234"), netip.MustParseAddrPort("10.0.0.2:80")
+	f := base.Explain(c, Options{Facts: true})
+	lost, unread, died := int64(123), int64(100), false
+	want := fact.Effect{Accepted: "accepted", AppError: "ECONNRESET", BytesLost: &lost, BytesUnread: &unread, ProcessDied: &died}
+	if d := cmp.Diff(want, f.Effect); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff(&fact.ProcessBrief{PID: 42, Name: "nginx", Unit: "nginx.service"}, f.Sender.Process); d != "" {
+		t.Error(d)
+	}
+	if f.Sender.Host != "web1" || f.Sender.Where != "10.0.0.2:80" || !f.Harmful || f.Case != c || f.Schema != fact.Schema {
+		t.Errorf("%+v", f)
+	}
+	if g := base.Explain(&fact.Case{}, Options{}); g.Effect != (fact.Effect{}) {
+		t.Errorf("effect of nothing: %+v", g.Effect)
+	}
+	c.Outcome = fact.Some("survived")
+	if g := base.Explain(c, Options{}); g.Harmful || g.Effect.BytesLost != nil {
+		t.Errorf("survived: %+v", g.Effect)
+	}
+}
+
+func TestMissing(t *testing.T) {
+	a := newCause("a", `emit.reason == "X"`, 15, `log.text contains "x"`, 25, `emit.proc.name == "x"`, 5)
+	a.Requires = tx("fw.nat or emit.listener.exists")
+	f := compile(t, a).Explain(byServer(t, map[string]any{"emit.reason": "X"}), Options{})
+	var got []string
+	for _, m := range f.Missing {
+		got = append(got, m.Fact)
+		if m.How == "" {
+			t.Error("no how")
+		}
+	}
+	if d := cmp.Diff([]string{"log.text", "fw.nat", "emit.listener.exists"}, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestCommunityID(t *testing.T) {
+	for _, x := range [][3]string{ // from the baseline of github.com/corelight/pycommunityid
+		{"128.232.110.120:34855", "66.35.250.204:80", "1:LQU9qZlK+B5F3KDmev6m5PMibrg="},
+		{"[::ffff:128.232.110.120]:34855", "66.35.250.204:80", "1:LQU9qZlK+B5F3KDmev6m5PMibrg="},
+	} {
+		a, b := netip.MustParseAddrPort(x[0]), netip.MustParseAddrPort(x[1])
+		if got := CommunityID(a, b); got != x[2] || CommunityID(b, a) != got {
+			t.Errorf("%s, want %s", got, x[2])
+		}
+	}
+	if CommunityID(netip.AddrPort{}, netip.AddrPort{}) != "" {
+		t.Error("of nothing")
+	}
+}
+
+func TestFindingIDIsStable(t *testing.T) {
+	c := fact.Case{ID: "7", Host: "h", Time: time.Unix(5, 0)}
+	d := c
+	d.Emit.Reason, d.Time = fact.Some("X"), time.Unix(5, 0).UTC()
+	if findingID(&c) != findingID(&d) {
+		t.Error("depends on more than the case's identity")
+	}
+	if d.ID = "8"; findingID(&c) == findingID(&d) {
+		t.Error("two cases share an id")
+	}
+}
+
+// randomBase makes a base of n causes over a small vocabulary, with families,
+// exclusions and vetoes. No looked(), see randomExpr.
+func randomBase(t testing.TB, r *rand.Rand, n int) *Base {
+	var causes []CauseSpec
+	for i := range n {
+		c := newCause(fmt.Sprintf("c%d", i))
+		c.Frequency = []string{"", "rare", "very-common"}[r.IntN(3)]
+		for range 1 + r.IntN(8) {
+			l := Line{If: tx(randomExpr(r, 1))[0], Weight: float64(r.IntN(50) - 10), Unless: float64(-r.IntN(10)), Says: tx("{{.emit.reason}} and {{.emit.proc.name}}")[0]}
+			if _, problems := CompileExpr(l.If); problems != nil {
+				l.If = tx("emit.seen")[0]
+			}
+			c.Evidence = append(c.Evidence, l)
+		}
+		for range r.IntN(3) {
+			c.Requires = append(c.Requires, tx(randomExpr(r, 1))...)
+		}
+		if i > 0 && r.IntN(4) == 0 {
+			c.Excludes = tx(fmt.Sprintf("c%d", r.IntN(i)))
+		}
+		if i > 0 && r.IntN(3) == 0 && causes[i-1].Family.S == "" {
+			c.Family = tx(causes[i-1].ID)[0]
+			if len(c.Excludes) > 0 && c.Excludes[0].S == c.Family.S {
+				c.Excludes = nil // a family is one claim
+			}
+		}
+		causes = append(causes, c)
+	}
+	return compile(t, causes...)
+}
+
+func randomCase(r *rand.Rand) *fact.Case {
+	c := &fact.Case{ID: "random"}
+	defs := fact.Defs()
+	for i := range defs {
+		if r.IntN(3) > 0 {
+			defs[i].Set(c, randomValue(r, &defs[i]))
+		}
+	}
+	c.Outcome = fact.Some("reset")
+	return c
+}
+
+func total(list []fact.Score) float64 {
+	sum := 0.0
+	for _, s := range list {
+		sum += s.Posterior
+	}
+	return sum
+}
+
+func TestInvariants(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	verdicts := map[fact.Grade]int{}
+	for range 100 {
+		base := randomBase(t, r, 30)
+		for range 20 {
+			full := randomCase(r)
+			a := base.Explain(full, Options{Why: true})
+			verdicts[a.Cause.Grade]++
+			if !reflect.DeepEqual(a, base.Explain(full, Options{Why: true})) {
+				t.Fatal("not deterministic")
+			}
+			if s, c := total(a.Arithmetic.Senders), total(a.Arithmetic.Causes); math.Abs(s-1) > 1e-9 || math.Abs(c-1) > 1e-9 {
+				t.Fatalf("posteriors sum to %v and %v", s, c)
+			}
+			checkVerdict(t, &a)
+			part := *full
+			hide(r, &part)
+			b := base.Explain(&part, Options{Why: true})
+			for _, s := range a.Arithmetic.Causes { // what a full view vetoes, a partial one never proves
+				if s.ID == b.Cause.ID && b.Cause.Grade == fact.Proved && vetoed(base, s) {
+					t.Fatalf("%s is proved when facts are hidden that veto it: %s", s.ID, s.Vetoed)
+				}
+			}
+		}
+	}
+	if verdicts[fact.Proved] == 0 || verdicts[fact.Unknown] == 0 || verdicts[fact.Possible] == 0 {
+		t.Errorf("the random cases test little: %v", verdicts)
+	}
+}
+
+// vetoed tells a requirement from the other reasons for being out.
+func vetoed(b *Base, s fact.Score) bool {
+	i, ok := b.byID[s.ID]
+	return ok && slices.ContainsFunc(b.causes[i].requires, func(e *Expr) bool { return e.Source == s.Vetoed })
+}
+
+func hide(r *rand.Rand, c *fact.Case) {
+	defs := fact.Defs()
+	for i := range defs {
+		if r.IntN(3) == 0 {
+			defs[i].Set(c, fact.Value{})
+		}
+	}
+}
+
+func checkVerdict(t *testing.T, f *fact.Finding) {
+	t.Helper()
+	c := f.Cause
+	switch {
+	case c.ID == "" || c.Title == "" || math.IsNaN(c.Confidence) || c.Confidence < 0 || c.Confidence > 1+1e-9:
+		t.Fatalf("%+v", c)
+	case c.Grade == fact.Proved && c.Confidence < provedAt, c.Grade == fact.Probable && c.Confidence < probableAt, c.Grade == fact.Possible && c.Confidence < possibleAt:
+		t.Fatalf("%+v", c)
+	case (c.ID == unknownCause) != (c.Grade == fact.Unknown):
+		t.Fatalf("%+v", c)
+	}
+	if c.Grade == fact.Proved && !slices.ContainsFunc(f.Proof, func(p fact.Proof) bool {
+		return p.Weight > 0 && (p.Witness == "kernel" || p.Witness == "peer" || p.Witness == "probe")
+	}) {
+		t.Fatalf("proved without a witness: %+v", f.Proof)
+	}
+	for _, p := range f.Proof {
+		if p.Weight < 0 || p.Says == "" {
+			t.Fatalf("%+v", p)
+		}
+	}
+	if len(f.Missing) > maxMissing {
+		t.Fatal(f.Missing)
+	}
+}
+
+func TestHostileCaseSurvives(t *testing.T) {
+	base := randomBase(t, rand.New(rand.NewPCG(9, 9)), 40)
+	defs := fact.Defs()
+	for n, s := range hostile {
+		c := &fact.Case{ID: s, Host: s}
+		for i := range defs {
+			defs[i].Set(c, fact.Value{State: fact.Present, Str: s, Num: []float64{math.MaxInt64, -1, 0}[n%3], Bool: true})
+		}
+		c.Outcome = fact.Some("reset")
+		f := base.Explain(c, Options{Why: true})
+		checkVerdict(t, &f)
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	base := randomBase(t, r, 40)
+	cases := make([]*fact.Case, 20)
+	want := make([]fact.Finding, len(cases))
+	for i := range cases {
+		cases[i] = randomCase(r)
+		want[i] = base.Explain(cases[i], Options{})
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i, c := range cases {
+				if f := base.Explain(c, Options{}); f.Cause.ID != want[i].Cause.ID || f.Cause.Confidence != want[i].Cause.Confidence {
+					t.Errorf("case %d: %+v, want %+v", i, f.Cause, want[i].Cause)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// BenchmarkExplain is a full diagnosis with 80 causes of 8 lines on average,
+// every one of which the outcome and the sender allow: the worst case.
+func BenchmarkExplain(b *testing.B) {
+	r := rand.New(rand.NewPCG(7, 8))
+	base := randomBase(b, r, 80)
+	c := randomCase(r)
+	c.Emit.Seen, c.Emit.Role = fact.Some(true), fact.Some("server")
+	b.ReportAllocs()
+	for b.Loop() {
+		base.Explain(c, Options{})
+	}
+}
