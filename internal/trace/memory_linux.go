@@ -38,10 +38,8 @@ type openAt struct {
 // resetCPU mirrors struct cpu; the generator does not emit it because only C
 // writes it. Size is checked against the map when it is opened.
 type resetCPU struct {
-	Closes, Opens, LastSk uint64
-	LastOld, LastTgid     uint32
-	InReply               uint64
-	_                     [3]uint64
+	Closes, Opens uint64
+	_             [9]uint64
 }
 
 func openMemory(k *kernel, now uint64) (*memory, error) {

@@ -44,7 +44,10 @@ struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 1024); __type(
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, __u64); __type(value, __u64); } victims SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); } gate SEC(".maps"); // 1 once there was a victim
 
-struct cpu { __u64 closes, opens, last_sk; __u32 last_old, last_tgid; __u64 in_reply; __u64 pad[3]; }; // one cache line
+// The state a socket had before its last change: the two ends of a loopback
+// connection change within one call, hence the last four.
+struct last { __u64 sk, old; };
+struct cpu { __u64 closes, opens; struct last last[4]; __u64 next; };
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct cpu); } cpu SEC(".maps");
 
 struct event *unused_event __attribute__((unused));
@@ -59,6 +62,14 @@ struct killer *unused_killer __attribute__((unused));
 #define READ(src, field) BPF_CORE_READ(src, field)
 
 static __always_inline struct cpu *this_cpu(void) { __u32 zero = 0; return bpf_map_lookup_elem(&cpu, &zero); }
+
+static __always_inline __u8 state_before(struct cpu *cp, const struct sock *sk) {
+	for (int i = 1; i <= 4; i++) { // the latest first
+		struct last *l = &cp->last[(cp->next - i) & 3];
+		if (l->sk == (__u64)sk) return l->old;
+	}
+	return 0;
+}
 
 // ---- rate limit and loss accounting: seen = sent + lost + suppressed, always
 
@@ -324,7 +335,7 @@ static __always_inline int on_send(void *ctx, const struct sock *sk, const struc
 	if (skb) copy_packet(&e->packet, skb);
 	e->netns = netns;
 	copy_task(e);
-	if (cp->last_sk == (__u64)sk) e->prev_state = cp->last_old;
+	e->prev_state = state_before(cp, sk);
 	copy_stacks(ctx, e);
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 	return 0;
@@ -391,7 +402,7 @@ int BPF_PROG(err, const struct sock *sk) {
 	e->reason = e->sk_err;
 	copy_task(e);
 	struct cpu *cp = this_cpu();
-	if (cp && cp->last_sk == (__u64)sk) e->prev_state = cp->last_old;
+	if (cp) e->prev_state = state_before(cp, sk);
 	copy_stacks(ctx, e);
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 	return 0;
@@ -463,8 +474,9 @@ int BPF_PROG(state, const struct sock *sk, int old, int new) {
 		put_open(cp, sk, old);
 		return 0;
 	}
-	cp->last_sk = (__u64)sk;
-	cp->last_old = old;
+	struct last *l = &cp->last[cp->next++ & 3];
+	l->sk = (__u64)sk;
+	l->old = old;
 	if (new == FIN_WAIT1 || old == ESTABLISHED || old == CLOSE_WAIT || old == SYN_RECV) put_close(cp, sk, old, new);
 	return 0;
 }
