@@ -130,10 +130,11 @@ with what proof, what it cost, and how to make it stop.
   holdfast watch --demo     the same, with a dozen resets made on purpose
   holdfast explain TEXT     what a pasted error message means
   holdfast causes           the knowledge base`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          unknownCommand,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		SuggestionsMinimumDistance: 2,
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		Args:                       unknownCommand,
+		RunE:                       func(c *cobra.Command, _ []string) error { return c.Help() },
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			return o.check()
 		},

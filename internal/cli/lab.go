@@ -22,8 +22,9 @@ func (o *options) labCommand() *cobra.Command {
 		Long: `The lab makes connections fail in every way it knows, with real sockets and
 real servers in network namespaces of its own, and so knows the truth of each.
 It never touches the network of the host, and leaves nothing behind.`,
-		Args: unknownCommand,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		SuggestionsMinimumDistance: 2,
+		Args:                       unknownCommand,
+		RunE:                       func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(o.labListCommand(), o.labRunCommand())
 	return c
