@@ -120,7 +120,7 @@ type SenderSpec struct {
 	Requires  []Text
 	Evidence  []Line
 	Says      Text
-	Cases     []SelfTest
+	Cases     func() []SelfTest // reads the self-tests; nil when there are none
 
 	Pos Pos            // of the file
 	At  map[string]Pos // of each top-level key
@@ -149,7 +149,7 @@ type CauseSpec struct {
 	References []string
 	Lab        []Text // scenario ids, or one entry "none: reason"
 	LookAlikes []Text
-	Cases      []SelfTest
+	Cases      func() []SelfTest // reads the self-tests; nil when there are none
 
 	Pos Pos            // of the file
 	At  map[string]Pos // of each top-level key

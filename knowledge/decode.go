@@ -20,10 +20,59 @@ var (
 	expectKeys = []string{"sender", "cause", "grade", "sender_grade", "harmful"}
 )
 
-// decodeCause reads one cause file. Problems do not stop it.
-func decodeCause(file string, src []byte) (diagnosis.CauseSpec, []diagnosis.Problem) {
+// source is a knowledge file. Its self-tests, about half of it, are read only
+// when somebody asks for them, because Load stands before the first verdict of
+// watch and nearly all of its time is spent in the YAML parser.
+type source struct {
+	name string // in problems
+	read func() ([]byte, error)
+}
+
+// withoutCases cuts the self-tests off src when they are the last key of the
+// file; found says whether there are any.
+func withoutCases(src string) (head string, found bool) {
+	i := strings.Index(src, "\ncases:")
+	if i < 0 {
+		return src, false
+	}
+	for line := range strings.SplitSeq(src[i+len("\ncases:"):], "\n") {
+		if line != "" && !strings.ContainsRune(" \t\r-#", rune(line[0])) && line[0] != src[i+len("\ncases:")] {
+			return src, true // another key follows: read it all
+		}
+	}
+	return src[:i+1], true
+}
+
+// tests returns a function that reads the self-tests of the file.
+func (s source) tests() func() []diagnosis.SelfTest {
+	return func() []diagnosis.SelfTest {
+		src, err := s.read()
+		if err != nil {
+			return nil
+		}
+		list, _ := decodeTests(s.name, src)
+		return list
+	}
+}
+
+// decodeTests reads only the self-tests of a file.
+func decodeTests(file string, src []byte) ([]diagnosis.SelfTest, []diagnosis.Problem) {
 	d := &document{file: file, src: string(src)}
-	c := diagnosis.CauseSpec{Pos: diagnosis.Pos{File: file}}
+	m, ok := d.parse()
+	if !ok {
+		return nil, d.problems
+	}
+	return decodeCases(m), d.problems
+}
+
+// decodeCause reads one cause file. Problems do not stop it.
+func decodeCause(file source, src string) (diagnosis.CauseSpec, []diagnosis.Problem) {
+	head, tests := withoutCases(src)
+	d := &document{file: file.name, src: head}
+	c := diagnosis.CauseSpec{Pos: diagnosis.Pos{File: file.name}}
+	if tests {
+		c.Cases = file.tests()
+	}
 	m, ok := d.parse()
 	if !ok {
 		return c, d.problems
@@ -45,14 +94,17 @@ func decodeCause(file string, src []byte) (diagnosis.CauseSpec, []diagnosis.Prob
 	c.References = m.strs("references")
 	c.Lab = decodeLab(m)
 	c.LookAlikes = m.texts("look_alikes")
-	c.Cases = decodeCases(m)
 	return c, d.problems
 }
 
 // decodeSender reads one sender file. Problems do not stop it.
-func decodeSender(file string, src []byte) (diagnosis.SenderSpec, []diagnosis.Problem) {
-	d := &document{file: file, src: string(src)}
-	s := diagnosis.SenderSpec{Pos: diagnosis.Pos{File: file}}
+func decodeSender(file source, src string) (diagnosis.SenderSpec, []diagnosis.Problem) {
+	head, tests := withoutCases(src)
+	d := &document{file: file.name, src: head}
+	s := diagnosis.SenderSpec{Pos: diagnosis.Pos{File: file.name}}
+	if tests {
+		s.Cases = file.tests()
+	}
 	m, ok := d.parse()
 	if !ok {
 		return s, d.problems
@@ -68,7 +120,6 @@ func decodeSender(file string, src []byte) (diagnosis.SenderSpec, []diagnosis.Pr
 	s.Requires = m.texts("requires")
 	s.Evidence = decodeLines(m)
 	s.Says = m.text("says")
-	s.Cases = decodeCases(m)
 	return s, d.problems
 }
 

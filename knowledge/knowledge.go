@@ -77,6 +77,7 @@ type shelf struct {
 	senders    map[string]int
 	problems   []diagnosis.Problem
 	errs       []error
+	sources    []source
 }
 
 // level adds the files of one directory.
@@ -95,22 +96,25 @@ func (s *shelf) level(files fs.FS, name string) error {
 			if e.IsDir() || strings.HasPrefix(e.Name(), ".") || path.Ext(file) != ".yaml" && path.Ext(file) != ".yml" {
 				continue
 			}
-			src, err := fs.ReadFile(files, file)
+			from := source{path.Join(name, file), func() ([]byte, error) { return fs.ReadFile(files, file) }}
+			s.sources = append(s.sources, from)
+			src, err := from.read()
 			if err != nil {
 				return fmt.Errorf("read knowledge file: %w", err)
 			}
 			if dir == "senders" {
-				s.sender(path.Join(name, file), src, firstSender)
+				s.sender(from, string(src), firstSender)
 			} else {
-				s.cause(path.Join(name, file), src, firstCause)
+				s.cause(from, string(src), firstCause)
 			}
 		}
 	}
 	return nil
 }
 
-func (s *shelf) cause(file string, src []byte, first int) {
-	c, problems := decodeCause(file, src)
+func (s *shelf) cause(from source, src string, first int) {
+	file := from.name
+	c, problems := decodeCause(from, src)
 	s.problems = append(s.problems, problems...)
 	if c.At == nil {
 		return // no YAML at all
@@ -129,8 +133,9 @@ func (s *shelf) cause(file string, src []byte, first int) {
 	}
 }
 
-func (s *shelf) sender(file string, src []byte, first int) {
-	c, problems := decodeSender(file, src)
+func (s *shelf) sender(from source, src string, first int) {
+	file := from.name
+	c, problems := decodeSender(from, src)
 	s.problems = append(s.problems, problems...)
 	if c.At == nil {
 		return

@@ -127,8 +127,8 @@ func BenchmarkExplain(b *testing.B) {
 	base, _ := Load()
 	var cases []*fact.Case
 	for _, c := range base.Causes() {
-		if len(c.Cases) > 0 {
-			k, _ := caseOf(&c.Cases[0])
+		if list := tests(c.Cases); len(list) > 0 {
+			k, _ := caseOf(&list[0])
 			cases = append(cases, k)
 		}
 	}

@@ -35,6 +35,15 @@ func Lint(dir string, scenario func(id string) bool) []diagnosis.Problem {
 			l.problems = append(l.problems, p)
 		}
 	}
+	for _, from := range set.sources {
+		if !inside(from.name) {
+			continue
+		}
+		if src, err := from.read(); err == nil {
+			_, problems := decodeTests(from.name, src)
+			l.problems = append(l.problems, problems...)
+		}
+	}
 	for i := range set.causeList {
 		if inside(set.causeList[i].Pos.File) {
 			l.cause(&set.causeList[i])
@@ -45,8 +54,22 @@ func Lint(dir string, scenario func(id string) bool) []diagnosis.Problem {
 			l.sender(&set.senderList[i])
 		}
 	}
-	diagnosis.SortProblems(l.problems)
-	return l.problems
+	return unique(l.problems)
+}
+
+// unique sorts the problems and drops repetitions: a file without YAML is
+// reported by both of its readers.
+func unique(list []diagnosis.Problem) []diagnosis.Problem {
+	diagnosis.SortProblems(list)
+	return slices.CompactFunc(list, func(a, b diagnosis.Problem) bool { return a == b })
+}
+
+// tests reads the self-tests of a specification.
+func tests(read func() []diagnosis.SelfTest) []diagnosis.SelfTest {
+	if read == nil {
+		return nil
+	}
+	return read()
 }
 
 type linter struct {
@@ -88,8 +111,9 @@ func (l *linter) cause(c *diagnosis.CauseSpec) {
 		}
 	}
 	yes, no := false, false
-	for i := range c.Cases {
-		t := &c.Cases[i]
+	cases := tests(c.Cases)
+	for i := range cases {
+		t := &cases[i]
 		l.selfTest(t)
 		yes = yes || t.Expect != nil && t.Expect.Cause == c.ID
 		no = no || slices.ContainsFunc(t.Not, func(n diagnosis.Text) bool { return n.S == c.ID })
@@ -109,8 +133,9 @@ func (l *linter) sender(s *diagnosis.SenderSpec) {
 	need(strings.TrimSpace(s.Says.S) != "", "says", "one or two sentences for a human")
 	l.evidence(s.Evidence)
 	yes, no := false, false
-	for i := range s.Cases {
-		t := &s.Cases[i]
+	cases := tests(s.Cases)
+	for i := range cases {
+		t := &cases[i]
 		l.selfTest(t)
 		yes = yes || t.Expect != nil && t.Expect.Sender == s.ID
 		no = no || slices.ContainsFunc(t.Not, func(n diagnosis.Text) bool { return n.S == s.ID })

@@ -24,21 +24,32 @@ func (f Failure) Error() string { return fmt.Sprintf("%s: case %q: %s", f.Pos, f
 // Test runs the cases that the files of base carry.
 func Test(base *diagnosis.Base) []Failure {
 	var list []Failure
-	for _, s := range base.Senders() {
-		for i := range s.Cases {
-			if m := check(base, &s.Cases[i]); m != "" {
-				list = append(list, Failure{s.Cases[i].Pos, s.ID, s.Cases[i].Name, m})
+	run := func(id string, cases []diagnosis.SelfTest) {
+		for i := range cases {
+			if m := check(base, &cases[i]); m != "" {
+				list = append(list, Failure{cases[i].Pos, id, cases[i].Name, m})
 			}
 		}
+	}
+	for _, s := range base.Senders() {
+		run(s.ID, tests(s.Cases))
 	}
 	for _, c := range base.Causes() {
-		for i := range c.Cases {
-			if m := check(base, &c.Cases[i]); m != "" {
-				list = append(list, Failure{c.Cases[i].Pos, c.ID, c.Cases[i].Name, m})
-			}
-		}
+		run(c.ID, tests(c.Cases))
 	}
 	return list
+}
+
+// CountTests returns how many cases the files of base carry.
+func CountTests(base *diagnosis.Base) int {
+	n := 0
+	for _, s := range base.Senders() {
+		n += len(tests(s.Cases))
+	}
+	for _, c := range base.Causes() {
+		n += len(tests(c.Cases))
+	}
+	return n
 }
 
 func newTestCase(name string) *fact.Case {

@@ -106,11 +106,7 @@ exit code is 1 when any fails.`,
 				o.notef("%s\n", plural(len(failures), "failures"))
 				return quiet(codeFindings)
 			}
-			n := 0
-			for _, c := range base.Causes() {
-				n += len(c.Cases)
-			}
-			o.notef("%d cases of %d causes pass\n", n, len(base.Causes()))
+			o.notef("%d cases of %d causes pass\n", knowledge.CountTests(base), len(base.Causes()))
 			return nil
 		},
 	}
