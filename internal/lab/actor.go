@@ -87,7 +87,7 @@ func (a *actor) serve(in *json.Decoder, out *json.Encoder) error {
 		} else if err != nil {
 			return fmt.Errorf("read request: %w", err)
 		}
-		var r response
+		r := response{ID: q.ID}
 		op := ops[q.Op]
 		if op == nil {
 			r.Err = "unknown operation " + q.Op

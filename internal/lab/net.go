@@ -81,10 +81,8 @@ func (n *Net) build(ctx context.Context) error {
 	if err := n.addSpace(ctx, "router", netip.Addr{}, netip.Addr{}); err != nil {
 		return err
 	}
-	for _, s := range []string{"ipv4/ip_forward=1", "ipv6/conf/all/forwarding=1"} {
-		if _, err := n.sysctl(ctx, "router", s); err != nil {
-			return err
-		}
+	if err := n.sysctls(ctx, "router", "ipv4/ip_forward=1", "ipv6/conf/all/forwarding=1"); err != nil {
+		return err
 	}
 	for i, l := range links {
 		if err := n.attach(ctx, i+1, l); err != nil {
@@ -111,12 +109,10 @@ func (n *Net) addSpace(ctx context.Context, name string, v4, v6 netip.Addr) erro
 	if sp.inode == n.starter.ino || sp.inode == n.starter.host {
 		return errors.New("the new namespace is the host's")
 	}
-	for _, s := range []string{"ipv4/conf/all/rp_filter=0", "ipv4/conf/default/rp_filter=0", "ipv4/tcp_no_metrics_save=1", "ipv6/conf/all/accept_dad=0", "ipv6/conf/default/accept_dad=0", "ipv6/conf/default/accept_ra=0", "ipv6/conf/default/router_solicitations=0"} {
-		if _, err := n.sysctl(ctx, name, s); err != nil {
-			return err
-		}
-	}
-	return nil
+	return n.sysctls(ctx, name,
+		"ipv4/conf/all/rp_filter=0", "ipv4/conf/default/rp_filter=0", "ipv4/tcp_no_metrics_save=1",
+		"ipv6/conf/all/accept_dad=0", "ipv6/conf/default/accept_dad=0",
+		"ipv6/conf/default/accept_ra=0", "ipv6/conf/default/router_solicitations=0")
 }
 
 // attach makes the namespace of l and its link to the router. Hardware
@@ -142,6 +138,11 @@ func (n *Net) attach(ctx context.Context, num int, l link) error {
 		{l.name, request{Op: "route", Args: []string{"::/0", l.v6 + "1"}}},
 	}
 	for _, o := range orders {
+		if o.q.Op == "addr" && !hasIPv6() {
+			o.q.Args = o.q.Args[:1]
+		} else if o.q.Op == "route" && o.q.Args[0] == "::/0" && !hasIPv6() {
+			continue
+		}
 		if _, err := n.spaces[o.space].holder.call(ctx, o.q); err != nil {
 			return err
 		}
@@ -170,7 +171,26 @@ func (n *Net) sysctl(ctx context.Context, space, setting string) (old string, er
 	return r.Text, err
 }
 
-// Namespaces lists the namespaces, the client first.
+// sysctls sets several, without those of IPv6 where the kernel has none.
+func (n *Net) sysctls(ctx context.Context, space string, settings ...string) error {
+	for _, set := range settings {
+		if strings.HasPrefix(set, "ipv6/") && !hasIPv6() {
+			continue
+		}
+		if _, err := n.sysctl(ctx, space, set); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func hasIPv6() bool {
+	_, err := os.Stat("/proc/sys/net/ipv6")
+	return err == nil
+}
+
+// Namespaces lists the namespaces, the client first. Scenarios that reboot an
+// end replace its namespace.
 func (n *Net) Namespaces() []Namespace {
 	var list []Namespace
 	for _, name := range []string{"client", "router", "server", "attacker"} {

@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -80,21 +81,30 @@ func (s *starter) start(path, name string, logf func(string, ...any)) (p *proc, 
 	return p, nil
 }
 
-func (s *starter) startHere(path, name string) (*proc, error) {
+func (s *starter) startHere(path, name string) (p *proc, err error) {
 	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if path == "" {
 		attr.Cloneflags = unix.CLONE_NEWNET
 		return s.exec(attr, name)
 	}
+	err = s.inside(path, func() error {
+		p, err = s.exec(attr, name)
+		return err
+	})
+	return p, err
+}
+
+// inside runs f on this thread, in the namespace at path.
+func (s *starter) inside(path string, f func() error) error {
 	if err := s.enter(path); err != nil {
-		return nil, err
+		return err
 	}
 	defer func() {
 		if err := unix.Setns(s.home, unix.CLONE_NEWNET); err != nil {
 			panic("lab: cannot return to own namespace: " + err.Error())
 		}
 	}()
-	return s.exec(attr, name)
+	return f()
 }
 
 // enter moves this thread to the namespace at path, unless it is ours or the
@@ -148,7 +158,7 @@ func (s *starter) exec(attr *syscall.SysProcAttr, name string) (*proc, error) {
 		return nil, err
 	}
 	p := &proc{name: name, cmd: cmd, pid: cmd.Process.Pid, in: inW, out: outR, ended: make(chan struct{})}
-	p.enc, p.dec = json.NewEncoder(inW), json.NewDecoder(outR)
+	p.enc = json.NewEncoder(inW)
 	go p.reap()
 	return p, nil
 }
@@ -161,7 +171,8 @@ type proc struct {
 	cmd     *exec.Cmd
 	in, out *os.File
 	enc     *json.Encoder
-	dec     *json.Decoder
+	rest    []byte        // read, and not yet a whole line
+	id      int           // of the last order
 	ended   chan struct{} // closed when it has been waited for; then cmd.ProcessState is set
 	logf    func(string, ...any)
 	busy    bool // an order is under way whose answer nobody will read
@@ -182,6 +193,8 @@ type pending struct {
 // begin gives an order without waiting for the answer. Answers come in the
 // order of the requests.
 func (p *proc) begin(q request) (*pending, error) {
+	p.id++
+	q.ID = p.id
 	if err := p.enc.Encode(q); err != nil {
 		return nil, fmt.Errorf("%s: %s: %w", p.name, q.Op, err)
 	}
@@ -198,8 +211,7 @@ func (w *pending) wait(ctx context.Context) (response, error) {
 	stop := context.AfterFunc(ctx, func() { p.out.SetReadDeadline(time.Unix(1, 0)) }) //nolint:errcheck // the read then ends late
 	defer stop()
 	p.out.SetReadDeadline(limit) //nolint:errcheck // pipes have deadlines
-	var r response
-	err := p.dec.Decode(&r)
+	r, err := p.answer(q.ID)
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
@@ -213,6 +225,28 @@ func (w *pending) wait(ctx context.Context) (response, error) {
 		return r, fmt.Errorf("%s: %s: %s", p.name, q.Op, r.Err)
 	}
 	return r, nil
+}
+
+// answer reads the answer to an order. It skips answers to earlier orders whose
+// callers gave up.
+func (p *proc) answer(id int) (r response, err error) {
+	buf := make([]byte, 1<<16)
+	for {
+		if line, rest, ok := bytes.Cut(p.rest, []byte{'\n'}); ok {
+			r = response{}
+			err := json.Unmarshal(line, &r)
+			p.rest = append([]byte{}, rest...)
+			if err != nil || r.ID == id {
+				return r, err
+			}
+			continue
+		}
+		n, err := p.out.Read(buf)
+		p.rest = append(p.rest, buf[:n]...)
+		if n == 0 && err != nil {
+			return r, err
+		}
+	}
 }
 
 // call gives an order and waits for the answer.

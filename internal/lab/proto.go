@@ -10,6 +10,7 @@ import (
 // request is one order of the parent to an actor. Actors obey one after the
 // other; orders wait in the pipe.
 type request struct {
+	ID    int // set by begin; the answer bears it, too
 	Op    string
 	FD    int            `json:",omitempty"` // socket
 	Addr  netip.AddrPort // peer, or destination of a raw packet
@@ -31,6 +32,7 @@ type sockopt struct{ Level, Opt, Value int }
 
 // response answers a request.
 type response struct {
+	ID       int
 	Err      string            `json:",omitempty"` // the order could not be carried out: a defect of the lab
 	Errno    string            `json:",omitempty"` // what the application saw: an errno name, or EOF
 	FD       int               `json:",omitempty"`

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // recipe is a scenario as it is written down; it makes one for each family.
@@ -25,7 +27,7 @@ type recipe struct {
 }
 
 // books are the tables of recipes, by subject.
-var books = [][]recipe{closeRecipes, deathRecipes, refusedRecipes, overloadRecipes, timerRecipes, firewallRecipes, forgedRecipes, identityRecipes, natRecipes, clientRecipes}
+var books = [][]recipe{closeRecipes, deathRecipes, refusedRecipes, overloadRecipes, timerRecipes, firewallRecipes, forgedRecipes, identityRecipes, natRecipes, clientRecipes, serverRecipes}
 
 // All returns every scenario, sorted by id.
 func All() []Scenario {
@@ -47,10 +49,8 @@ func Missing(sc Scenario) string {
 	if os.Geteuid() != 0 {
 		return "network namespaces need root"
 	}
-	if strings.HasSuffix(sc.ID, "-v6") {
-		if _, err := os.Stat("/proc/sys/net/ipv6"); err != nil {
-			return "the kernel has no IPv6"
-		}
+	if strings.HasSuffix(sc.ID, "-v6") && !hasIPv6() {
+		return "the kernel has no IPv6"
 	}
 	for _, name := range sc.Needs {
 		if _, err := findProgram(name); err != nil {
@@ -64,7 +64,33 @@ func Missing(sc Scenario) string {
 }
 
 // obstacles tell what else may be missing for a scenario.
-var obstacles = map[string]func() string{"cgroup-oom": oomObstacle}
+var obstacles = map[string]func() string{
+	"cgroup-oom":         oomObstacle,
+	"mptcp-close-unread": mptcpObstacle,
+	"mptcp-join-refused": mptcpObstacle,
+	"md5-mismatch":       md5Obstacle,
+}
+
+func mptcpObstacle() string {
+	if _, err := os.Stat("/proc/sys/net/mptcp/enabled"); err != nil {
+		return "the kernel has no MPTCP"
+	}
+	return ""
+}
+
+// md5Obstacle asks the kernel by giving a socket that goes nowhere a key.
+func md5Obstacle() string {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err.Error()
+	}
+	defer unix.Close(fd)
+	sig := unix.TCPMD5Sig{Addr: unix.SockaddrStorage{Family: unix.AF_INET}, Keylen: 1}
+	if err := unix.SetsockoptTCPMD5Sig(fd, unix.SOL_TCP, unix.TCP_MD5SIG, &sig); err != nil {
+		return "the kernel has no TCP-MD5 signatures"
+	}
+	return ""
+}
 
 func (rc recipe) scenario(v6 bool) Scenario {
 	sc := Scenario{
@@ -188,6 +214,9 @@ func (s *stage) foreign(space, other string) []segment {
 	})
 }
 
+// other is the other end.
+var other = map[string]string{"client": "server", "server": "client"}
+
 // verifyWire compares what left and reached both ends with the sender that the
 // truth names. It waits a little for packets that are still on their way.
 func (s *stage) verifyWire(t Truth) {
@@ -202,6 +231,9 @@ func (s *stage) verifyWire(t Truth) {
 		}
 	case "client-app", "client-kernel", "server-app", "server-kernel":
 		s.within(time.Second, "a RST from the "+end, func() bool { return len(s.resets(end, true)) > 0 })
+		if far := other[end]; len(t.Also) == 0 && len(s.resets(far, true)) > 0 {
+			s.fail("the %s sent a RST, too, and the truth does not say so", far)
+		}
 	case "middlebox", "injector":
 		s.within(time.Second, "a RST that neither end sent", func() bool {
 			return len(s.foreign("client", "server"))+len(s.foreign("server", "client")) > 0

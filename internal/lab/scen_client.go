@@ -12,7 +12,7 @@ import (
 var clientRecipes = []recipe{
 	{
 		id: "client-abort", title: "The client closes in the middle of a download", demo: true, v6: true,
-		truth: Truth{Sender: "client-app", Cause: "client-abort", Victim: "server", Error: "ECONNRESET", Lost: -1},
+		truth: Truth{Sender: "client-app", Cause: "client-abort", Victim: "server", Error: "ECONNRESET", Lost: -1, Also: []string{"data-after-close"}},
 		play:  clientAbort,
 	},
 	{
@@ -22,7 +22,7 @@ var clientRecipes = []recipe{
 	},
 	{
 		id: "client-killed-reading", title: "The client is killed in the middle of a download",
-		truth: Truth{Sender: "client-app", Cause: "process-killed", Victim: "server", Error: "ECONNRESET", Lost: -1},
+		truth: Truth{Sender: "client-app", Cause: "process-killed", Victim: "server", Error: "ECONNRESET", Lost: -1, Also: []string{"process-killed"}},
 		play:  clientKilled,
 	},
 	{
@@ -159,7 +159,7 @@ func preconnect(s *stage) {
 	c.close()
 	a.await("CLOSE_WAIT", 0)
 	s.now()
-	a.call(request{Op: "send", Data: []byte("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n"), Wait: soon})
+	a.write([]byte("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n"))
 	s.awaitReset(a)
 	s.hurt("server", a.try(1).Errno)
 }

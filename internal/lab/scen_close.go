@@ -131,13 +131,13 @@ func lingerZeroUnread(s *stage) {
 // the server, which has read only the head, answers 413 and closes.
 func earlyResponse(s *stage) {
 	_, c, a := s.pair()
-	c.call(request{Op: "send", Data: []byte("POST /upload HTTP/1.1\r\nHost: lab\r\nContent-Length: 600000\r\n\r\n"), Wait: soon})
+	c.write([]byte("POST /upload HTTP/1.1\r\nHost: lab\r\nContent-Length: 600000\r\n\r\n"))
 	c.send(60000)
 	a.get(1000)
 	a.await("inq", 30000)
 	answer := []byte("HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 	s.now()
-	a.call(request{Op: "send", Data: answer, Wait: soon})
+	a.write(answer)
 	a.close()
 	s.hurt("client", c.drain().Errno)
 }

@@ -26,6 +26,11 @@ var firewallRecipes = []recipe{
 		play:  func(s *stage) { rejected(s, "client", "output") },
 	},
 	{
+		id: "rate-limit-reset", title: "The server's firewall resets the connects of a client that opens too many", needs: []string{"nft"},
+		truth: Truth{Sender: "local-firewall", Cause: "rate-limit-ban-reset", Victim: "client", Error: "ECONNREFUSED"},
+		play:  rateLimit,
+	},
+	{
 		id: "asymmetric-path", title: "Only one direction crosses a stateful router, which rejects what it calls invalid", needs: []string{"nft"},
 		truth: Truth{Sender: "middlebox", Cause: "asymmetric-routing", Victim: "client", Error: "ECONNRESET"},
 		play:  asymmetricPath,
@@ -45,6 +50,14 @@ func rejected(s *stage, space, hook string) {
 	if i := a.info(); i.State != "ESTABLISHED" {
 		s.fail("the server noticed: %+v", *i)
 	}
+}
+
+// rateLimit: four connects may come at once, the fifth is too many.
+func rateLimit(s *stage) {
+	l := s.listen(s.server(), 16)
+	s.filter("server", "input", fmt.Sprintf("tcp dport %d ct state new limit rate over 2/minute burst 4 packets counter reject with tcp reset", s.port))
+	s.fill(l, 4)
+	s.refuse()
 }
 
 // asymmetricPath: segments of the server take another router home. The

@@ -40,6 +40,11 @@ var forgedRecipes = []recipe{
 		play:  forgedBoth,
 	},
 	{
+		id: "ips-reset-both", title: "A device that reads along resets both ends after a forbidden request",
+		truth: Truth{Sender: "injector", Cause: "ips-active-response", Victim: "both", Error: "ECONNRESET", Lost: 0},
+		play:  ipsReset,
+	},
+	{
 		id: "forged-with-timestamp", title: "A forged RST that carries a copied timestamp and an ACK, as a live socket's would",
 		truth: Truth{Sender: "injector", Cause: "forged-rst-attack", Victim: "client", Error: "ECONNRESET"},
 		play:  forgedTimestamp,
@@ -165,6 +170,23 @@ func forgedBoth(s *stage) {
 	s.now()
 	s.inject(rst, nil)
 	s.inject(back, nil)
+	s.hurt("client", c.drain().Errno)
+	s.hurt("server", a.drain().Errno)
+}
+
+// ipsReset: intrusion prevention lets the request pass, recognises it, and
+// forges a RST to each end before the answer comes.
+func ipsReset(s *stage) {
+	_, c, a := s.pair()
+	c.exchange(a, 100)
+	attack := []byte("GET /?id=1'+UNION+SELECT+password+FROM+users HTTP/1.1\r\nHost: lab\r\n\r\n")
+	c.write(attack)
+	a.get(len(attack))
+	c.await("acked", 0)
+	toClient, toServer := s.last(c.remote, c.local), s.last(c.local, c.remote)
+	s.now()
+	s.inject(segment{Src: c.remote, Dst: c.local, Flags: flagRST | flagACK, Seq: toClient.end(), Ack: toServer.end(), TTL: 64}, nil)
+	s.inject(segment{Src: c.local, Dst: c.remote, Flags: flagRST | flagACK, Seq: toServer.end(), Ack: toClient.end(), TTL: 64}, nil)
 	s.hurt("client", c.drain().Errno)
 	s.hurt("server", a.drain().Errno)
 }

@@ -57,7 +57,7 @@ var overloadRecipes = []recipe{
 		play:  slowServer,
 	},
 	{
-		id: "ephemeral-port-exhaustion", title: "The client has no local port left for this destination", demo: true,
+		id: "ephemeral-port-exhaustion", title: "The client has no local port left for this destination",
 		truth: Truth{Sender: "none", Cause: "ephemeral-port-exhaustion", Victim: "client", Error: "EADDRNOTAVAIL"},
 		play:  portExhaustion,
 	},

@@ -144,6 +144,15 @@ func (k *sock) send(n int) {
 	}
 }
 
+// write sends text, which must succeed.
+func (k *sock) write(text []byte) {
+	r := k.call(request{Op: "send", Data: text, Wait: soon})
+	k.wrote += int64(r.N)
+	if r.N != len(text) {
+		k.s.fail("%s: send %q: %d bytes, %q", k.p.name, text, r.N, r.Errno)
+	}
+}
+
 // recv reads up to n bytes and reports what came of it.
 func (k *sock) recv(n int) got { return k.recvFor(n, soon) }
 

@@ -1,0 +1,6 @@
+//go:build linux
+
+package lab
+
+// serverRecipes are scenarios with real server programs.
+var serverRecipes []recipe
