@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-project/holdfast/internal/report"
+	"github.com/holdfast-project/holdfast/internal/trace"
 )
 
 // The exit codes.
@@ -77,7 +78,6 @@ type cliError struct {
 
 func (e *cliError) Error() string { return e.err.Error() }
 func (e *cliError) Unwrap() error { return e.err }
-func (e *cliError) Hint() string  { return e.hint }
 
 // usageError is a mistake in the command line.
 func usageError(hint, format string, args ...any) error {
@@ -87,14 +87,17 @@ func usageError(hint, format string, args ...any) error {
 // quiet ends the program with a code and no message: all was said.
 func quiet(code int) error { return &cliError{code: code, err: errors.New("")} }
 
-// describe returns the exit code and the message of an error. Other packages
-// give hints through a method Hint() string.
+// describe returns the exit code and the message of an error, with its hint.
 func describe(err error) (code int, text string) {
 	code = codeFindings
+	hint := ""
 	var ce *cliError
+	var access *trace.AccessError
 	switch {
 	case errors.As(err, &ce):
-		code = ce.code
+		code, hint = ce.code, ce.hint
+	case errors.As(err, &access):
+		code, hint = codePermission, access.Hint
 	case errors.Is(err, context.Canceled):
 		return codeInterrupted, "interrupted"
 	case errors.Is(err, os.ErrPermission):
@@ -103,9 +106,8 @@ func describe(err error) (code int, text string) {
 		code = codeNotFound
 	}
 	text = err.Error()
-	var h interface{ Hint() string }
-	if errors.As(err, &h) && h.Hint() != "" {
-		text += "\n  try: " + strings.ReplaceAll(h.Hint(), "\n", "\n       ")
+	if hint != "" {
+		text += "\n  try: " + strings.ReplaceAll(hint, "\n", "\n       ")
 	}
 	return code, text
 }
@@ -149,7 +151,7 @@ with what proof, what it cost, and how to make it stop.
 		return usageError("holdfast "+strings.TrimPrefix(c.CommandPath(), "holdfast ")+" --help", "%w", err)
 	})
 	root.AddCommand(o.watchCommand(), o.explainCommand(), o.causesCommand(), o.factsCommand(), o.labCommand(),
-		o.versionCommand(), o.manCommand())
+		o.accuracyCommand(), o.versionCommand(), o.manCommand())
 
 	return root
 }

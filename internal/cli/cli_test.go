@@ -15,6 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/holdfast-project/holdfast/internal/trace"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files and scripts")
@@ -38,6 +40,7 @@ func TestDescribe(t *testing.T) {
 		{"plain", errors.New("read ring buffer: boom"), codeFindings, "read ring buffer: boom"},
 		{"hint", usageError("holdfast --help", "unknown flag"), codeUsage, "unknown flag\n  try: holdfast --help"},
 		{"wrapped hint", fmt.Errorf("open: %w", &cliError{codeUnreachable, errors.New("no answer"), "start it"}), codeUnreachable, "open: no answer\n  try: start it"},
+		{"access", fmt.Errorf("watch: %w", &trace.AccessError{Op: "load eBPF", Err: os.ErrPermission, Hint: "run it as root"}), codePermission, "watch: load eBPF: permission denied\n  try: run it as root"},
 		{"permission", fmt.Errorf("attach: %w", os.ErrPermission), codePermission, "attach: permission denied"},
 		{"missing", fmt.Errorf("open x: %w", fs.ErrNotExist), codeNotFound, "open x: file does not exist"},
 		{"interrupted", fmt.Errorf("watch: %w", context.Canceled), codeInterrupted, "interrupted"},

@@ -41,10 +41,18 @@ func recordCases(dir string, results []*labResult) error {
 	return errors.Join(errs...)
 }
 
-// anonymous returns a copy of a case without the name of the host.
+// anonymous returns a copy of a case without what names this machine.
 func anonymous(c *fact.Case) *fact.Case {
 	x := *c
 	x.Host = "lab"
+	for _, p := range []*fact.Process{&x.Emit.Proc, &x.Victim.Proc} {
+		if _, ok := p.Cgroup.Get(); ok {
+			p.Cgroup = fact.Some("/lab")
+		}
+		if exe, ok := p.Exe.Get(); ok {
+			p.Exe = fact.Some("/usr/bin/" + filepath.Base(exe))
+		}
+	}
 	return &x
 }
 

@@ -91,12 +91,39 @@ func writeStats(w io.Writer, st report.Style, s daemon.Stats) {
 		verdict = st.Bad(fmt.Sprintf("%d lost", s.Lost))
 	}
 	fmt.Fprintf(w, "\nseen %d = reported %d + folded %d + lost %d: %s\n", s.Seen, s.Reported, s.Folded, s.Lost, verdict)
-	for _, l := range s.Ledgers {
-		fmt.Fprintf(w, "ledger of %s: kernel counted %d resets out (OutRsts), %d seen leaving the stack, remainder %d", report.Clean(l.Netns), l.OutRsts, l.StackSent, l.Remainder)
-		if l.WireSeen > 0 {
-			fmt.Fprintf(w, "; %d on the wire, %d of them from no socket", l.WireSeen, l.WireNoSocket)
+	writeLedgers(w, st, s.Ledgers)
+}
+
+// writeLedgers prints whether the kernel's own counters agree. Namespaces that
+// agree are counted, those that do not are named; a namespace that is gone
+// took its counters with it.
+func writeLedgers(w io.Writer, st report.Style, list []daemon.Ledger) {
+	if len(list) == 0 {
+		return
+	}
+	var agree, gone, wire, foreign int64
+	var differ []daemon.Ledger
+	for _, l := range list {
+		wire, foreign = wire+l.WireSeen, foreign+l.WireNoSocket
+		switch {
+		case l.OutRsts < 0:
+			gone++
+		case l.Remainder == 0:
+			agree++
+		default:
+			differ = append(differ, l)
 		}
-		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, "ledger: the kernel's count of resets out (OutRsts) equals ours in %s", plural(int(agree), "namespaces"))
+	if gone > 0 {
+		fmt.Fprintf(w, ", %d ended before it could be read", gone)
+	}
+	if wire > 0 {
+		fmt.Fprintf(w, "; %d on the wire, %d of them from no socket", wire, foreign)
+	}
+	fmt.Fprintln(w)
+	for _, l := range differ {
+		fmt.Fprintf(w, "%s namespace %s: OutRsts %d, seen leaving the stack %d, remainder %s\n", st.Bad("ledger:"), report.Clean(l.Netns), l.OutRsts, l.StackSent, st.Bad(fmt.Sprint(l.Remainder)))
 	}
 }
 

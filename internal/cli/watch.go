@@ -225,10 +225,10 @@ func (s *screen) finish(w *daemon.Watcher) {
 	}
 }
 
-// plural writes a count with its noun.
-func plural(n int, noun string) string {
+// plural writes a count with its noun, which is given in the plural.
+func plural(n int, nouns string) string {
 	if n == 1 {
-		return "1 " + noun
+		return "1 " + strings.TrimSuffix(nouns, "s")
 	}
-	return fmt.Sprintf("%d %s", n, strings.TrimSuffix(noun, "s")+"s")
+	return fmt.Sprintf("%d %s", n, nouns)
 }

@@ -153,7 +153,7 @@ func TestSummary(t *testing.T) {
 	s.emit(f)
 	s.count.write(s.o.env.err, report.Style{}, 90*time.Second)
 	writeStats(s.o.env.err, report.Style{}, daemon.Stats{Seen: 43, Reported: 3, Folded: 40,
-		Ledgers: []daemon.Ledger{{Netns: "host", OutRsts: 43, StackSent: 43, WireSeen: 44, WireNoSocket: 1}}})
+		Ledgers: []daemon.Ledger{{Netns: "host", OutRsts: 43, StackSent: 43, WireSeen: 44, WireNoSocket: 1}, {Netns: "7", OutRsts: -1, StackSent: 2}, {Netns: "web", OutRsts: 5, StackSent: 4, Remainder: 1}}})
 	writeStats(s.o.env.err, report.Style{}, daemon.Stats{Seen: 43, Reported: 3, Folded: 30, Lost: 10})
 	writeStats(s.o.env.err, report.Style{}, daemon.Stats{Seen: 43, Reported: 3})
 	want := `
@@ -162,7 +162,8 @@ func TestSummary(t *testing.T) {
      2  close-with-unread-data              proved                  server-app
 
 seen 43 = reported 3 + folded 40 + lost 0: complete
-ledger of host: kernel counted 43 resets out (OutRsts), 43 seen leaving the stack, remainder 0; 44 on the wire, 1 of them from no socket
+ledger: the kernel's count of resets out (OutRsts) equals ours in 1 namespace, 1 ended before it could be read; 44 on the wire, 1 of them from no socket
+ledger: namespace web: OutRsts 5, seen leaving the stack 4, remainder 1
 
 seen 43 = reported 3 + folded 30 + lost 10: 10 lost
 

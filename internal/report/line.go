@@ -53,7 +53,11 @@ func (st Style) Line(f *fact.Finding) string {
 		return st.twoLines(f)
 	}
 	c := st.layout()
-	sender, receiver := Ends(f)
+	from, to := ends(f)
+	sender, receiver := from.fit(0), to.fit(0)
+	if st.Width > 0 {
+		sender, receiver = from.fit(c.sender), to.fit(c.receiver)
+	}
 	mark, tint := severity(f)
 	p := st
 	if tint == dim {

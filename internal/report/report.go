@@ -92,42 +92,74 @@ func senderIsClient(f *fact.Finding) (client, known bool) {
 	return false, false
 }
 
+// end is one side of a line: who, and the address in whose name.
+type end struct {
+	who  string // process, or what stands for it; may be empty
+	addr netip.AddrPort
+	port bool // the port matters: it is the server's
+	own  bool // who is a process at that address, not somebody acting in its name
+}
+
+// fit writes the end in at most n cells where that is possible by leaving out
+// the address or the port; n <= 0 means no limit.
+func (e end) fit(n int) string {
+	full := e.who + " " + address(e.addr, e.port)
+	switch {
+	case e.who == "":
+		return address(e.addr, e.port)
+	case !e.own:
+		full = e.who + " (" + address(e.addr, e.port) + ")"
+	}
+	if n <= 0 || cells(full) <= n || !e.own {
+		return full
+	}
+	if short := fmt.Sprintf("%s :%d", e.who, e.addr.Port()); e.port && cells(short) <= n {
+		return short
+	}
+	return e.who
+}
+
 // Ends returns who sent the reset and whom it hit, each as a short text such as
 // "nginx[812] 10.0.0.7:80" and "curl[991] 10.0.0.5". The text is clean.
 func Ends(f *fact.Finding) (sender, receiver string) {
-	client, _ := senderIsClient(f) // unknown: most resets travel towards the client
-	from, to := address(f.Flow.Server, true), address(f.Flow.Client, false)
-	if client {
-		from, to = address(f.Flow.Client, false), address(f.Flow.Server, true)
-	}
-	return senderText(f, from), strings.TrimLeft(victimProcess(f)+" "+to, " ")
+	s, r := ends(f)
+	return s.fit(0), r.fit(0)
 }
 
-func senderText(f *fact.Finding, addr string) string {
-	who := ""
+func ends(f *fact.Finding) (sender, receiver end) {
+	client, _ := senderIsClient(f) // unknown: most resets travel towards the client
+	sender, receiver = end{addr: f.Flow.Server, port: true}, end{addr: f.Flow.Client}
+	if client {
+		sender, receiver = receiver, sender
+	}
+	sender.who, sender.own = senderText(f)
+	receiver.who, receiver.own = victimProcess(f), true
+	return sender, receiver
+}
+
+func senderText(f *fact.Finding) (who string, own bool) {
+	p := processText(f.Sender.Process)
 	switch f.Sender.Role {
 	case fact.ClientApp, fact.ServerApp:
-		if p := processText(f.Sender.Process); p != "" {
-			return p + " " + addr
+		if p != "" {
+			return p, true
 		}
-		who = "application"
+		return "application", false
 	case fact.ClientKernel, fact.ServerKernel:
-		who = "kernel"
+		return "kernel", false
 	case fact.LocalFirewall:
-		who = "firewall"
+		return "firewall", false
 	case fact.Middlebox:
-		who = "middlebox"
+		return "middlebox", false
 	case fact.Injector:
-		who = "forged by " + processText(f.Sender.Process)
-		if f.Sender.Process == nil {
-			who = "forged"
+		if p != "" {
+			return "forged by " + p, false
 		}
+		return "forged", false
 	case fact.Nobody:
-		who = "nobody"
-	default:
-		who = "unknown"
+		return "nobody", false
 	}
-	return who + " (" + addr + ")"
+	return "unknown", false
 }
 
 // address writes an end; an ephemeral port says little, so it is left out.

@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// accuracyDocument is docs/accuracy.md.
+func accuracyDocument(acc *accuracy) string {
+	return `# Accuracy
+
+How often verdicts are right, measured by the laboratory, which knows the truth because it made it. This page is written
+by a program; to repeat it, as root:
+
+    holdfast lab run --all -o ndjson > lab.ndjson
+    holdfast accuracy --from lab.ndjson --write docs/accuracy.md
+
+*Right* means the exact sender and the exact cause. *Unknown* is an honest answer and counts as not right. *Wrong proved*
+is the worst defect this program can have: a verdict with the grade proved that is not the truth, counted over every
+finding on the connections of a scenario, the secondary ones too. The Brier score is the mean squared distance
+between the probabilities that a verdict gives and the truth: 0 is certain and right, 1 says nothing, 2 is certain and
+wrong.
+
+` + accuracyText(acc)
+}
+
+// accuracyText is the report; its tables are Markdown and read well as text.
+func accuracyText(acc *accuracy) string {
+	var b strings.Builder
+	rows := [][]string{{"source", "cases", "right sender", "right cause", "unknown", "silent", "wrong proved", "Brier sender", "Brier cause", "median verdict"}}
+	for _, s := range acc.Sources {
+		rows = append(rows, []string{s.Source, fmt.Sprint(s.Cases), share(s.RightSender, s.Cases), share(s.RightCause, s.Cases), fmt.Sprint(s.Unknown),
+			fmt.Sprint(s.Silent), fmt.Sprint(s.WrongProved), fmt.Sprintf("%.4f", s.SenderBrier), fmt.Sprintf("%.4f", s.CauseBrier), fmt.Sprintf("%.0f ms", s.MedianMS)})
+	}
+	b.WriteString(table(rows))
+	for _, s := range acc.Sources {
+		fmt.Fprintf(&b, "\n## Source: %s\n\n### Calibration of causes\n\n", s.Source)
+		b.WriteString(gradeTable(s.Grades))
+		b.WriteString("\n### Senders\n\n")
+		b.WriteString(confusionTable(s.Senders))
+		b.WriteString("\n### Causes\n\n")
+		b.WriteString(confusionTable(s.Causes))
+	}
+	return b.String()
+}
+
+func share(n, of int) string { return fmt.Sprintf("%d (%.1f %%)", n, 100*float64(n)/float64(of)) }
+
+func gradeTable(list []calibration) string {
+	rows := [][]string{{"grade", "cases", "mean confidence", "right"}}
+	for _, g := range list {
+		rows = append(rows, []string{string(g.Grade), fmt.Sprint(g.Cases), fmt.Sprintf("%.3f", g.Confidence), fmt.Sprintf("%.3f", g.Right)})
+	}
+	return table(rows)
+}
+
+// confusionTable has a row for each truth and, instead of a column for each of
+// a hundred verdicts, the verdicts that were given and are wrong.
+func confusionTable(list []confusion) string {
+	rows := [][]string{{"truth", "cases", "right", "said instead"}}
+	for _, c := range list {
+		wrong := maps.Clone(c.Said)
+		delete(wrong, c.Truth)
+		var said []string
+		for _, k := range slices.Sorted(maps.Keys(wrong)) {
+			said = append(said, fmt.Sprintf("%s %d", k, wrong[k]))
+		}
+		rows = append(rows, []string{c.Truth, fmt.Sprint(c.Cases), fmt.Sprint(c.Right), strings.Join(said, ", ")})
+	}
+	return table(rows)
+}
+
+// table writes rows, the first of which is the header, as aligned Markdown.
+func table(rows [][]string) string {
+	width := make([]int, len(rows[0]))
+	for _, r := range rows {
+		for i, c := range r {
+			width[i] = max(width[i], len(c))
+		}
+	}
+	var b strings.Builder
+	line := func(r []string) {
+		b.WriteString("|")
+		for i, c := range r {
+			b.WriteString(" " + padTo(c, width[i]) + " |")
+		}
+		b.WriteString("\n")
+	}
+	line(rows[0])
+	b.WriteString("|")
+	for _, w := range width {
+		b.WriteString(strings.Repeat("-", w+2) + "|")
+	}
+	b.WriteString("\n")
+	for _, r := range rows[1:] {
+		line(r)
+	}
+	return b.String()
+}
