@@ -276,6 +276,11 @@ func (h *hypothesis) written(c *fact.Case, r *score) fact.Score {
 	if r.veto >= 0 {
 		x.Vetoed = h.requires[r.veto].Source
 	}
+	for _, e := range h.requires { // what is unknown among them keeps it from being proved
+		if r.veto < 0 && e.eval(c) == NotKnown {
+			x.Lines = append(x.Lines, fact.ScoreLine{If: "requires " + e.Source, Answer: NotKnown.String()})
+		}
+	}
 	var t tally
 	for i := range h.lines {
 		l := &h.lines[i]

@@ -24,8 +24,9 @@ var (
 // when somebody asks for them, because Load stands before the first verdict of
 // watch and nearly all of its time is spent in the YAML parser.
 type source struct {
-	name string // in problems
-	read func() ([]byte, error)
+	name  string // in problems
+	level int    // 0 is embedded, then the directories in order
+	read  func() ([]byte, error)
 }
 
 // withoutCases cuts the self-tests off src when they are the last key of the

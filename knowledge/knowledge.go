@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/holdfast-project/holdfast/diagnosis"
@@ -43,8 +44,8 @@ func (e *Error) Error() string {
 // Overrides; the same id twice within a level is an error.
 //
 // The error is an *Error, or one of reading files. The base is not nil even
-// then: it holds everything that is sound, so that one bad file of a user need
-// not stop a running watch.
+// then: it holds everything that is sound, with the earlier entry where a file
+// that replaces it is not, so that one bad file of a user need not stop a watch.
 func Load(dirs ...string) (*diagnosis.Base, error) {
 	base, set, err := load(dirs)
 	if err == nil && len(set.problems) > 0 {
@@ -54,17 +55,20 @@ func Load(dirs ...string) (*diagnosis.Base, error) {
 }
 
 func load(dirs []string) (*diagnosis.Base, *shelf, error) {
-	set := &shelf{causes: map[string]int{}, senders: map[string]int{}}
-	if err := set.level(embedded, embeddedName); err != nil {
+	set := &shelf{causes: map[string]int{}, senders: map[string]int{}, oldCauses: map[string]diagnosis.CauseSpec{}, oldSenders: map[string]diagnosis.SenderSpec{}}
+	if err := set.level(embedded, embeddedName, 0); err != nil {
 		set.errs = append(set.errs, err)
 	}
-	for _, dir := range dirs {
-		if err := set.level(os.DirFS(dir), dir); err != nil {
+	for i, dir := range dirs {
+		if err := set.level(os.DirFS(dir), filepath.ToSlash(dir), i+1); err != nil {
 			set.errs = append(set.errs, err)
 		}
 	}
 	base, problems := diagnosis.Compile(set.senderList, set.causeList)
 	set.problems = append(set.problems, problems...)
+	if len(problems) > 0 && set.restore(base) {
+		base, _ = diagnosis.Compile(set.senderList, set.causeList)
+	}
 	diagnosis.SortProblems(set.problems)
 	return base, set, errors.Join(set.errs...)
 }
@@ -78,10 +82,28 @@ type shelf struct {
 	problems   []diagnosis.Problem
 	errs       []error
 	sources    []source
+	oldCauses  map[string]diagnosis.CauseSpec // that were replaced, by id
+	oldSenders map[string]diagnosis.SenderSpec
+}
+
+// restore puts back what was replaced by files that did not compile, and
+// reports whether there was any.
+func (s *shelf) restore(base *diagnosis.Base) (changed bool) {
+	for id, old := range s.oldCauses {
+		if _, ok := base.Cause(id); !ok {
+			s.causeList[s.causes[id]], changed = old, true
+		}
+	}
+	for id, old := range s.oldSenders {
+		if _, ok := base.Sender(id); !ok {
+			s.senderList[s.senders[id]], changed = old, true
+		}
+	}
+	return changed
 }
 
 // level adds the files of one directory.
-func (s *shelf) level(files fs.FS, name string) error {
+func (s *shelf) level(files fs.FS, name string, number int) error {
 	firstCause, firstSender := len(s.causeList), len(s.senderList)
 	for _, dir := range []string{".", "causes", "senders"} {
 		entries, err := fs.ReadDir(files, dir)
@@ -96,7 +118,7 @@ func (s *shelf) level(files fs.FS, name string) error {
 			if e.IsDir() || strings.HasPrefix(e.Name(), ".") || path.Ext(file) != ".yaml" && path.Ext(file) != ".yml" {
 				continue
 			}
-			from := source{path.Join(name, file), func() ([]byte, error) { return fs.ReadFile(files, file) }}
+			from := source{path.Join(name, file), number, func() ([]byte, error) { return fs.ReadFile(files, file) }}
 			s.sources = append(s.sources, from)
 			src, err := from.read()
 			if err != nil {
@@ -126,6 +148,7 @@ func (s *shelf) cause(from source, src string, first int) {
 		s.twice("cause", c.ID, c.At["id"], s.causeList[i].Pos.File)
 	case there:
 		c.Overrides = s.causeList[i].Pos.File
+		s.oldCauses[c.ID] = s.causeList[i]
 		s.causeList[i] = c
 	default:
 		s.causes[c.ID] = len(s.causeList)
@@ -147,6 +170,7 @@ func (s *shelf) sender(from source, src string, first int) {
 		s.twice("sender", c.ID, c.At["id"], s.senderList[i].Pos.File)
 	case there:
 		c.Overrides = s.senderList[i].Pos.File
+		s.oldSenders[c.ID] = s.senderList[i]
 		s.senderList[i] = c
 	default:
 		s.senders[c.ID] = len(s.senderList)

@@ -74,6 +74,73 @@ func TestUserFileOverrides(t *testing.T) {
 	}
 }
 
+func TestBrokenOverrideKeepsTheOriginal(t *testing.T) {
+	dir, second := t.TempDir(), t.TempDir()
+	write(t, dir, "my-cause.yaml", Skeleton("my-cause"))
+	write(t, second, "my-cause.yaml", strings.Replace(Skeleton("my-cause"), "emit.reason ==", "emit.raeson ==", 1))
+	base, err := Load(dir, second)
+	if c, ok := base.Cause("my-cause"); err == nil || !ok || c.Overrides != "" {
+		t.Errorf("%v, %+v", err, c)
+	}
+}
+
+func TestCasesNeedNotBeLast(t *testing.T) {
+	dir := t.TempDir()
+	head, cases, _ := strings.Cut(Skeleton("my-cause"), "cases:")
+	title, rest, _ := strings.Cut(head, "class:")
+	write(t, dir, "my-cause.yaml", title+"cases:"+cases+"class:"+rest)
+	write(t, dir, "second.yaml", strings.ReplaceAll(Skeleton("second"), "\n", "\r\n"))
+	write(t, dir, ".hidden.yaml", "[")
+	write(t, dir, "notes.txt", "[")
+	for _, p := range Lint(dir, nil) {
+		t.Error(p.Error())
+	}
+	t.Chdir(dir)
+	write(t, dir, "third.yaml", strings.Replace(Skeleton("third"), "not: third", "not: thrid", 1))
+	if p := Lint(".", func(string) bool { return false }); len(p) != 2 || p[0].Pos.File != "third.yaml" {
+		t.Errorf("%v", p)
+	}
+	base, _ := Load(dir)
+	c, _ := base.Cause("my-cause")
+	if n := len(tests(c.Cases)); n != 2 {
+		t.Errorf("%d cases", n)
+	}
+}
+
+func TestFailuresExplainThemselves(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "my-cause.yaml", strings.Replace(Skeleton("my-cause"), "cause: my-cause, grade: proved}", "cause: my-cause, grade: unknown, sender_grade: possible, harmful: false}", 1))
+	base, _ := Load(dir)
+	for _, f := range Test(base) {
+		if f.ID == "my-cause" {
+			for _, want := range []string{"my-cause.yaml:39:5: case", "grade should be unknown", "sender's grade should be possible", "harmful should be false", "emit.proc.name"} {
+				if !strings.Contains(f.Error(), want) {
+					t.Errorf("no %s in %s", want, f.Error())
+				}
+			}
+			return
+		}
+	}
+	t.Error("no failure")
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(Skeleton("x"))
+	f.Add("lab: {none: x}\nfacts: 1\nevidence: [{if: |\n a\n, weight: .inf}]\ncases:\n- {not: x, facts: {a: {value: 1, by: x}}}")
+	f.Fuzz(func(t *testing.T, s string) {
+		from := source{"f", 0, func() ([]byte, error) { return []byte(s), nil }}
+		c, problems := decodeCause(from, s)
+		tests(c.Cases)
+		sender, more := decodeSender(from, s)
+		_, compiled := diagnosis.Compile([]diagnosis.SenderSpec{sender}, []diagnosis.CauseSpec{c})
+		for _, p := range append(append(problems, more...), compiled...) {
+			if p.Message == "" {
+				t.Error("empty problem")
+			}
+		}
+	})
+}
+
 func TestProblemsNameTheirPlace(t *testing.T) {
 	dir := t.TempDir()
 	bad := func(name, from, to string) {
@@ -101,7 +168,7 @@ func TestProblemsNameTheirPlace(t *testing.T) {
 		`/quoted.yaml:11:6: > cannot stand between a number and a string`,
 		`/folded.yaml:13:11: unknown fact "rst.sen" (did you mean rst.seen?)`,
 		`unknown key "evidense" in a cause (did you mean "evidence"?)`,
-		`/wrong-template.yaml:15:36: template: unknown fact "emit.rolle" (did you mean emit.role?)`,
+		`/wrong-template.yaml:17:36: template: unknown fact "emit.rolle" (did you mean emit.role?)`,
 		`/wrong-class.yaml:5:1: unknown class "software-bugs"`,
 		`id "other-id" in a file named wrong-id.yaml`,
 		`cause wrong-class is also defined in`,

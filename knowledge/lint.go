@@ -3,7 +3,6 @@ package knowledge
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -17,9 +16,8 @@ import (
 // whether a laboratory scenario exists; nil skips that check.
 func Lint(dir string, scenario func(id string) bool) []diagnosis.Problem {
 	var dirs []string
-	prefix := embeddedName
 	if dir != "" {
-		dirs, prefix = []string{dir}, filepath.ToSlash(filepath.Clean(dir))
+		dirs = []string{dir}
 	}
 	base, set, err := load(dirs)
 	l := linter{base: base, scenario: scenario, named: map[string]bool{}}
@@ -29,14 +27,20 @@ func Lint(dir string, scenario func(id string) bool) []diagnosis.Problem {
 	if err != nil {
 		l.problems = append(l.problems, diagnosis.Problem{Message: err.Error()})
 	}
-	inside := func(file string) bool { return strings.HasPrefix(file, prefix+"/") }
+	files := map[string]bool{} // those of dir
+	for _, from := range set.sources {
+		if from.level == len(dirs) {
+			files[from.name] = true
+		}
+	}
+	inside := func(file string) bool { return files[file] }
 	for _, p := range set.problems {
 		if inside(p.Pos.File) || p.Pos.File == "" {
 			l.problems = append(l.problems, p)
 		}
 	}
 	for _, from := range set.sources {
-		if !inside(from.name) {
+		if from.level != len(dirs) {
 			continue
 		}
 		if src, err := from.read(); err == nil {

@@ -16,12 +16,14 @@ senders: [server-app]      # client-app client-kernel server-app server-kernel l
 frequency: common          # very-common common rare
 requires:                  # vetoes: a false one rules the cause out, an unknown one keeps it from being proved
   - emit.sock.unread_bytes > 0
+excludes: [close-with-unread-data]  # causes that are only a consequence of this one
+# family: general-cause    # instead, for a vendor's variety of a known cause: its lines and requirements hold too
 evidence:                  # weights in decibans: 30 is proof, 8 a hint; at most 30 for each witness
   - if: emit.reason == "TCP_ABORT_ON_CLOSE"
     weight: 20
     says: the kernel of the {{.emit.role}} recorded {{.emit.reason}} with {{bytes .emit.sock.unread_bytes}} unread
   - if: emit.proc.name == "team-x-proxy"
-    weight: 25
+    weight: 30
     unless: -30
     says: the socket belonged to {{.emit.proc.name}} ({{.emit.proc.pid}})
 says: |
@@ -45,7 +47,7 @@ cases:
     facts: {outcome: reset, rst.seen: true, emit.seen: true, emit.watched: true, emit.role: server, emit.call: close,
             emit.reason: TCP_ABORT_ON_CLOSE, emit.sock.unread_bytes: 1000, emit.proc.name: team-x-proxy,
             emit.proc.pid: 4711, emit.sock.known: true, emit.sock.state: CLOSE, emit.proc.exiting: false}
-    expect: {sender: server-app, cause: ID}
+    expect: {sender: server-app, cause: ID, grade: proved}
   - name: another program did
     facts: {outcome: reset, rst.seen: true, emit.seen: true, emit.watched: true, emit.role: server, emit.call: close,
             emit.reason: TCP_ABORT_ON_CLOSE, emit.sock.unread_bytes: 1000, emit.proc.name: nginx}
