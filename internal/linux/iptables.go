@@ -66,7 +66,26 @@ func parseLegacy(family uint8, table string, info iptInfo, b []byte) (out []Rule
 			out = append(out, r)
 		}
 	}
+	spreadLegacyHooks(family, table, out)
 	return out
+}
+
+// spreadLegacyHooks tells the chains of the user from which hooks they are
+// reached.
+func spreadLegacyHooks(family uint8, table string, rules []Rule) {
+	index, families := map[chainKey]*chain{}, make([]uint8, len(rules))
+	for i, r := range rules {
+		families[i] = family
+		c := &chain{}
+		if r.Hook != "" {
+			c.hooks = []string{r.Hook}
+		}
+		index[chainKey{family, table, r.Chain}] = c
+	}
+	spreadHooks(index, rules, families)
+	for i := range rules {
+		rules[i].Hook = strings.Join(index[chainKey{family, table, rules[i].Chain}].hooks, ",")
+	}
 }
 
 // splitLegacy walks the entries and finds the chain of each. The last entry of
@@ -88,6 +107,9 @@ func splitLegacy(l iptLayout, info iptInfo, b []byte) (out []legacyEntry) {
 			e.policy = e.policy || info.valid&(1<<h) != 0 && int(info.end[h]) == off
 		}
 		if name, data := legacyTarget(l, e.b); name == "ERROR" {
+			if n := len(out); n > 0 && hook < 0 {
+				out[n-1].policy = true // the return at the end of a chain of the user
+			}
 			chain, hook = cstring(data.bytes(0, 30)), -1
 			off += next
 			continue
@@ -125,7 +147,8 @@ func describeLegacy(r *Rule, l iptLayout, e legacyEntry, starts map[int]string) 
 		}
 		name := cstring(e.b[at+2 : at+31])
 		text, matches := describeMatch(name, uint32(e.b.u8(at+31)), e.b[at+32:at+size])
-		if n := len(parts); n > 0 && text != "" && parts[n-1] == "meta l4proto "+name {
+		if n := len(parts); n > 0 && (strings.HasPrefix(text, "tcp ") || strings.HasPrefix(text, "udp ")) &&
+			parts[n-1] == "meta l4proto "+text[:3] {
 			parts = parts[:n-1] // "tcp dport 80" implies it
 		}
 		add(text, matches...)

@@ -21,20 +21,26 @@ func (h *Host) findNetnses(extra []string) ([]Netns, error) {
 	}
 	var out []Netns
 	seen := map[uint64]int{}
-	for _, pid := range pids {
-		inode := h.netnsInode(pid)
-		if inode == 0 {
-			continue
-		}
-		if _, ok := seen[inode]; ok {
-			continue
+	add := func(pid int, inode uint64) {
+		if _, ok := seen[inode]; ok || inode == 0 {
+			return
 		}
 		st, err := h.stat(pid)
 		if err != nil {
-			continue
+			return
 		}
 		seen[inode] = len(out)
 		out = append(out, Netns{Inode: inode, PID: pid, Path: h.proc(pid, "ns/net"), start: st.start})
+	}
+	self := os.Getpid()
+	for _, pid := range pids {
+		if pid == self && h.live() {
+			continue // its main thread may be inside Do just now
+		}
+		add(pid, h.netnsInode(pid))
+	}
+	if s, err := os.Readlink("/proc/thread-self/ns/net"); err == nil && h.live() {
+		add(self, parseNsLink(s))
 	}
 	for _, path := range append(h.mountedNetnses(), extra...) {
 		var st unix.Stat_t

@@ -1,8 +1,15 @@
 package linux
 
 import (
+	"errors"
+	"flag"
+	"net"
+	"net/netip"
+	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 const nftScript = `nft -f - <<'END'
@@ -64,5 +71,169 @@ func TestRootFirewallText(t *testing.T) {
 			t.Errorf("nft does not list %q", r.Text)
 		}
 	}
-	t.Logf("%s\n%s", ruleTexts(rs), listing)
+	if t.Failed() {
+		t.Logf("%s\n%s", ruleTexts(rs), listing)
+	}
+	policy := rs.Rules[len(rs.Rules)-1]
+	if !policy.Policy || policy.Hook != "input" || policy.Verdict != Drop || policy.Position != 26 || !policy.Kills() {
+		t.Errorf("policy: %+v", policy)
+	}
+	if !rs.NAT || rs.Legacy || rs.Truncated || rs.Generation == 0 || len(rs.Rules) != 31 {
+		t.Errorf("nat %v legacy %v truncated %v generation %d, %d rules", rs.NAT, rs.Legacy, rs.Truncated, rs.Generation, len(rs.Rules))
+	}
 }
+
+func TestRootMoved(t *testing.T) {
+	need(t, "nft")
+	ns := newNetns(t)
+	h := &Host{}
+	run(t, ns, `nft 'table inet f { chain i { type filter hook input priority 0; policy accept; tcp dport 80 jump web; tcp dport 81 counter drop; }; chain web { counter reject with tcp reset; }; }'`)
+	before, err := h.Firewall(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if moved := Moved(before, before); len(moved) != 0 {
+		t.Errorf("nothing happened, and %v moved", moved)
+	}
+	err = h.Do(ns, func() error {
+		_, err := net.Dial("tcp", "127.0.0.1:80")
+		return err
+	})
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		t.Fatalf("not refused: %v", err)
+	}
+	after, err := h.Firewall(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := Moved(before, after)
+	if len(moved) != 1 || moved[0].Packets != 1 || moved[0].Verdict != RejectReset || moved[0].Chain != "web" || moved[0].Hook != "input" {
+		t.Fatalf("%+v", moved)
+	}
+	if got := moved[0].String(); got != "inet f web: counter packets 1 bytes 60 reject with tcp reset" {
+		t.Error(got)
+	}
+	if after.Generation != before.Generation {
+		t.Error("counters changed the generation")
+	}
+}
+
+func TestRootExcludes(t *testing.T) {
+	need(t, "nft")
+	ns := newNetns(t)
+	run(t, ns, nftScript)
+	rs, err := (&Host{}).Firewall(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := Packet{Src: netip.MustParseAddrPort("10.0.0.1:40000"), Dst: netip.MustParseAddrPort("10.0.0.2:25"), IIF: "eth0"}
+	excluded := map[string]bool{}
+	for _, r := range rs.Rules {
+		excluded[r.Text] = r.Excludes(p)
+	}
+	for text, want := range map[string]bool{
+		`iifname "lo" accept`:                                                    true,
+		"ip saddr 10.0.0.0/8 tcp dport 25 drop":                                  false,
+		"ip saddr 10.1.2.128/25 drop":                                            true,
+		"tcp dport 80 counter packets 0 bytes 0 reject with tcp reset":           true,
+		"tcp dport { 22, 443, 8000-8080 } accept":                                true,
+		"udp dport 53 accept":                                                    true,
+		"meta l4proto tcp drop":                                                  false,
+		"ip6 saddr fd00::/8 tcp dport 5432 reject with icmpv6 admin-prohibited":  true,
+		"ip saddr 10.0.0.1 ip daddr 10.0.0.2 tcp sport 1000 tcp dport 2000 drop": true,
+		"ct state invalid counter packets 0 bytes 0 drop":                        false,
+		"policy drop": false,
+	} {
+		if got, ok := excluded[text]; !ok || got != want {
+			t.Errorf("%s: excluded %v (%v), want %v", text, got, ok, want)
+		}
+	}
+}
+
+const iptablesScript = `iptables -A INPUT -p tcp --dport 80 -j REJECT --reject-with tcp-reset
+iptables -A INPUT -s 10.0.0.0/8 -p tcp -m multiport --dports 22,25,100:200 -j REJECT
+iptables -A INPUT -m conntrack --ctstate INVALID -m comment --comment hello -j DROP
+iptables -A OUTPUT -p tcp --tcp-flags RST RST -o eth0 -j DROP
+iptables -N OWN
+iptables -A FORWARD -j OWN
+iptables -A OWN -p tcp --dport 81 -j DROP
+iptables -t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+iptables -t nat -A PREROUTING -p tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80
+iptables -P FORWARD DROP
+ip6tables -A INPUT -p tcp --dport 80 -j REJECT --reject-with tcp-reset
+`
+
+func TestRootIptables(t *testing.T) {
+	for _, kind := range []string{"nft", "legacy"} {
+		t.Run(kind, func(t *testing.T) {
+			need(t, "iptables-"+kind)
+			ns := newNetns(t)
+			h := &Host{}
+			run(t, ns, strings.NewReplacer("ip6tables", "ip6tables-"+kind, "iptables", "iptables-"+kind).Replace(iptablesScript))
+			rs, err := h.Firewall(ns)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ruleTexts(rs)
+			for _, want := range []string{
+				"ip filter INPUT input 1 [reject-reset] tcp dport 80 counter packets 0 bytes 0 reject with tcp reset\n",
+				"ip filter INPUT input 2 [reject-icmp] ip saddr 10.0.0.0/8 tcp dport { 22, 25, 100-200 } counter packets 0 bytes 0 reject with icmp port-unreachable\n",
+				"ip filter INPUT input 3 [drop] ct state invalid comment \"hello\" counter packets 0 bytes 0 drop\n",
+				"ip filter OUTPUT output 1 [drop] oifname \"eth0\" tcp flags rst / rst counter packets 0 bytes 0 drop\n",
+				"ip filter FORWARD forward 1 [jump] counter packets 0 bytes 0 jump OWN\n",
+				"ip filter OWN forward 1 [drop] tcp dport 81 counter packets 0 bytes 0 drop\n",
+				"[masquerade]", "counter packets 0 bytes 0 dnat to 172.17.0.2:80\n",
+				"ip filter FORWARD forward 2 [drop] policy drop\n",
+				"ip6 filter INPUT input 1 [reject-reset] tcp dport 80 counter packets 0 bytes 0 reject with tcp reset\n",
+			} {
+				if !strings.Contains(got, want) {
+					t.Errorf("missing %q", want)
+				}
+			}
+			if !rs.NAT || rs.Legacy != (kind == "legacy") {
+				t.Errorf("nat %v, legacy %v", rs.NAT, rs.Legacy)
+			}
+			err = h.Do(ns, func() error { _, err := net.Dial("tcp", "127.0.0.1:80"); return err })
+			if !errors.Is(err, unix.ECONNREFUSED) {
+				t.Fatalf("not refused: %v", err)
+			}
+			after, err := h.Firewall(ns)
+			if moved := Moved(rs, after); err != nil || len(moved) == 0 || moved[0].Packets != 1 || moved[0].Verdict != RejectReset {
+				t.Errorf("moved %+v, %v", moved, err)
+			}
+			if t.Failed() {
+				t.Log(got)
+			}
+		})
+	}
+}
+
+// TestRootWriteSeeds refreshes the seeds of FuzzParseRule from the kernel; it
+// only does so when told to by -write-seeds.
+func TestRootWriteSeeds(t *testing.T) {
+	if !*writeSeeds {
+		t.Skip("run with -write-seeds to refresh testdata/nft")
+	}
+	ns := newNetns(t)
+	run(t, ns, nftScript)
+	run(t, ns, strings.NewReplacer("ip6tables", "ip6tables-nft", "iptables", "iptables-nft").Replace(iptablesScript))
+	conn, err := (&Host{}).dialNetlink(ns, unix.NETLINK_NETFILTER)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.close()
+	raw, _, err := conn.rules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []byte
+	for _, b := range raw {
+		all = native.AppendUint16(all, uint16(len(b)))
+		all = append(all, b...)
+	}
+	if err := os.WriteFile("testdata/nft-rules", all, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var writeSeeds = flag.Bool("write-seeds", false, "write seeds of fuzz tests from the running kernel")

@@ -34,18 +34,23 @@ func newNetns(t *testing.T) Netns {
 	return ns
 }
 
-// unshareNet makes a namespace on a thread of its own and returns its file.
+// unshareNet makes a namespace and returns its file. The thread goes home
+// again: were it the main thread, the whole process would seem to have moved.
 func unshareNet() (fd int, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlock: the thread ends here
-		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return
-		}
-		fd, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	}()
-	<-done
+	runtime.LockOSThread()
+	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(home)
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return -1, err
+	}
+	fd, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if unix.Setns(home, unix.CLONE_NEWNET) == nil {
+		runtime.UnlockOSThread()
+	}
 	return fd, err
 }
 
