@@ -232,6 +232,40 @@ func wantGone(t *testing.T, spaces []Namespace) {
 	}
 }
 
+// TestRootProgram: an external program runs in its namespace, and ends with
+// the play although nobody asked it to.
+func TestRootProgram(t *testing.T) {
+	needRoot(t)
+	n, err := NewNet(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	var p *program
+	rc := recipe{
+		id: "program", truth: Truth{Sender: "server-kernel", Victim: "client", Error: "ECONNREFUSED"},
+		play: func(s *stage) {
+			p = s.program(running{space: "server", name: "sh", args: []string{"-c", "echo ready; exec sleep 60"}, dir: s.tempDir()})
+			s.eventually("the program to print", func() bool { return p.output() == "ready\n" })
+			if ino, err := nsInode("/proc/" + strconv.Itoa(p.pid) + "/ns/net"); err != nil || ino != n.spaces["server"].inode {
+				s.fail("the program is in namespace %d: %v", ino, err)
+			}
+			closedPort(s)
+		},
+	}
+	if _, err := rc.run(t.Context(), n, false); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.ended:
+	default:
+		t.Error("the program still runs")
+	}
+	if _, err := os.Stat(p.cmd.Dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its directory is still there: %v", err)
+	}
+}
+
 // TestRootRefusesHost: neither end of the machinery works in our own namespace.
 func TestRootRefusesHost(t *testing.T) {
 	needRoot(t)

@@ -172,7 +172,11 @@ func memoryGroup(name string) (dir string, err error) {
 	root, limits := memoryRoot()
 	stale, _ := filepath.Glob(filepath.Join(root, "holdfast-lab-*"))
 	for _, d := range stale {
-		os.Remove(d) //nolint:errcheck // fails while a process is in it, and should
+		var pid, port int
+		fmt.Sscanf(filepath.Base(d), "holdfast-lab-%d-%d", &pid, &port) //nolint:errcheck // then pid is 0
+		if unix.Kill(pid, 0) == unix.ESRCH {
+			removeGroup(d)
+		}
 	}
 	dir = filepath.Join(root, name)
 	if err := os.Mkdir(dir, 0o755); err != nil {

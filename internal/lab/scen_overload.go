@@ -17,7 +17,7 @@ var overloadRecipes = []recipe{
 		play:  overflowAbort,
 	},
 	{
-		id: "overflow-late-reset", title: "The accept queue is full; the half-open connection expires, then data is reset", needs: []string{"nft"}, slow: true,
+		id: "overflow-late-reset", title: "The accept queue is full; the half-open connection expires, then data is reset", needs: []string{"nft"},
 		truth: Truth{Sender: "server-kernel", Cause: "listen-overflow-late-reset", Victim: "client", Error: "ECONNRESET", Lost: 2},
 		play:  overflowLate,
 	},
