@@ -97,6 +97,8 @@ type End struct {
 	Syscall Opt[string] `fact:"syscall" doc:"system call in progress, when the process that owns the socket made it: close, shutdown, exit_group, connect, dup2, execve ..."`
 	Error   Opt[string] `fact:"error" doc:"errno the application gets: ECONNRESET, EPIPE, ECONNREFUSED, ETIMEDOUT, ECONNABORTED, EHOSTUNREACH ..."`
 	Stack   Opt[string] `fact:"stack" doc:"innermost kernel functions, caller after <"`
+	Had     Opt[bool]   `fact:"had_connection" doc:"this end's namespace once had a socket of this connection: its opening or closing is remembered. False only when the connection is younger than the memory, so that a socket there would be known"`
+	NAT     Opt[bool]   `fact:"nat" by:"host" doc:"this end's namespace translates addresses (it has NAT rules)"`
 	UStack  Opt[string] `fact:"user_stack" doc:"user stack of the closing call, when --stacks asked for it"`
 
 	Sock     Socket   `fact:"sock" doc:"the socket at this end"`
@@ -255,6 +257,7 @@ type FW struct {
 	CTCount     Opt[int64]  `fact:"conntrack_count" by:"counter" doc:"entries in the conntrack table"`
 	CTMax       Opt[int64]  `fact:"conntrack_max" by:"counter" doc:"limit of the conntrack table"`
 	CTEntry     Opt[bool]   `fact:"conntrack_entry" doc:"conntrack knows the connection now"`
+	Translated  Opt[bool]   `fact:"translated" by:"wire" doc:"this very RST was seen under two address pairs: a NAT carried it"`
 	NAT         Opt[bool]   `fact:"nat" doc:"a namespace that carried the connection translates addresses (NAT rules or NAT entries exist)"`
 	ThirdParty  Opt[bool]   `fact:"third_namespace" by:"kernel" doc:"the RST was made in a namespace that is neither end's (a router or NAT on this host)"`
 	ICMP        Opt[string] `fact:"icmp" by:"kernel" doc:"ICMP error that ended the connection attempt: port-unreachable, host-unreachable, admin-prohibited, frag-needed ..."`
@@ -270,6 +273,7 @@ type Pattern struct {
 	IdleRepeats    Opt[int64]         `fact:"idle_repeats" doc:"cases on the same server port whose idle gap is within 5 % of this one, this one included"`
 	ForgedAttempts Opt[int64]         `fact:"forged_attempts" doc:"RST segments aimed at this tuple within ten seconds, with different sequence numbers"`
 	EmitterStarted Opt[time.Duration] `fact:"emitter_started_ago_s" by:"host" doc:"age of the namespace, process or listener that answered, when it is younger than the connection"`
+	Holder         Opt[string]        `fact:"holder" by:"kernel" doc:"which namespace of this host had the connection at the emitting end: same (the one that answered), alive (another, which still has the socket), dropped (another, whose socket is gone), gone (another, which no longer exists), none (no namespace is remembered to have had it)"`
 	EmitterNew     Opt[bool]          `fact:"emitter_younger" by:"host" doc:"the host or namespace that answered is younger than the connection it reset"`
 	AddressMoved   Opt[bool]          `fact:"address_moved" by:"host" doc:"the answering address belonged to another namespace or host when the connection was alive"`
 	AddressTwice   Opt[bool]          `fact:"address_twice" by:"host" doc:"two namespaces or hosts hold the answering address at the same time"`

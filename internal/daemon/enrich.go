@@ -177,6 +177,9 @@ func (e *enricher) netfilter(o trace.Observed) {
 			}
 		}
 	}
+	if ns, ok := e.src.Space(o.EmitNetns); ok && o.EmitNetns != 0 {
+		o.Emit.NAT = fact.Some(e.host.HasNAT(ns))
+	}
 	if blocked(o.Case) {
 		e.blame(o)
 	}

@@ -3,6 +3,7 @@ package trace
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,24 +71,45 @@ func (b *builder) ends(o *observation, ob *Observed) {
 	if len(o.wires) > 0 {
 		ob.WireNetns = o.wires[0].Netns
 	}
-	c.Emit.Watched, ob.EmitNetns = b.watched(o.src.Addr(), ob.EmitNetns, ob.VictimNetns)
-	c.Victim.Watched, ob.VictimNetns = b.watched(o.dst.Addr(), ob.VictimNetns, ob.EmitNetns)
+	for _, e := range append([]*resetEvent{o.send, o.recv, o.err, o.refused, o.drop}, o.wires...) {
+		if e != nil {
+			b.host.space(e.Netns) // learn of namespaces before asking who owns an address
+		}
+	}
+	c.Emit.Watched, ob.EmitNetns = b.watched(o, o.src, o.dst, ob.EmitNetns, ob.VictimNetns)
+	c.Victim.Watched, ob.VictimNetns = b.watched(o, o.dst, o.src, ob.VictimNetns, ob.EmitNetns)
 }
 
-func (b *builder) watched(addr netip.Addr, known, other uint64) (fact.Opt[bool], uint64) {
+// watched finds the namespace of one end: the one that an event names, or the
+// only one that owns the address, or of several owners the one that carried or
+// dropped a segment or has the socket. If that does not decide, nobody knows.
+func (b *builder) watched(o *observation, local, remote netip.AddrPort, known, other uint64) (fact.Opt[bool], uint64) {
 	if known != 0 {
 		return some(true), known
 	}
-	owners := b.host.ownersOf(addr, other)
+	owners := b.host.ownersOf(local.Addr(), other)
 	switch {
 	case len(owners) == 1 && owners[0] != 0:
 		return some(true), owners[0]
-	case len(owners) > 1:
-		return some(true), owners[0]
-	case addr.IsLoopback():
+	case len(owners) == 0:
+		return some(false), 0
+	case len(owners) == 1:
 		return fact.Opt[bool]{}, 0
 	}
-	return some(false), 0
+	for _, w := range o.wires {
+		if slices.Contains(owners, w.Netns) {
+			return some(true), w.Netns
+		}
+	}
+	if d := dropped(b.join.drops, o.src, o.dst, o.first, dropMemory); d != nil && slices.Contains(owners, d.event.Netns) {
+		return some(true), d.event.Netns
+	}
+	for _, ns := range owners {
+		if _, ok, _ := b.host.connection(ns, local, remote); ok || b.mem != nil && b.mem.had(ns, local, remote, o.first) {
+			return some(true), ns
+		}
+	}
+	return fact.Opt[bool]{}, 0
 }
 
 // reset fills the facts of the RST as a packet.
@@ -221,6 +243,7 @@ func (b *builder) origin(o *observation, ob *Observed) {
 		r.OriginPID, r.OriginName = some(int64(w.Pid)), some(command(w.Comm))
 	}
 	ob.Case.FW.ThirdParty = some(r.OriginNetns.Or("") == "other")
+	ob.Case.FW.Translated = some(len(o.aliases) > 0)
 }
 
 // refusal names what the receiver did with a RST that it did not accept.
@@ -330,7 +353,7 @@ func (b *builder) sent(o *observation, ob *Observed) {
 		ob.EmitPID = b.host.ownerOfInode(e.Inode)
 		b.living(&em.Proc, ob.EmitPID)
 	}
-	if o.ownErr != nil {
+	if o.ownErr != nil && o.ownErr.SkErr != 0 {
 		em.Error = some(errnoName(o.ownErr.SkErr))
 	}
 	if b.stacks && e.Uframes > 0 && inProcess {

@@ -184,7 +184,9 @@ func (b *builder) victim(o *observation, ob *Observed) {
 		v.Call, v.Error = some("reset"), some(b.errno(o))
 	case o.err != nil:
 		v.Call = some(orOther(classify(b.stack(o.err), errorPaths)))
-		v.Error = some(errnoName(o.err.Reason))
+		if o.err.Reason != 0 {
+			v.Error = some(errnoName(o.err.Reason))
+		}
 	default:
 		v.Reason = some(b.kernel.facts.dropReasons[e.Reason])
 		v.Error = fact.None[string]()
@@ -296,7 +298,6 @@ func (b *builder) firewall(o *observation, ob *Observed) {
 		if ob.WireNetns == 0 {
 			ob.WireNetns = d.event.Netns
 		}
-		f.ThirdParty = some(d.event.Netns != ob.EmitNetns && d.event.Netns != ob.VictimNetns)
 	} else {
 		f.Dropped = some(false)
 	}
@@ -478,13 +479,20 @@ func (b *builder) outcome(o *observation, c *fact.Case) {
 		if b.kernel.facts.dropReasons[o.drop.Reason] == "TCP_RFC7323_PAWS" {
 			c.Outcome = some("none")
 		}
+	case o.recv == nil && o.err == nil && o.ownErr != nil && c.Emit.Error.Or("") == "ETIMEDOUT":
+		c.Outcome = some("timeout") // the sender itself had given up, and nobody took its RST
 	case o.recv == nil && o.err == nil && o.refused != nil:
-		c.Outcome = some("survived")
-		if a := c.RST.Accepted.Or(""); a == "embryonic" || a == "timewait" {
-			c.Outcome = some("none")
+		c.Outcome = some("none")
+		if r := o.refused; r.Full == 1 && r.State != stListen {
+			c.Outcome = some("survived")
 		}
 	case o.recv != nil:
 		c.Outcome = some(outcomeOf(c.Victim.Error.Or("")))
+	case o.err != nil && o.err.Reason == 0:
+		c.Outcome = some("unreachable")
+		if c.FW.ICMP.Or("") == "port-unreachable" {
+			c.Outcome = some("refused")
+		}
 	case o.err != nil:
 		c.Outcome = some(outcomeOf(c.Victim.Error.Or("")))
 	case o.ownErr != nil && c.Emit.Error.Or("") == "ETIMEDOUT":
@@ -528,27 +536,58 @@ func (b *builder) phase(o *observation, c *fact.Case) string {
 	return "none"
 }
 
-// youth compares the age of the namespace that answered with what the victim
-// remembers of its peer.
+// youth asks which namespace of this host had the connection at the emitting
+// end. A connection older than the memory of openings proves nothing.
 func (b *builder) youth(o *observation, ob *Observed) {
 	c := ob.Case
-	if ob.EmitNetns == 0 || o.send == nil || o.recv == nil {
+	if b.mem == nil || !b.has("state") || ob.EmitNetns == 0 || o.kind == obsDrop {
 		return
 	}
-	since, ok := b.host.bootID[ob.EmitNetns]
-	if !ok {
+	p := &c.Pattern
+	if b.mem.had(ob.EmitNetns, o.src, o.dst, o.first) {
+		c.Emit.Had, p.Holder = some(true), some("same")
+		p.EmitterNew, p.AddressMoved, p.AddressTwice = some(false), some(false), some(false)
 		return
 	}
-	age := c.Victim.Sock.Age.Or(0)
-	silence := c.Victim.Sock.IdleRecv.Or(0)
-	young := since.After(b.host.started.Add(time.Second)) && (age > 0 && time.Since(since) < age || age == 0 && time.Since(since) < silence)
-	c.Pattern.EmitterNew = fact.SomeBy(young, fact.ByHost)
-	if young {
-		c.Pattern.EmitterStarted = fact.SomeBy(time.Since(since), fact.ByHost)
+	if !b.remembered(o) {
+		return
 	}
-	moved := false
-	for _, own := range b.host.addrOwner[o.src.Addr()] {
-		moved = moved || own.netns != ob.EmitNetns && own.since.Before(since)
+	c.Emit.Had, p.Holder = some(false), some("none")
+	owners := b.host.ownersOf(o.src.Addr(), ob.EmitNetns)
+	for ns := range b.host.bootID {
+		if ns == ob.EmitNetns || !b.mem.had(ns, o.src, o.dst, o.first) {
+			continue
+		}
+		owns := slices.Contains(owners, ns)
+		switch _, alive := b.host.spaces.ByCookie(ns); {
+		case !alive:
+			p.Holder = some("gone")
+			if since, ok := b.host.bootID[ob.EmitNetns]; ok {
+				p.EmitterStarted = fact.SomeBy(time.Since(since), fact.ByHost)
+			}
+		case b.still(ns, o):
+			p.Holder = some("alive")
+		default:
+			p.Holder = some("dropped")
+		}
+		gone := p.Holder.Or("") == "gone"
+		p.EmitterNew, p.AddressMoved, p.AddressTwice = some(gone), some(!gone && !owns), some(!gone && owns)
+		return
 	}
-	c.Pattern.AddressMoved = fact.SomeBy(moved, fact.ByHost)
+}
+
+func (b *builder) still(ns uint64, o *observation) bool {
+	_, ok, _ := b.host.connection(ns, o.src, o.dst)
+	return ok
+}
+
+// remembered says whether the connection is younger than the memory of
+// openings, which the victim's own record shows.
+func (b *builder) remembered(o *observation) bool {
+	v := firstEvent(o.recv, o.err)
+	if v == nil || v.Full == 0 || v.State == stSynSent {
+		return false
+	}
+	_, _, ok := b.mem.opened(v.Sk, v.TimeNs)
+	return ok
 }

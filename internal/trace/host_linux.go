@@ -17,10 +17,10 @@ type hostView struct {
 	owners    map[uint64]ownerAt // inode -> process
 	scanned   time.Time          // end of the last walk over all descriptors
 	scanPause time.Duration
-	listeners map[uint64]socketsAt         // netns cookie -> listening sockets
-	sockets   map[uint64]socketsAt         // netns cookie -> connections
-	bootID    map[uint64]time.Time         // netns cookie -> when it was first seen
-	addrOwner map[netip.Addr][]addrOwnedAt // which namespaces had an address, and since when
+	listeners map[uint64]socketsAt // netns cookie -> listening sockets
+	sockets   map[uint64]socketsAt // netns cookie -> connections
+	bootID    map[uint64]time.Time // netns cookie -> when it was first seen
+	unknown   map[uint64]time.Time // cookies that no process or mount leads to, and when that was found
 	started   time.Time
 }
 
@@ -34,11 +34,6 @@ type socketsAt struct {
 	at   time.Time
 }
 
-type addrOwnedAt struct {
-	netns uint64
-	since time.Time
-}
-
 // How long answers are believed.
 const (
 	believeSpaces    = 250 * time.Millisecond
@@ -50,8 +45,7 @@ const (
 
 func newHostView(h *linux.Host) *hostView {
 	return &hostView{host: h, procs: linux.NewProcesses(h, 4096), spaces: linux.NewNamespaces(h), owners: map[uint64]ownerAt{},
-		listeners: map[uint64]socketsAt{}, sockets: map[uint64]socketsAt{}, bootID: map[uint64]time.Time{},
-		addrOwner: map[netip.Addr][]addrOwnedAt{}, started: time.Now()}
+		listeners: map[uint64]socketsAt{}, sockets: map[uint64]socketsAt{}, bootID: map[uint64]time.Time{}, unknown: map[uint64]time.Time{}, started: time.Now()}
 }
 
 // refresh looks for new namespaces, at most every believeSpaces.
@@ -63,32 +57,10 @@ func (v *hostView) refresh() {
 	_ = v.spaces.Refresh() // what can not be read stays unknown
 	if len(v.bootID) > maxNetnsRemember {
 		clear(v.bootID)
-		clear(v.addrOwner)
 	}
 	for _, ns := range v.spaces.All() {
-		if _, ok := v.bootID[ns.Cookie]; ok || ns.Cookie == 0 {
-			v.noteAddresses(ns)
-			continue
-		}
-		v.bootID[ns.Cookie] = v.refreshed
-		v.noteAddresses(ns)
-	}
-}
-
-// noteAddresses remembers the first time a namespace had an address.
-func (v *hostView) noteAddresses(ns linux.Netns) {
-next:
-	for _, a := range ns.Addrs {
-		if a.IsLoopback() || a.IsLinkLocalUnicast() {
-			continue
-		}
-		for _, o := range v.addrOwner[a] {
-			if o.netns == ns.Cookie {
-				continue next
-			}
-		}
-		if len(v.addrOwner[a]) < 8 {
-			v.addrOwner[a] = append(v.addrOwner[a], addrOwnedAt{ns.Cookie, v.refreshed})
+		if _, ok := v.bootID[ns.Cookie]; !ok && ns.Cookie != 0 {
+			v.bootID[ns.Cookie] = v.refreshed
 		}
 	}
 }
@@ -96,9 +68,16 @@ next:
 // space returns the namespace with that cookie.
 func (v *hostView) space(cookie uint64) (linux.Netns, bool) {
 	ns, ok := v.spaces.ByCookie(cookie)
-	if !ok && cookie != 0 {
-		v.refresh()
-		ns, ok = v.spaces.ByCookie(cookie)
+	if ok || cookie == 0 || time.Since(v.unknown[cookie]) < time.Second {
+		return ns, ok
+	}
+	v.refreshed = time.Time{} // a new namespace: look at once
+	v.refresh()
+	if ns, ok = v.spaces.ByCookie(cookie); !ok {
+		if len(v.unknown) > maxNetnsRemember {
+			clear(v.unknown)
+		}
+		v.unknown[cookie] = time.Now()
 	}
 	return ns, ok
 }

@@ -74,6 +74,7 @@ type joiner struct {
 	quiet   map[rstKey]uint64 // listeners and connections whose drops were reported, until when
 	evicted uint64
 	flush   func(*observation)
+	isICMP  func(*resetEvent) bool // the stack of an error leads through the ICMP handler
 }
 
 func newJoiner(hold time.Duration, dropReasons map[int32]string, flush func(*observation)) *joiner {
@@ -199,7 +200,7 @@ func (j *joiner) addRecv(e *resetEvent) {
 // reportable are the errors that no RST explains.
 func reportable(errno int32) bool {
 	switch errnoName(errno) {
-	case "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ECONNREFUSED", "ECONNABORTED", "EPROTO", "ENOPROTOOPT", "EACCES", "EHOSTDOWN", "ENONET":
+	case "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ECONNREFUSED", "EPROTO", "ENOPROTOOPT", "EACCES", "EHOSTDOWN", "ENONET":
 		return true
 	}
 	return false
@@ -209,13 +210,13 @@ func (j *joiner) addErr(e *resetEvent) {
 	if o := j.bySock[e.Sk]; o != nil {
 		if o.send != nil && o.send.Sk == e.Sk {
 			o.ownErr = e
-		} else {
+		} else if o.err == nil { // the first report is the cause, later ones are its consequences
 			o.err = e
 		}
 		return
 	}
-	if e.Reason == 0 || !reportable(e.Reason) || e.Rport == 0 {
-		return
+	if e.Rport == 0 || e.Reason != 0 && !reportable(e.Reason) || e.Reason == 0 && (e.State != stSynSent || !j.isICMP(e)) {
+		return // with IP_RECVERR an ICMP error is queued first, without sk_err
 	}
 	o := j.observe(rstKey{e.remote(), e.local()}, obsError, e.TimeNs)
 	o.err = e

@@ -20,6 +20,7 @@ type memory struct {
 	doneC, doneO  []uint64           // records of each CPU already indexed
 	byTuple       map[uint64]closeAt // latest close of a tuple
 	bySock        map[uint64]openAt  // latest open of a socket address
+	openTuple     map[uint64]uint64  // when a tuple was last opened
 	heads         []resetCPU
 	started       uint64 // monotonic ns when recording began
 	oldest        uint64 // time of the oldest close record that is surely still there
@@ -44,7 +45,7 @@ type resetCPU struct {
 
 func openMemory(k *kernel, now uint64) (*memory, error) {
 	m := &memory{cpu: k.maps["cpu"], cpus: k.cpus, slots: k.slots, doneC: make([]uint64, k.cpus), doneO: make([]uint64, k.cpus),
-		byTuple: map[uint64]closeAt{}, bySock: map[uint64]openAt{}, started: now}
+		byTuple: map[uint64]closeAt{}, bySock: map[uint64]openAt{}, openTuple: map[uint64]uint64{}, started: now}
 	if got, want := int(m.cpu.ValueSize()), int(unsafe.Sizeof(resetCPU{})); got != want {
 		return nil, fmt.Errorf("internal error: struct cpu has %d bytes, Go expects %d", got, want)
 	}
@@ -92,6 +93,7 @@ func (m *memory) refresh() error {
 	if len(m.byTuple) > 2*m.slots*m.cpus || len(m.bySock) > 2*m.slots*m.cpus { // entries whose slots were overwritten
 		clear(m.byTuple)
 		clear(m.bySock)
+		clear(m.openTuple)
 		clear(m.doneC)
 		clear(m.doneO)
 	}
@@ -114,6 +116,7 @@ func (m *memory) refresh() error {
 		for n := max(m.doneO[cpu], h.Opens-min(h.Opens, uint64(m.slots))); n < h.Opens; n++ {
 			if r := m.openRecord(base + int(n)&(m.slots-1)); r.TsNs >= m.bySock[r.Sk].ts {
 				m.bySock[r.Sk] = openAt{r.TsNs, r.Active == 1}
+				m.openTuple[r.Key] = r.TsNs
 			}
 		}
 		m.doneO[cpu] = h.Opens
@@ -145,6 +148,17 @@ func (m *memory) opened(sk, at uint64) (ts uint64, active, ok bool) {
 		return 0, false, false
 	}
 	return o.ts, o.active, true
+}
+
+// had says whether the namespace is remembered to have had a socket of the
+// tuple before the monotonic time at.
+func (m *memory) had(netns uint64, local, remote netip.AddrPort, at uint64) bool {
+	key := tupleKey(netns, local, remote)
+	if ts, ok := m.openTuple[key]; ok && ts <= at {
+		return true
+	}
+	c, ok := m.byTuple[key]
+	return ok && c.ts <= at
 }
 
 // tupleKey is tuple_key of reset.bpf.c.

@@ -184,8 +184,9 @@ type resetOpenRecord struct {
 	_      structs.HostLayout
 	TsNs   uint64
 	Sk     uint64
-	Tgid   uint32
+	Key    uint64
 	Active uint32
+	Pad    uint32
 }
 
 type resetWireKey struct {

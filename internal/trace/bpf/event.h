@@ -56,7 +56,7 @@ struct close_record { // one local close; ts is written last, 0 first, so that a
 	__u32 pad2;
 };
 
-struct open_record { __u64 ts_ns, sk; __u32 tgid, active; };
+struct open_record { __u64 ts_ns, sk, key; __u32 active, pad; };
 
 struct counter { __u64 seen, sent, lost, suppressed; };
 

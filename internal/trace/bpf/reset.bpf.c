@@ -459,7 +459,10 @@ static __always_inline void put_open(struct cpu *cp, const struct sock *sk, int 
 	__u32 slot = bpf_get_smp_processor_id() * open_slots + (cp->opens++ & (open_slots - 1));
 	struct open_record *r = bpf_map_lookup_elem(&opens, &slot);
 	if (!r) return;
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
+	if (!tp) return;
 	r->sk = (__u64)sk;
+	r->key = tuple_key(sk, bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport));
 	r->active = old == SYN_SENT;
 	r->ts_ns = bpf_ktime_get_ns();
 }
@@ -570,14 +573,24 @@ static __always_inline int on_rst(void *ctx, struct sk_buff *skb) {
 	return 0;
 }
 
+// A REJECT target leaves the transport header unset, so that the flags are
+// found from the network header: one read for the common header lengths.
 SEC("tp_btf/net_dev_queue")
 int BPF_PROG(wire, struct sk_buff *skb) {
 	__be16 proto = skb->protocol;
-	if (proto != bpf_htons(ETH_P_IP) && proto != bpf_htons(ETH_P_IPV6)) return 0;
+	unsigned char *nh = skb->head + skb->network_header;
 	__u8 flags;
-	// offset of the TCP flags if this is TCP: garbage is sorted out once the bit is set
-	if (bpf_probe_read_kernel(&flags, 1, skb->head + skb->transport_header + 13) || !(flags & RST)) return 0;
-	return on_rst(ctx, skb);
+	if (proto == bpf_htons(ETH_P_IP)) {
+		__u8 h[34]; // IP header without options, TCP up to its flags
+		if (bpf_probe_read_kernel(h, sizeof(h), nh) || h[9] != IPPROTO_TCP) return 0;
+		flags = h[33];
+		if ((h[0] & 15) != 5 && bpf_probe_read_kernel(&flags, 1, nh + (h[0] & 15) * 4 + 13)) return 0;
+	} else if (proto == bpf_htons(ETH_P_IPV6)) {
+		if (bpf_probe_read_kernel(&flags, 1, nh + 53)) return 0; // on_rst checks the protocol
+	} else {
+		return 0;
+	}
+	return flags & RST ? on_rst(ctx, skb) : 0;
 }
 
 // ---- who finally lets go of a socket that was hit: the application that suffered
