@@ -47,6 +47,9 @@ const (
 	PAWSActive
 	PAWSEstab
 	PAWSOldAck
+	PAWSTimewait
+	TSEcrRejected
+	BeyondWindow
 	ListenOverflows
 	ListenDrops
 	TCPTimeouts
@@ -138,6 +141,9 @@ var counterNames = [NumCounters]string{
 	TWKilled:                  "TcpExt.TWKilled",
 	PAWSActive:                "TcpExt.PAWSActive",
 	PAWSEstab:                 "TcpExt.PAWSEstab",
+	PAWSTimewait:              "TcpExt.PAWSTimewait",
+	TSEcrRejected:             "TcpExt.TSEcrRejected",
+	BeyondWindow:              "TcpExt.BeyondWindow",
 	PAWSOldAck:                "TcpExt.PAWSOldAck",
 	ListenOverflows:           "TcpExt.ListenOverflows",
 	ListenDrops:               "TcpExt.ListenDrops",

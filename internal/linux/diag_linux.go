@@ -1,8 +1,11 @@
 package linux
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
+	"net/netip"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +47,42 @@ func (h *Host) Sockets(ns Netns, states States) iter.Seq2[Socket, error] {
 			}
 		}
 	}
+}
+
+// Socket looks one connection up by its addresses, without reading the table:
+// about 15 microseconds. When nothing but a listener would take its segments,
+// that is returned. It is false when nothing is there.
+func (h *Host) Socket(ns Netns, local, remote netip.AddrPort) (s Socket, ok bool, err error) {
+	conn, err := h.dialNetlink(ns, unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return s, false, err
+	}
+	defer conn.close()
+	req := make([]byte, sizeDiagReq)
+	req[0], req[1], req[2] = unix.AF_INET, unix.IPPROTO_TCP, 1<<(diagInfo-1)
+	src, dst := local.Addr().Unmap(), remote.Addr().Unmap()
+	if src.Is6() {
+		req[0] = unix.AF_INET6
+	}
+	native.PutUint32(req[4:], uint32(AllStates))
+	binary.BigEndian.PutUint16(req[8:], local.Port())
+	binary.BigEndian.PutUint16(req[10:], remote.Port())
+	copy(req[12:28], src.AsSlice())
+	copy(req[28:44], dst.AsSlice())
+	for i := 48; i < 56; i++ {
+		req[i] = 0xff // INET_DIAG_NOCOOKIE
+	}
+	err = conn.request(sockDiagByFamily, 0, req, func(_ uint16, b []byte) error {
+		s, ok = parseSocket(b)
+		return nil
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return s, false, nil
+	}
+	if err != nil {
+		return s, false, fmt.Errorf("look up socket: %w", err)
+	}
+	return s, ok, nil
 }
 
 // OwnersOfInodes finds which process holds each of the socket inodes, by

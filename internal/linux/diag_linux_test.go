@@ -55,6 +55,17 @@ func TestRootSockets(t *testing.T) {
 	if len(listeners) != 1 || listeners[0].Local != server || listeners[0].RQueue != 1 || listeners[0].WQueue == 0 {
 		t.Errorf("listeners: %+v", listeners)
 	}
+	one, ok, err := (&Host{}).Socket(ns, server, client)
+	if err != nil || !ok || one.Cookie != peer.Cookie {
+		t.Errorf("exact lookup: %+v %v %v", one, ok, err)
+	}
+	one, ok, err = (&Host{}).Socket(ns, server, netip.MustParseAddrPort("127.0.0.1:1"))
+	if err != nil || !ok || one.State != Listen {
+		t.Errorf("lookup of the listener: %+v %v %v", one, ok, err)
+	}
+	if one, ok, err := (&Host{}).Socket(ns, netip.MustParseAddrPort("127.0.0.1:1"), client); err != nil || ok {
+		t.Errorf("lookup of nothing: %+v %v %v", one, ok, err)
+	}
 	owners := (&Host{}).OwnersOfInodes(map[uint64]bool{peer.Inode: true, listeners[0].Inode: true, 1: true})
 	if owners[peer.Inode] != os.Getpid() || owners[listeners[0].Inode] != os.Getpid() || len(owners) != 2 {
 		t.Errorf("owners: %v", owners)

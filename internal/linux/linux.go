@@ -45,6 +45,7 @@ type Host struct {
 	containers containerCache
 	clock      clockCache
 	users      userSymbols
+	nat        natCache
 }
 
 // path returns name, which has no leading slash, below the root.

@@ -2,7 +2,10 @@
 
 package linux
 
-import "iter"
+import (
+	"iter"
+	"net/netip"
+)
 
 func (h *Host) findNetnses([]string) ([]Netns, error) { return nil, ErrUnsupported }
 
@@ -14,6 +17,11 @@ func (h *Host) Do(Netns, func() error) error { return ErrUnsupported }
 // Sockets needs Linux.
 func (h *Host) Sockets(Netns, States) iter.Seq2[Socket, error] {
 	return func(yield func(Socket, error) bool) { yield(Socket{}, ErrUnsupported) }
+}
+
+// Socket needs Linux.
+func (h *Host) Socket(Netns, netip.AddrPort, netip.AddrPort) (Socket, bool, error) {
+	return Socket{}, false, ErrUnsupported
 }
 
 // OwnersOfInodes needs Linux; it finds nothing elsewhere.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 )
 
 // Verdict is what a rule does with a packet that matches.
@@ -98,6 +100,25 @@ func Moved(before, after Ruleset) []Rule {
 	}
 	slices.SortStableFunc(out, func(a, b Rule) int { return cmp.Compare(b.Packets, a.Packets) })
 	return out
+}
+
+// natEvery is how long an answer of HasNAT is believed.
+const natEvery = 5 * time.Second
+
+// natCache remembers which namespaces translate addresses.
+type natCache struct {
+	mu    sync.Mutex // guards known
+	known map[natKey]natAnswer
+}
+
+type natKey struct {
+	inode, cookie uint64
+	path          string
+}
+
+type natAnswer struct {
+	has  bool
+	read time.Time
 }
 
 // Attribute numbers of linux/netfilter/nf_tables.h.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -157,10 +158,22 @@ func (c *netlinkConn) elements(s *nftSet) error {
 }
 
 // HasNAT reports whether the namespace translates addresses: a rule in a
-// chain of type nat, or a legacy nat table with rules.
+// chain of type nat, or a legacy nat table with rules. The answer may be five
+// seconds old, as a large ruleset takes long to read.
 func (h *Host) HasNAT(ns Netns) bool {
+	key := natKey{ns.Inode, ns.Cookie, ns.Path}
+	c := &h.nat
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if a, ok := c.known[key]; ok && time.Since(a.read) < natEvery {
+		return a.has
+	}
 	rs, err := h.Firewall(ns)
-	return err == nil && rs.NAT
+	if c.known == nil || len(c.known) >= maxNamespaces {
+		c.known = map[natKey]natAnswer{}
+	}
+	c.known[key] = natAnswer{has: err == nil && rs.NAT, read: time.Now()}
+	return c.known[key].has
 }
 
 // legacyRules reads legacy iptables, for the tables that are loaded.

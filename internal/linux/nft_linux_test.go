@@ -3,9 +3,11 @@ package linux
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -237,3 +239,32 @@ func TestRootWriteSeeds(t *testing.T) {
 }
 
 var writeSeeds = flag.Bool("write-seeds", false, "write seeds of fuzz tests from the running kernel")
+
+// BenchmarkFirewall shows the cost of 5000 rules.
+func BenchmarkFirewall(b *testing.B) {
+	fd, err := unshareNet()
+	if err != nil {
+		b.Skip(err)
+	}
+	defer unix.Close(fd)
+	h, ns := &Host{}, Netns{Path: fmt.Sprintf("/proc/self/fd/%d", fd)}
+	var script strings.Builder
+	script.WriteString("table ip f { chain i { type filter hook input priority 0;\n")
+	for i := range 5000 {
+		fmt.Fprintf(&script, "ip saddr 10.0.%d.%d tcp dport %d counter drop\n", i/256, i%256, i+1)
+	}
+	script.WriteString("} }")
+	err = h.Do(ns, func() error {
+		cmd := exec.Command("nft", "-f", "-")
+		cmd.Stdin = strings.NewReader(script.String())
+		return cmd.Run()
+	})
+	if err != nil {
+		b.Skip(err)
+	}
+	for b.Loop() {
+		if rs, err := h.Firewall(ns); err != nil || len(rs.Rules) != 5000 {
+			b.Fatal(len(rs.Rules), err)
+		}
+	}
+}

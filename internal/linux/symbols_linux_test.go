@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"debug/elf"
 	"os"
 	"reflect"
 	"runtime"
@@ -33,5 +34,46 @@ func TestUserSymbol(t *testing.T) {
 	}
 	if got := h.UserSymbol(1<<30, 16); got != "" {
 		t.Errorf("no such process: %q", got)
+	}
+}
+
+func TestUserSymbolOfStrippedGo(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := elf.Open(exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	f := &elfFile{}
+	f.addGo(e)
+	pc := reflect.ValueOf(runtime.Version).Pointer()
+	for _, p := range e.Progs {
+		if p.Type == elf.PT_LOAD {
+			f.loads = append(f.loads, p.ProgHeader)
+		}
+	}
+	for _, p := range f.loads {
+		if uint64(pc) >= p.Vaddr && uint64(pc) < p.Vaddr+p.Filesz {
+			if name, ok := f.symbol(uint64(pc) - p.Vaddr + p.Off); !ok || name != "runtime.Version" {
+				t.Errorf("%q %v", name, ok)
+			}
+		}
+	}
+}
+
+func BenchmarkProcess(b *testing.B) {
+	h := &Host{}
+	for b.Loop() {
+		h.Process(os.Getpid())
+	}
+}
+
+func BenchmarkProcessesGet(b *testing.B) {
+	c := NewProcesses(&Host{}, 0)
+	for b.Loop() {
+		c.Get(os.Getpid())
 	}
 }

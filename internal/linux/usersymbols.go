@@ -3,6 +3,7 @@ package linux
 import (
 	"bytes"
 	"debug/elf"
+	"debug/gosym"
 	"fmt"
 	"os"
 	"path"
@@ -17,6 +18,7 @@ const (
 	maxMaps    = 4 << 20
 	maxELF     = 32
 	maxELFSize = 512 << 20
+	maxGoTable = 128 << 20
 )
 
 // userSymbols caches symbol tables by file identity.
@@ -137,7 +139,35 @@ func readELF(file string) (out *elfFile, err error) {
 	syms, _ := e.Symbols()
 	dyn, _ := e.DynamicSymbols()
 	out.setSymbols(append(syms, dyn...))
+	if len(syms) == 0 {
+		out.addGo(e)
+	}
 	return out, nil
+}
+
+// addGo adds the functions of a stripped Go program, which keeps their names
+// for its own stack traces.
+func (f *elfFile) addGo(e *elf.File) {
+	table, text := e.Section(".gopclntab"), e.Section(".text")
+	if table == nil {
+		table = e.Section(".data.rel.ro.gopclntab")
+	}
+	if table == nil || text == nil || table.Size > maxGoTable {
+		return
+	}
+	data, err := table.Data()
+	if err != nil {
+		return
+	}
+	funcs, err := gosym.NewTable(nil, gosym.NewLineTable(data, text.Addr))
+	if err != nil {
+		return
+	}
+	syms := make([]elf.Symbol, 0, len(funcs.Funcs))
+	for _, fn := range funcs.Funcs {
+		syms = append(syms, elf.Symbol{Name: fn.Name, Info: byte(elf.STT_FUNC), Value: fn.Entry, Size: fn.End - fn.Entry})
+	}
+	f.setSymbols(syms)
 }
 
 // setSymbols keeps the functions, sorted by address.
@@ -155,6 +185,7 @@ func (f *elfFile) setSymbols(syms []elf.Symbol) {
 		}
 		return 0
 	})
+	f.addrs, f.sizes, f.names = nil, nil, nil
 	for _, s := range syms {
 		f.addrs = append(f.addrs, s.Value)
 		f.sizes = append(f.sizes, s.Size)
