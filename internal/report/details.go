@@ -77,11 +77,11 @@ func (k *block) fix(label string, x fact.Fix) {
 	k.row(label, title)
 	for _, c := range x.Commands {
 		for line := range strings.SplitSeq(strings.TrimRight(c, "\n"), "\n") {
-			k.raw("  $ " + line)
+			k.raw("    " + line)
 		}
 	}
 	for _, c := range x.Undo {
-		k.raw("  undo: " + c)
+		k.raw("    undo: " + c)
 	}
 }
 
@@ -131,7 +131,10 @@ func senderDetail(f *fact.Finding) string {
 }
 
 func proofText(p fact.Proof) string {
-	s := fmt.Sprintf("%+.0f dB %s: %s", p.Weight, p.Witness, p.Says)
+	s := p.Witness + ": " + p.Says
+	if weight := fmt.Sprintf("%+.0f", p.Weight); weight != "+0" { // +0: the witness had said enough already
+		s = weight + " dB " + s
+	}
 	if p.File != "" {
 		s += fmt.Sprintf(" (%s, frame %d)", p.File, p.Frame)
 	}

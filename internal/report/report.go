@@ -203,7 +203,8 @@ func Effect(f *fact.Finding) string {
 	if e.BytesUnread != nil && *e.BytesUnread > 0 {
 		parts = append(parts, Bytes(*e.BytesUnread)+" never read")
 	}
-	if e.BytesLost != nil && *e.BytesLost > 0 {
+	unreadIsAllLost := e.BytesUnread != nil && e.BytesLost != nil && *e.BytesUnread == *e.BytesLost
+	if e.BytesLost != nil && *e.BytesLost > 0 && !unreadIsAllLost {
 		parts = append(parts, Bytes(*e.BytesLost)+" lost")
 	}
 	if e.ProcessDied != nil && *e.ProcessDied {
