@@ -1,7 +1,6 @@
 package linux
 
 import (
-	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -154,7 +153,7 @@ func describeLegacy(r *Rule, l iptLayout, e legacyEntry, starts map[int]string) 
 		add(text, matches...)
 		at += size
 	}
-	add(fmt.Sprintf("counter packets %d bytes %d", r.Packets, r.Bytes))
+	add(counterText(r.Packets, r.Bytes))
 	name, data := legacyTarget(l, e.b)
 	if name == "" {
 		r.Verdict, r.Target = legacyVerdict(int32(data.u32(0)), starts)

@@ -46,6 +46,7 @@ type Host struct {
 	clock      clockCache
 	users      userSymbols
 	nat        natCache
+	rules      ruleCache
 }
 
 // path returns name, which has no leading slash, below the root.

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -119,6 +120,101 @@ type natKey struct {
 type natAnswer struct {
 	has  bool
 	read time.Time
+}
+
+// maxCachedRules bounds the rules kept decoded, in all namespaces together.
+const maxCachedRules = 100000
+
+// ruleCache keeps decoded rules: while the generation is the same, nothing but
+// the counters can have changed.
+type ruleCache struct {
+	mu    sync.Mutex // guards all below
+	known map[uint64]cachedRules
+	total int
+}
+
+// rulesKey is the cookie of a namespace and the generation of its ruleset.
+type rulesKey struct {
+	cookie     uint64
+	generation uint32
+}
+
+type cachedRules struct {
+	generation uint32
+	*parsedRules
+}
+
+// parsedRules are rules as decoded, without what their chains add.
+type parsedRules struct {
+	rules     []Rule
+	families  []uint8
+	truncated bool
+}
+
+// get returns the rules of that very generation, nil when unknown.
+func (c *ruleCache) get(k rulesKey) *parsedRules {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if got, ok := c.known[k.cookie]; ok && got.generation == k.generation && k.cookie != 0 {
+		return got.parsedRules
+	}
+	return nil
+}
+
+// put keeps rules, which nobody may change any more.
+func (c *ruleCache) put(k rulesKey, p *parsedRules) {
+	if k.cookie == 0 || k.generation == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if old, ok := c.known[k.cookie]; ok {
+		c.total -= len(old.rules)
+	}
+	if c.total += len(p.rules); c.known == nil || c.total > maxCachedRules || len(c.known) > maxNamespaces {
+		c.known, c.total = map[uint64]cachedRules{}, len(p.rules)
+	}
+	c.known[k.cookie] = cachedRules{k.generation, p}
+}
+
+// recount takes the counters of a rule's message over. It is false when the
+// message is of another rule.
+func (r *Rule) recount(b []byte) bool {
+	if len(b) < 4 || familyNames[b[0]] != r.Family {
+		return false
+	}
+	var exprs []byte
+	for typ, v := range attributes(b[4:]) {
+		switch typ {
+		case nftaRuleHandle:
+			if be64(v) != r.Handle {
+				return false
+			}
+		case nftaRuleExpressions:
+			exprs = v
+		}
+	}
+	if !r.Counted {
+		return true
+	}
+	for _, e := range attributes(exprs) {
+		a := attrs(e)
+		if !bytes.Equal(a[nftaExprName], []byte("counter\x00")) {
+			continue
+		}
+		packets, n, _ := parseCounter(a[nftaExprData])
+		if packets != r.Packets || n != r.Bytes {
+			r.Text = strings.Replace(r.Text, counterText(r.Packets, r.Bytes), counterText(packets, n), 1)
+			r.Packets, r.Bytes = packets, n
+		}
+		return true
+	}
+	return false
+}
+
+// counterText writes a counter as nft does.
+func counterText(packets, bytes uint64) string {
+	return fmt.Sprintf("counter packets %d bytes %d", packets, bytes)
 }
 
 // Attribute numbers of linux/netfilter/nf_tables.h.

@@ -30,7 +30,8 @@ func nfgenmsg(family byte) []byte { return []byte{family, 0, 0, 0} }
 
 // Firewall reads the nf_tables ruleset of a namespace, what iptables-nft made
 // included, and the policies of base chains that drop. It needs
-// CAP_NET_ADMIN. Costs about 100 microseconds and two more for each rule.
+// CAP_NET_ADMIN. Costs about 100 microseconds and nine more for each rule, three
+// as long as only counters change.
 func (h *Host) Firewall(ns Netns) (Ruleset, error) {
 	var rs Ruleset
 	var err error
@@ -59,36 +60,90 @@ func (h *Host) readFirewall(ns Netns) (rs Ruleset, err error) {
 	}
 	defer conn.close()
 	generation := conn.generation()
-	var chains []chain
-	err = conn.dump(nftSubsystem|nftGetChain, nfgenmsg(0), func(b []byte) error {
-		if c, ok := parseChain(b); ok {
-			chains = append(chains, c)
+	chains, err := conn.chains()
+	if err != nil || len(chains) == 0 {
+		return Ruleset{Generation: generation}, err
+	}
+	key := rulesKey{conn.cookie(), generation}
+	if known := h.rules.get(key); known != nil {
+		rules, ok, err := conn.recount(known.rules)
+		if ok || err != nil {
+			rs = assemble(chains, rules, known.families)
+			rs.Generation, rs.Truncated = generation, known.truncated
+			return rs, err
+		}
+	}
+	parsed, err := conn.parseRules()
+	if err != nil {
+		return rs, err
+	}
+	if conn.generation() != generation {
+		return rs, errInterrupted
+	}
+	h.rules.put(key, parsed)
+	rs = assemble(chains, slices.Clone(parsed.rules), parsed.families)
+	rs.Generation, rs.Truncated = generation, parsed.truncated
+	return rs, nil
+}
+
+// cookie returns the identity of the socket's namespace, 0 when unknown.
+func (c *netlinkConn) cookie() uint64 {
+	n, err := unix.GetsockoptUint64(c.fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// chains reads the chains; none when this kernel has no nf_tables.
+func (c *netlinkConn) chains() (out []chain, err error) {
+	err = c.dump(nftSubsystem|nftGetChain, nfgenmsg(0), func(b []byte) error {
+		if ch, ok := parseChain(b); ok {
+			out = append(out, ch)
 		}
 		return nil
 	})
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
-		return rs, nil // no nf_tables in this kernel
+		return nil, nil
 	}
-	if err != nil || len(chains) == 0 {
-		return Ruleset{Generation: generation}, err
-	}
-	raw, truncated, err := conn.rules()
+	return out, err
+}
+
+// parseRules reads and decodes every rule.
+func (c *netlinkConn) parseRules() (*parsedRules, error) {
+	raw, truncated, err := c.rules()
 	if err != nil {
-		return rs, err
+		return nil, err
 	}
-	sets, err := conn.sets(raw)
+	sets, err := c.sets(raw)
 	if err != nil {
-		return rs, err
+		return nil, err
 	}
-	rules, families := make([]Rule, 0, len(raw)), make([]uint8, 0, len(raw))
+	p := &parsedRules{truncated: truncated}
 	for _, b := range raw {
 		if r, family, ok := parseRule(b, func(k chainKey) *nftSet { return sets[k] }); ok {
-			rules, families = append(rules, r), append(families, family)
+			p.rules, p.families = append(p.rules, r), append(p.families, family)
 		}
 	}
-	rs = assemble(chains, rules, families)
-	rs.Generation, rs.Truncated = generation, truncated
-	return rs, nil
+	return p, nil
+}
+
+// recount reads the counters of rules that have not changed otherwise. It is
+// false when they have.
+func (c *netlinkConn) recount(known []Rule) (out []Rule, ok bool, err error) {
+	out = make([]Rule, 0, len(known))
+	same := true
+	err = c.dump(nftSubsystem|nftGetRule, nfgenmsg(0), func(b []byte) error {
+		if len(out) >= len(known) {
+			same = same && len(known) >= maxRules
+			return nil
+		}
+		r := known[len(out)]
+		same = same && r.recount(b)
+		out = append(out, r)
+		return nil
+	})
+	return out, same && len(out) == len(known), err
 }
 
 // generation returns the number of the ruleset, 0 when unknown.

@@ -253,7 +253,7 @@ func BenchmarkFirewall(b *testing.B) {
 	for i := range 5000 {
 		fmt.Fprintf(&script, "ip saddr 10.0.%d.%d tcp dport %d counter drop\n", i/256, i%256, i+1)
 	}
-	script.WriteString("} }")
+	script.WriteString("}\n}\n")
 	err = h.Do(ns, func() error {
 		cmd := exec.Command("nft", "-f", "-")
 		cmd.Stdin = strings.NewReader(script.String())

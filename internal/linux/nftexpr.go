@@ -399,7 +399,7 @@ func (d *ruleDecoder) counter(b []byte) {
 		return // a second counter of the same rule
 	}
 	d.rule.Packets, d.rule.Bytes, d.rule.Counted = packets, bytes, ok
-	d.say(fmt.Sprintf("counter packets %d bytes %d", packets, bytes))
+	d.say(counterText(packets, bytes))
 }
 
 func (d *ruleDecoder) limit(b []byte) {

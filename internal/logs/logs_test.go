@@ -133,12 +133,12 @@ func TestAroundWithTimes(t *testing.T) {
 	f := writeLog(t, "server-error.log")
 	now := time.Now()
 	stamp := func(d time.Duration) string { return now.Add(d).Format("2006/01/02 15:04:05.000000") }
-	f.WriteString(stamp(-time.Minute) + " old\n" + stamp(0) + " [error] connection \x1b[31mreset\x00\n\tbecause of this\n")
+	f.WriteString(stamp(-time.Minute) + " stale-line\n" + stamp(0) + " [error] connection \x1b[31mreset\x00\n\tbecause of this\n")
 	text, file, looked := NewReader(&linux.Host{}).Around(os.Getpid(), now, 2*time.Second)
 	if want := stamp(0) + " [error] connection  [31mreset\n because of this"; !looked || !strings.Contains(text, want) {
 		t.Errorf("looked %v, text %q, want %q", looked, text, want)
 	}
-	if strings.Contains(text, "old") || !strings.Contains(file, f.Name()) {
+	if strings.Contains(text, "stale-line") || !strings.Contains(file, f.Name()) {
 		t.Errorf("file %q, text %q", file, text)
 	}
 }
