@@ -148,7 +148,7 @@ with what proof, what it cost, and how to make it stop.
 	root.PersistentFlags().StringVarP(&o.output, "output", "o", "text", "form of the output: text, json, ndjson or yaml")
 	root.PersistentFlags().StringVar(&o.color, "color", "auto", "colours: auto, always or never (NO_COLOR is obeyed by auto)")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError("holdfast "+strings.TrimPrefix(c.CommandPath(), "holdfast ")+" --help", "%w", err)
+		return usageError(c.CommandPath()+" --help", "%w", err)
 	})
 	root.AddCommand(o.watchCommand(), o.explainCommand(), o.causesCommand(), o.factsCommand(), o.labCommand(),
 		o.accuracyCommand(), o.versionCommand(), o.manCommand())
