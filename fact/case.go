@@ -82,6 +82,7 @@ type Segment struct {
 	TTL         Opt[int64]  `fact:"ttl" doc:"IP TTL or hop limit on arrival"`
 	Window      Opt[int64]  `fact:"window" doc:"raw window field"`
 	Timestamp   Opt[bool]   `fact:"timestamp" doc:"carries the timestamp option"`
+	MPTCP       Opt[bool]   `fact:"mptcp" doc:"carries a Multipath TCP option (kind 30, RFC 8684)"`
 	FirstBytes  Opt[string] `fact:"first_bytes" doc:"start of the data, at most 16 bytes, escaped"`
 }
 
@@ -267,7 +268,7 @@ type FW struct {
 type Pattern struct {
 	Burst          Opt[int64]         `fact:"burst" doc:"resets of the same emitter process or namespace within one second, this one included"`
 	BurstPeers     Opt[int64]         `fact:"burst_peers" doc:"different remote addresses in that burst"`
-	ScanPorts      Opt[int64]         `fact:"scan_ports" doc:"different local ports that the same source address had refused or reset within ten seconds"`
+	ScanPorts      Opt[int64]         `fact:"scan_ports" doc:"different ports of this host at which segments of that source found no connection and were reset, within ten seconds"`
 	SamePeer       Opt[int64]         `fact:"same_peer" doc:"cases between the same two addresses and server port within a minute"`
 	Period         Opt[time.Duration] `fact:"period_ms" doc:"interval of the cases between the same addresses and server port, when it is regular within 15 %; absent when irregular"`
 	IdleRepeats    Opt[int64]         `fact:"idle_repeats" doc:"cases on the same server port whose idle gap is within 5 % of this one, this one included"`

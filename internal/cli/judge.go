@@ -143,10 +143,13 @@ func (c *collector) await(ctx context.Context, limit time.Duration, res lab.Resu
 }
 
 // primary is the finding that answers for the scenario: the first one that is
-// no consequence or, unless strict, the first one at all. Nil when there is
-// none.
+// no consequence and, when the truth speaks of a RST, that speaks of one too;
+// or, unless strict, the first one at all. Nil when there is none.
 func primary(list []sighting, truth labTruth, strict bool) *sighting {
 	for i := range list {
+		if truth.Sender != fact.Nobody && list[i].f.Sender.Role == fact.Nobody {
+			continue // the silence before the RST
+		}
 		if !slices.Contains(truth.Also, list[i].f.Cause.ID) && list[i].f.Story == "" {
 			return &list[i]
 		}
@@ -162,7 +165,8 @@ func primary(list []sighting, truth labTruth, strict bool) *sighting {
 func wrongProved(f *fact.Finding, truth labTruth) bool {
 	also := slices.Contains(truth.Also, f.Cause.ID)
 	wrongCause := f.Cause.Grade == fact.Proved && f.Cause.ID != truth.Cause && !also
-	wrongSender := f.Sender.Grade == fact.Proved && f.Sender.Role != truth.Sender && !also
+	silence := f.Sender.Role == fact.Nobody && truth.Sender != fact.Nobody && f.Cause.ID == truth.Cause // before a RST of the same cause
+	wrongSender := f.Sender.Grade == fact.Proved && f.Sender.Role != truth.Sender && !also && !silence
 	return wrongCause || wrongSender
 }
 

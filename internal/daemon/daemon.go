@@ -91,11 +91,13 @@ func Open(cfg Config) (*Watcher, error) {
 	if cfg.Knowledge == nil {
 		return nil, errors.New("open the watcher: no knowledge base")
 	}
+	w := &Watcher{cfg: cfg, outBegin: map[uint64]int64{}}
+	cfg.Trace.Tick = func() { w.enrich.step() }
 	src, err := openSource(cfg)
 	if err != nil {
 		return nil, err
 	}
-	w := &Watcher{cfg: cfg, src: src, enrich: newEnricher(src), outBegin: map[uint64]int64{}}
+	w.src, w.enrich = src, newEnricher(src)
 	for _, ns := range src.Spaces() {
 		if n, ok := outRsts(w.enrich.host, ns); ok {
 			w.outBegin[ns.Cookie] = n

@@ -21,6 +21,7 @@ type enricher struct {
 	logs     logReader // nil when logs are not read
 	logAt    map[int]time.Time
 	limits   map[uint64]linux.Limits
+	turn     int // of the namespaces that take turns in step
 }
 
 // logReader finds what a process logged around a time; looked is false when it
@@ -32,25 +33,45 @@ type logReader interface {
 // Bounds of what is remembered for each namespace.
 const (
 	maxSpaces   = 1024
-	counterStep = 400 * time.Millisecond // a window is between one and two steps
+	snapshots   = 16
+	counterStep = time.Second // between snapshots
+	eachStep    = 64          // namespaces read in one step; more take turns
 	believe     = 20 * time.Millisecond
-	logEvery    = 50 * time.Millisecond // for each process
+	window      = 500 * time.Millisecond // counters are compared over at least this time
+	longest     = 5 * time.Second        // a longer window says nothing about a reset
+	logEvery    = 50 * time.Millisecond  // for each process
 )
 
+// counterHistory holds the latest snapshots of a namespace, a second apart.
 type counterHistory struct {
-	older, newer   linux.Counters
-	ctOld, ctNew   linux.Conntrack
-	hasCT          bool
-	atOld, atNew   time.Time
-	now            linux.Counters
-	ctNow          linux.Conntrack
-	atNow          time.Time
-	orphanHighMark int64
+	past [snapshots]snapshot
+	next int
+	now  snapshot
+}
+
+type snapshot struct {
+	at    time.Time
+	c     linux.Counters
+	ct    linux.Conntrack
+	hasCT bool
+}
+
+// before returns the youngest snapshot that is at least age old, or the oldest
+// one there is. It is zero when there is none.
+func (h *counterHistory) before(age time.Duration) (s snapshot) {
+	for i := 1; i <= min(h.next, snapshots); i++ {
+		s = h.past[(h.next-i)%snapshots]
+		if h.now.at.Sub(s.at) >= age {
+			break
+		}
+	}
+	return s
 }
 
 type ruleHistory struct {
 	set   linux.Ruleset
 	at    time.Time
+	took  time.Duration // to read: large rulesets are read less often
 	moved []linux.Rule
 	err   error
 }
@@ -66,14 +87,29 @@ func newEnricher(src source) *enricher {
 }
 
 func (e *enricher) enrich(o trace.Observed) {
-	e.counts(o.EmitNetns, &o.Emit)
-	e.counts(o.VictimNetns, &o.Victim)
+	e.counts(o.EmitNetns, o.Case, &o.Emit)
+	e.counts(o.VictimNetns, o.Case, &o.Victim)
 	e.netfilter(o)
 	e.log(o)
 	e.patterns.add(o)
 }
 
-// count takes a snapshot and keeps the one of a step ago.
+// step takes the snapshots that later cases are compared with.
+func (e *enricher) step() {
+	list := e.src.Spaces()
+	for i := range min(len(list), eachStep) {
+		ns := list[(e.turn+i)%len(list)]
+		h := e.count(ns)
+		if h == nil {
+			continue
+		}
+		h.past[h.next%snapshots] = h.now
+		h.next++
+	}
+	e.turn += eachStep
+}
+
+// count reads the counters of a namespace, at most every believe.
 func (e *enricher) count(ns linux.Netns) *counterHistory {
 	h := e.counters[ns.Cookie]
 	if h == nil {
@@ -83,28 +119,31 @@ func (e *enricher) count(ns linux.Netns) *counterHistory {
 		h = &counterHistory{}
 		e.counters[ns.Cookie] = h
 	}
-	if time.Since(h.atNow) < believe {
+	if time.Since(h.now.at) < believe {
 		return h
 	}
-	now, err := e.host.Counters(ns)
+	c, err := e.host.Counters(ns)
 	if err != nil {
 		return nil
 	}
 	ct, hasCT, err := e.host.Conntrack(ns)
-	hasCT = hasCT && err == nil
-	h.now, h.ctNow, h.atNow = now, ct, time.Now()
-	switch {
-	case h.atOld.IsZero():
-		h.older, h.newer, h.ctOld, h.ctNew, h.atOld, h.atNew = now, now, ct, ct, h.atNow, h.atNow
-	case h.atNow.Sub(h.atNew) > counterStep:
-		h.older, h.ctOld, h.atOld = h.newer, h.ctNew, h.atNew
-		h.newer, h.ctNew, h.atNew = now, ct, h.atNow
+	h.now = snapshot{at: time.Now(), c: c, ct: ct, hasCT: hasCT && err == nil}
+	if h.next == 0 {
+		h.past[0], h.next = h.now, 1
 	}
-	h.hasCT = hasCT
 	return h
 }
 
-func (e *enricher) counts(cookie uint64, end *fact.End) {
+// span is the time over which counters belong to the case: a moment for a
+// reset, all attempts for a timeout.
+func span(c *fact.Case) (least, most time.Duration) {
+	if c.Outcome.Or("") != "timeout" {
+		return window, longest
+	}
+	return snapshots * counterStep, time.Hour
+}
+
+func (e *enricher) counts(cookie uint64, c *fact.Case, end *fact.End) {
 	ns, ok := e.src.Space(cookie)
 	if cookie == 0 || !ok {
 		return
@@ -113,9 +152,30 @@ func (e *enricher) counts(cookie uint64, end *fact.End) {
 	if h == nil {
 		return
 	}
-	d := h.now.Sub(&h.older)
-	n := &end.Net
-	n.Window = fact.Some(h.atNow.Sub(h.atOld))
+	least, most := span(c)
+	before := h.before(least)
+	over := h.now.at.Sub(before.at)
+	if over > most {
+		return
+	}
+	e.fill(&end.Net, h, &before, over)
+	l, ok := e.limits[cookie]
+	if !ok {
+		if l, _ = e.host.Limits(ns); len(e.limits) < maxSpaces {
+			e.limits[cookie] = l
+		}
+	}
+	if l.MaxOrphans > 0 {
+		end.Net.MaxOrphans = fact.Some(l.MaxOrphans)
+	}
+	if l.Mem[2] > 0 {
+		end.Net.MemHigh = fact.Some(l.Mem[2])
+	}
+}
+
+func (e *enricher) fill(n *fact.Counters, h *counterHistory, before *snapshot, over time.Duration) {
+	d := h.now.c.Sub(&before.c)
+	n.Window = fact.Some(over)
 	set := func(to *fact.Opt[int64], from *linux.Counters, list ...linux.Counter) {
 		if v, ok := from.Sum(list...); ok {
 			*to = fact.Some(v)
@@ -137,21 +197,9 @@ func (e *enricher) counts(cookie uint64, end *fact.End) {
 	set(&n.TWRecycled, &d, linux.TWRecycled, linux.TWKilled)
 	set(&n.SynRetrans, &d, linux.TCPSynRetrans)
 	set(&n.InCsumErrors, &d, linux.TCPInCsumErrors)
-	set(&n.TimeWait, &h.now, linux.SockTCPTw)
-	set(&n.Orphans, &h.now, linux.SockTCPOrphan)
-	set(&n.MemPages, &h.now, linux.SockTCPMem)
-	l, ok := e.limits[cookie]
-	if !ok {
-		if l, _ = e.host.Limits(ns); len(e.limits) < maxSpaces {
-			e.limits[cookie] = l
-		}
-	}
-	if l.MaxOrphans > 0 {
-		n.MaxOrphans = fact.Some(l.MaxOrphans)
-	}
-	if l.Mem[2] > 0 {
-		n.MemHigh = fact.Some(l.Mem[2])
-	}
+	set(&n.TimeWait, &h.now.c, linux.SockTCPTw)
+	set(&n.Orphans, &h.now.c, linux.SockTCPOrphan)
+	set(&n.MemPages, &h.now.c, linux.SockTCPMem)
 }
 
 // netfilter adds conntrack counters and the rule whose counter moved, looked
@@ -163,13 +211,9 @@ func (e *enricher) netfilter(o trace.Observed) {
 		if cookie == 0 || !ok {
 			continue
 		}
-		if h := e.count(ns); h != nil && h.hasCT && f.CTCount.State() == fact.NotLooked {
-			f.CTCount, f.CTMax = fact.Some(h.ctNow.Count), fact.Some(h.ctNow.Max)
-			f.CTInvalid = fact.Some(int64(h.ctNow.Invalid - h.ctOld.Invalid))
-			f.CTDrop = fact.Some(int64(h.ctNow.Drop + h.ctNow.EarlyDrop + h.ctNow.InsertFailed - h.ctOld.Drop - h.ctOld.EarlyDrop - h.ctOld.InsertFailed))
-		}
+		e.conntrack(ns, o.Case)
 		if f.NAT.Or(false) == false {
-			f.NAT = fact.Some(e.host.HasNAT(ns))
+			f.NAT = fact.Some(e.firewall(ns).set.NAT)
 		}
 		if f.CTEntry.Or(false) == false {
 			if _, found, err := e.host.ConntrackEntry(ns, linux.CTTuple{Src: o.Flow.Client, Dst: o.Flow.Server}); err == nil {
@@ -178,10 +222,24 @@ func (e *enricher) netfilter(o trace.Observed) {
 		}
 	}
 	if ns, ok := e.src.Space(o.EmitNetns); ok && o.EmitNetns != 0 {
-		o.Emit.NAT = fact.Some(e.host.HasNAT(ns))
+		o.Emit.NAT = fact.Some(e.firewall(ns).set.NAT)
 	}
 	if blocked(o.Case) {
 		e.blame(o)
+	}
+}
+
+func (e *enricher) conntrack(ns linux.Netns, c *fact.Case) {
+	h := e.count(ns)
+	if h == nil || !h.now.hasCT || c.FW.CTCount.State() != fact.NotLooked {
+		return
+	}
+	f, now := &c.FW, &h.now.ct
+	f.CTCount, f.CTMax = fact.Some(now.Count), fact.Some(now.Max)
+	least, most := span(c)
+	if b := h.before(least); b.hasCT && h.now.at.Sub(b.at) <= most {
+		f.CTInvalid = fact.Some(int64(now.Invalid - b.ct.Invalid))
+		f.CTDrop = fact.Some(int64(now.Drop + now.EarlyDrop + now.InsertFailed - b.ct.Drop - b.ct.EarlyDrop - b.ct.InsertFailed))
 	}
 }
 
@@ -262,7 +320,7 @@ func fits(r *linux.Rule, o trace.Observed, wantsReset bool) bool {
 // since the last time.
 func (e *enricher) firewall(ns linux.Netns) *ruleHistory {
 	h := e.rules[ns.Cookie]
-	if h != nil && time.Since(h.at) < believe {
+	if h != nil && time.Since(h.at) < max(believe, 5*h.took) {
 		return h
 	}
 	if h == nil {
@@ -272,7 +330,9 @@ func (e *enricher) firewall(ns linux.Netns) *ruleHistory {
 		h = &ruleHistory{}
 		e.rules[ns.Cookie] = h
 	}
+	begin := time.Now()
 	set, err := e.host.Firewall(ns)
+	h.took = time.Since(begin)
 	h.moved, h.err = nil, err
 	if err == nil {
 		h.moved = linux.Moved(h.set, set)

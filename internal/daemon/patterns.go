@@ -14,7 +14,6 @@ import (
 // look smaller than they are.
 type patterns struct {
 	emitters map[emitterKey]*window // resets by process or namespace
-	sources  map[netip.Addr]*window // refused ports by source address
 	pairs    map[pairKey]*window    // cases between two addresses and a server port
 	tuples   map[tuple]*window      // refused RSTs aimed at one connection
 	idles    map[uint16]*window     // idle gaps by server port
@@ -72,7 +71,7 @@ func (w *window) last(n int) []time.Time {
 }
 
 func newPatterns() *patterns {
-	return &patterns{emitters: map[emitterKey]*window{}, sources: map[netip.Addr]*window{}, pairs: map[pairKey]*window{}, tuples: map[tuple]*window{}, idles: map[uint16]*window{}}
+	return &patterns{emitters: map[emitterKey]*window{}, pairs: map[pairKey]*window{}, tuples: map[tuple]*window{}, idles: map[uint16]*window{}}
 }
 
 func in[K comparable](m map[K]*window, k K) *window {
@@ -110,13 +109,7 @@ func (p *patterns) add(o trace.Observed) {
 		f.Burst = fact.Some(n)
 		f.BurstPeers = fact.Some(peers(w, c.Time))
 	}
-	// A scan shows as one source that has many ports refuse or reset it at once.
-	w := in(p.sources, client.Addr())
-	w.add(c.Time, uint64(server.Port()))
-	_, ports := w.since(c.Time, 10*time.Second)
-	f.ScanPorts = fact.Some(ports)
-
-	w = in(p.pairs, pairKey{client.Addr(), server.Addr(), server.Port()})
+	w := in(p.pairs, pairKey{client.Addr(), server.Addr(), server.Port()})
 	w.add(c.Time, uint64(client.Port()))
 	n, _ := w.since(c.Time, time.Minute)
 	f.SamePeer = fact.Some(n)

@@ -46,6 +46,9 @@ func (b *builder) build(o *observation) Observed {
 	b.flow(o, &ob)
 	b.outcome(o, c)
 	b.youth(o, &ob)
+	if o.send != nil && o.send.Packet.Present == 1 {
+		c.Pattern.ScanPorts = fact.SomeBy(b.join.ports(o.dst.Addr(), o.first), fact.ByPattern)
+	}
 	return ob
 }
 

@@ -267,6 +267,7 @@ func (b *builder) trigger(o *observation, c *fact.Case) {
 	t.Flags, t.PayloadSize = some(flagString(p.Flags)), some(int64(p.PayloadBytes))
 	t.Seq, t.Ack, t.TTL, t.Window = some(int64(p.Seq)), some(int64(p.Ack)), some(int64(p.Ttl)), some(int64(p.Window))
 	t.Timestamp = some(hasTimestamp(p.Options, p.OptionsBytes))
+	t.MPTCP = some(findOption(p.Options, p.OptionsBytes, 30) != nil)
 	if p.FirstBytes > 0 {
 		t.FirstBytes = some(printable(p.First[:min(int(p.FirstBytes), len(p.First))]))
 	} else if p.PayloadBytes == 0 {

@@ -32,12 +32,13 @@ type ownerAt struct {
 type socketsAt struct {
 	list []linux.Socket
 	at   time.Time
+	took time.Duration // a long list is believed for longer
 }
 
 // How long answers are believed.
 const (
 	believeSpaces    = 250 * time.Millisecond
-	believeSockets   = 100 * time.Millisecond
+	believeSockets   = 2 * time.Millisecond
 	believeOwner     = 30 * time.Second
 	maxOwners        = 65536
 	maxNetnsRemember = 4096
@@ -160,14 +161,15 @@ func (v *hostView) connection(cookie uint64, local, remote netip.AddrPort) (s li
 }
 
 func (v *hostView) list(cache map[uint64]socketsAt, cookie uint64, states linux.States) ([]linux.Socket, bool) {
-	if c, ok := cache[cookie]; ok && time.Since(c.at) < believeSockets {
+	if c, ok := cache[cookie]; ok && time.Since(c.at) < max(believeSockets, 4*c.took) {
 		return c.list, true
 	}
 	ns, ok := v.space(cookie)
 	if !ok {
 		return nil, false
 	}
-	c := socketsAt{at: time.Now()}
+	begin := time.Now()
+	c := socketsAt{}
 	for s, err := range v.host.Sockets(ns, states) {
 		if err != nil {
 			return nil, false
@@ -179,6 +181,8 @@ func (v *hostView) list(cache map[uint64]socketsAt, cookie uint64, states linux.
 	if len(cache) > maxNetnsRemember {
 		clear(cache)
 	}
+	c.at = time.Now()
+	c.took = c.at.Sub(begin)
 	cache[cookie] = c
 	return c.list, true
 }

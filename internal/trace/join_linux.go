@@ -71,6 +71,7 @@ type joiner struct {
 	queue   []*observation          // by deadline, as the hold is constant
 	drops   map[conn]*droppedSegment
 	icmps   map[conn]*droppedSegment
+	knocks  map[netip.Addr]*knocks
 	quiet   map[rstKey]uint64 // listeners and connections whose drops were reported, until when
 	evicted uint64
 	flush   func(*observation)
@@ -80,7 +81,7 @@ type joiner struct {
 func newJoiner(hold time.Duration, dropReasons map[int32]string, flush func(*observation)) *joiner {
 	return &joiner{hold: uint64(hold), reasons: dropReasons, flush: flush,
 		pending: map[rstKey]*observation{}, bySock: map[uint64]*observation{}, bySeq: map[uint32]*observation{},
-		drops: map[conn]*droppedSegment{}, icmps: map[conn]*droppedSegment{}, quiet: map[rstKey]uint64{}}
+		drops: map[conn]*droppedSegment{}, icmps: map[conn]*droppedSegment{}, quiet: map[rstKey]uint64{}, knocks: map[netip.Addr]*knocks{}}
 }
 
 // add takes one event; the event is copied.
@@ -172,6 +173,9 @@ func (j *joiner) addSend(e *resetEvent) {
 		return
 	}
 	o.send = e
+	if e.Packet.Present == 1 && (e.Full == 0 || e.State == stListen) {
+		j.knock(k.dst.Addr(), k.src.Port(), e.TimeNs)
+	}
 	if e.Full == 0 || e.Sk == 0 {
 		return
 	}
@@ -195,6 +199,46 @@ func (j *joiner) addRecv(e *resetEvent) {
 	}
 	o.recv = e
 	j.bySock[e.Sk] = o
+}
+
+// knocks are the ports of this host at which one source was turned away.
+type knocks struct {
+	at   [32]uint64
+	port [32]uint16
+	next int
+}
+
+const scanMemory = uint64(10 * time.Second)
+
+// knock remembers that a segment of from found no connection at port. It
+// counts before the hold is over, so that the first port of a quick scan
+// already sees the others.
+func (j *joiner) knock(from netip.Addr, port uint16, at uint64) {
+	k := j.knocks[from]
+	if k == nil {
+		if len(j.knocks) >= maxDrops {
+			clear(j.knocks)
+		}
+		k = &knocks{}
+		j.knocks[from] = k
+	}
+	k.at[k.next%len(k.at)], k.port[k.next%len(k.at)] = at, port
+	k.next++
+}
+
+// ports counts the different ports at which the source was turned away lately.
+func (j *joiner) ports(from netip.Addr, at uint64) int64 {
+	k := j.knocks[from]
+	if k == nil {
+		return 0
+	}
+	seen := map[uint16]bool{}
+	for i := range min(k.next, len(k.at)) {
+		if k.at[i]+scanMemory >= at {
+			seen[k.port[i]] = true
+		}
+	}
+	return int64(len(seen))
 }
 
 // reportable are the errors that no RST explains.
@@ -269,6 +313,14 @@ func (j *joiner) addDrop(e *resetEvent) {
 		return
 	}
 	c := connOf(e.packetSrc(), e.packetDst())
+	if reason == "PKT_TOO_BIG" { // the router answers with ICMP, which says the same
+		e.Packet.IcmpType, e.Packet.IcmpCode = 3, 4
+		if e.Packet.Version == 6 {
+			e.Packet.IcmpType, e.Packet.IcmpCode = 2, 0
+		}
+		remember(j.icmps, c, e)
+		return
+	}
 	remember(j.drops, c, e)
 	switch reason {
 	case "TCP_LISTEN_OVERFLOW":

@@ -192,7 +192,7 @@ func (k *kernel) configure(spec *ebpf.CollectionSpec, cfg Config) error {
 		"drop_not_specified": number("NOT_SPECIFIED"), "drop_no_socket": number("NO_SOCKET"), "drop_tcp_reset": number("TCP_RESET"),
 		"drop_invalid_sequence": number("TCP_INVALID_SEQUENCE"), "drop_listen_overflow": number("TCP_LISTEN_OVERFLOW"), "drop_netfilter": number("NETFILTER_DROP"),
 		"drop_paws": number("TCP_RFC7323_PAWS"), "drop_md5": number("TCP_MD5NOTFOUND"), "drop_md5_last": 0, "drop_csum": number("TCP_CSUM"),
-		"drop_invalid_end": number("TCP_INVALID_END_SEQUENCE"), "drop_tcp_close": number("TCP_CLOSE"),
+		"drop_invalid_end": number("TCP_INVALID_END_SEQUENCE"), "drop_tcp_close": number("TCP_CLOSE"), "drop_too_big": number("PKT_TOO_BIG"),
 	}
 	for _, name := range []string{"TCP_MD5FAILURE", "TCP_AOFAILURE"} {
 		if n, ok := k.facts.dropNumbers[name]; ok {

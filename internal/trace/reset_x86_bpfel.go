@@ -248,6 +248,7 @@ const (
 	resetVarDropTcpClose        = "drop_tcp_close"
 	resetVarDropTcpFlags        = "drop_tcp_flags"
 	resetVarDropTcpReset        = "drop_tcp_reset"
+	resetVarDropTooBig          = "drop_too_big"
 	resetVarOpenSlots           = "open_slots"
 	resetVarSelf                = "self"
 	resetVarUnusedClose         = "unused_close"
@@ -363,6 +364,7 @@ type resetVariableSpecs struct {
 	DropTcpClose        *ebpf.VariableSpec `ebpf:"drop_tcp_close"`
 	DropTcpFlags        *ebpf.VariableSpec `ebpf:"drop_tcp_flags"`
 	DropTcpReset        *ebpf.VariableSpec `ebpf:"drop_tcp_reset"`
+	DropTooBig          *ebpf.VariableSpec `ebpf:"drop_too_big"`
 	OpenSlots           *ebpf.VariableSpec `ebpf:"open_slots"`
 	Self                *ebpf.VariableSpec `ebpf:"self"`
 	UnusedClose         *ebpf.VariableSpec `ebpf:"unused_close"`
@@ -447,6 +449,7 @@ type resetVariables struct {
 	DropTcpClose        *ebpf.Variable `ebpf:"drop_tcp_close"`
 	DropTcpFlags        *ebpf.Variable `ebpf:"drop_tcp_flags"`
 	DropTcpReset        *ebpf.Variable `ebpf:"drop_tcp_reset"`
+	DropTooBig          *ebpf.Variable `ebpf:"drop_too_big"`
 	OpenSlots           *ebpf.Variable `ebpf:"open_slots"`
 	Self                *ebpf.Variable `ebpf:"self"`
 	UnusedClose         *ebpf.Variable `ebpf:"unused_close"`

@@ -138,7 +138,12 @@ func (s *Source) Run(ctx context.Context, emit func(Observed)) error {
 	defer tick.Stop()
 	var rec ringbuf.Record
 	var ev resetEvent
+	second := time.Now()
 	for {
+		if s.cfg.Tick != nil && time.Since(second) >= time.Second {
+			second = time.Now()
+			s.cfg.Tick()
+		}
 		select {
 		case <-ctx.Done():
 			if err := s.drain(&rec, &ev); err != nil {

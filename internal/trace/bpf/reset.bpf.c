@@ -29,7 +29,7 @@ const volatile __u32 cpus = 1;
 const volatile __u32 self = 0;          // our own tgid
 // numbers of enum skb_drop_reason on the running kernel; 0xffff when it has none
 const volatile __u32 drop_not_specified = 2, drop_no_socket = 0xffff, drop_tcp_reset = 0xffff, drop_invalid_sequence = 0xffff, drop_listen_overflow = 0xffff,
-	drop_netfilter = 0xffff, drop_paws = 0xffff, drop_md5 = 0xffff, drop_md5_last = 0, drop_csum = 0xffff, drop_invalid_end = 0xffff, drop_tcp_flags = 0xffff, drop_tcp_close = 0xffff;
+	drop_netfilter = 0xffff, drop_paws = 0xffff, drop_md5 = 0xffff, drop_md5_last = 0, drop_csum = 0xffff, drop_invalid_end = 0xffff, drop_tcp_flags = 0xffff, drop_tcp_close = 0xffff, drop_too_big = 0xffff;
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } events SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 16); __type(key, __u32); __type(value, struct counter); } counters SEC(".maps");
@@ -488,7 +488,7 @@ int BPF_PROG(state, const struct sock *sk, int old, int new) {
 
 static __always_inline int wanted_drop(__u32 reason) {
 	return reason == drop_netfilter || reason == drop_listen_overflow || reason == drop_tcp_reset || reason == drop_invalid_sequence || reason == drop_paws ||
-	       reason == drop_not_specified || reason == drop_no_socket || reason == drop_invalid_end || reason == drop_csum || reason == drop_tcp_close ||
+	       reason == drop_not_specified || reason == drop_no_socket || reason == drop_invalid_end || reason == drop_csum || reason == drop_tcp_close || reason == drop_too_big ||
 	       (reason >= drop_md5 && reason <= drop_md5_last);
 }
 
