@@ -37,7 +37,7 @@ const (
 	counterStep = time.Second // between snapshots
 	eachStep    = 64          // namespaces read in one step; more take turns
 	believe     = 20 * time.Millisecond
-	window      = 500 * time.Millisecond // counters are compared over at least this time
+	resetSpan   = 500 * time.Millisecond // counters are compared over at least this time
 	longest     = 5 * time.Second        // a longer window says nothing about a reset
 	logEvery    = 50 * time.Millisecond  // for each process
 )
@@ -138,7 +138,7 @@ func (e *enricher) count(ns linux.Netns) *counterHistory {
 // reset, all attempts for a timeout.
 func span(c *fact.Case) (least, most time.Duration) {
 	if c.Outcome.Or("") != "timeout" {
-		return window, longest
+		return resetSpan, longest
 	}
 	return snapshots * counterStep, time.Hour
 }
