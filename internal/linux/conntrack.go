@@ -39,7 +39,6 @@ type CTTuple struct{ Src, Dst netip.AddrPort }
 // The status bits that matter here.
 const (
 	ctSeenReply = 1 << 1
-	ctAssured   = 1 << 2
 	ctSrcNAT    = 1 << 4
 	ctDstNAT    = 1 << 5
 )
@@ -88,7 +87,6 @@ const (
 	ctV4Src, ctV4Dst              = 1, 2
 	ctV6Src, ctV6Dst              = 3, 4
 	ctProtoNum, ctSport, ctDport  = 1, 2, 3
-	ctStatsEntries, ctStatsMax    = 1, 2
 	ctStatFound, ctStatInvalid    = 2, 4
 	ctStatInsert, ctStatInsFailed = 8, 9
 	ctStatDrop, ctStatEarlyDrop   = 10, 11
@@ -133,7 +131,8 @@ func (t CTTuple) tuple(typ uint16) []byte {
 	return nested(nil, typ, nested(nested(nil, ctTupleIP, ip), ctTupleProto, proto))
 }
 
-// ctStatNames are the columns of /proc/net/stat/nf_conntrack that are summed.
+// column returns where a column of /proc/net/stat/nf_conntrack is summed, nil
+// when nobody wants it.
 func (c *Conntrack) column(name string) *uint64 {
 	switch name {
 	case "found":

@@ -39,6 +39,33 @@ func TestDoStaysAtHome(t *testing.T) {
 	h.Do(Netns{PID: os.Getpid()}, func() error { panic("boom") })
 }
 
+func TestOwnNamespaceNeedsNoPrivilege(t *testing.T) {
+	h := &Host{}
+	all, err := h.Netnses()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := os.Readlink("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(all, func(n Netns) bool { return n.Inode == parseNsLink(s) })
+	if i < 0 {
+		t.Fatalf("own namespace %s is not among %+v", s, all)
+	}
+	if _, err := h.Counters(all[i]); err != nil {
+		t.Error(err)
+	}
+	if _, err := h.Limits(all[i]); err != nil {
+		t.Error(err)
+	}
+	for _, err := range h.Sockets(all[i], AllStates) {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestRootDo(t *testing.T) {
 	ns := newNetns(t)
 	h := &Host{}
