@@ -9,9 +9,8 @@ import (
 
 // Packet is what [Rule.Excludes] knows of a packet.
 type Packet struct {
-	Src, Dst   netip.AddrPort
-	IIF, OIF   string // interface names, empty when unknown
-	TCPControl byte   // TCP flags
+	Src, Dst netip.AddrPort
+	IIF, OIF string // interface names, empty when unknown
 }
 
 // match is one condition of a rule that can be checked against a packet.
