@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -25,7 +26,8 @@ type Net struct {
 	logf    func(string, ...any)
 	starter *starter
 	spaces  map[string]*space
-	ports   uint16 // next free block of server ports
+	ports   uint16         // next free block of server ports
+	left    []func() error // undo what plays leave behind, see leave
 }
 
 // space is one namespace.
@@ -204,12 +206,27 @@ func (n *Net) Namespaces() []Namespace {
 // Close ends every process of the network; the kernel then removes the
 // namespaces, which nothing else holds.
 func (n *Net) Close() error {
+	err := n.sweep()
 	for _, sp := range n.spaces {
 		sp.holder.kill()
 	}
 	n.spaces = nil
 	n.starter.close()
-	return nil
+	return err
+}
+
+// leave has f called when the next play begins or the network is closed. What
+// watchers of a play may want to look at, such as a log, must live that long.
+func (n *Net) leave(f func() error) { n.left = append(n.left, f) }
+
+// sweep removes what plays left behind, the latest first.
+func (n *Net) sweep() error {
+	var errs []error
+	for _, f := range slices.Backward(n.left) {
+		errs = append(errs, f())
+	}
+	n.left = nil
+	return errors.Join(errs...)
 }
 
 // takePorts returns the first of portBlock server ports that no scenario on

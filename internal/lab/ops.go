@@ -27,6 +27,7 @@ func init() { //nolint:gochecknoinits // breaks the cycle between the table and 
 		"accept":     opAccept,
 		"send":       opSend,
 		"recv":       opRecv,
+		"read":       opRead,
 		"close":      opClose,
 		"shutdown":   opShutdown,
 		"setopt":     opSetopt,

@@ -4,7 +4,6 @@ package lab
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -35,20 +34,29 @@ type running struct {
 	args  []string
 	env   []string            // default: ours
 	dir   string              // default: /
+	log   string              // file that gets stdout and stderr; default: program.output
 	cred  *syscall.Credential // default: ours
 }
 
-// program starts a program, to be ended with the play.
+// program starts a program. It lives until the next play, so that its log and
+// its process can still be looked at when this one is over. It also has an IPC
+// namespace of its own: System V shared memory goes with it.
 func (s *stage) program(o running) *program {
 	path, err := findProgram(o.name)
 	s.check(err)
 	p := &program{name: o.name, ended: make(chan struct{})}
 	p.cmd = &exec.Cmd{
-		Path: path, Args: append([]string{o.name}, o.args...), Env: o.env, Dir: o.dir, Stdout: p, Stderr: p,
-		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true, Cloneflags: unix.CLONE_NEWPID, Credential: o.cred},
+		Path: path, Args: append([]string{path}, o.args...), Env: o.env, Dir: o.dir, Stdout: p, Stderr: p,
+		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true, Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWIPC, Credential: o.cred},
 	}
 	if p.cmd.Dir == "" {
 		p.cmd.Dir = "/"
+	}
+	if o.log != "" {
+		f, err := os.OpenFile(o.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+		s.check(err)
+		defer f.Close()
+		p.cmd.Stdout, p.cmd.Stderr = f, f
 	}
 	done := make(chan error)
 	st := s.n.starter
@@ -61,7 +69,7 @@ func (s *stage) program(o running) *program {
 		p.cmd.Wait() //nolint:errcheck // ProcessState says how it ended
 		close(p.ended)
 	}()
-	s.undo = append(s.undo, func(context.Context) error {
+	s.n.leave(func() error {
 		p.cmd.Process.Kill() //nolint:errcheck // it may have ended
 		<-p.ended
 		return nil
@@ -83,13 +91,13 @@ func (p *program) output() string {
 	return p.out.String()
 }
 
-// tempDir makes a directory that is removed with the play.
+// tempDir makes a directory that is removed when the next play begins.
 func (s *stage) tempDir() string {
 	dir, err := os.MkdirTemp("", "holdfast-lab-")
 	if err != nil {
 		s.fail("make directory: %w", err)
 	}
-	s.undo = append(s.undo, func(context.Context) error {
+	s.n.leave(func() error {
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("remove directory: %w", err)
 		}

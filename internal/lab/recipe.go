@@ -112,6 +112,9 @@ func (rc recipe) scenario(v6 bool) Scenario {
 
 // run plays the recipe once and compares what was seen with its truth.
 func (rc recipe) run(ctx context.Context, n *Net, v6 bool) (res Result, err error) {
+	if err := n.sweep(); err != nil {
+		return res, fmt.Errorf("clean up after the last scenario: %w", err)
+	}
 	s := &stage{ctx: ctx, n: n, v6: v6, port: n.takePorts(), actors: map[string]*proc{}}
 	s.res.Victim = "none"
 	defer func() {
