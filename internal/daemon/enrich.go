@@ -6,6 +6,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/fact"
 	"github.com/holdfast-project/holdfast/internal/linux"
+	"github.com/holdfast-project/holdfast/internal/logs"
 	"github.com/holdfast-project/holdfast/internal/trace"
 )
 
@@ -18,16 +19,10 @@ type enricher struct {
 	counters map[uint64]*counterHistory
 	rules    map[uint64]*ruleHistory
 	patterns *patterns
-	logs     logReader // nil when logs are not read
+	logs     *logs.Reader
 	logAt    map[int]time.Time
 	limits   map[uint64]linux.Limits
 	turn     int // of the namespaces that take turns in step
-}
-
-// logReader finds what a process logged around a time; looked is false when it
-// has no log that can be read.
-type logReader interface {
-	Around(pid int, at time.Time, within time.Duration) (text, file string, looked bool)
 }
 
 // Bounds of what is remembered for each namespace.
@@ -78,7 +73,7 @@ type ruleHistory struct {
 
 func newEnricher(src source) *enricher {
 	e := &enricher{host: &linux.Host{}, src: src, counters: map[uint64]*counterHistory{}, rules: map[uint64]*ruleHistory{},
-		patterns: newPatterns(), logAt: map[int]time.Time{}, limits: map[uint64]linux.Limits{}}
+		patterns: newPatterns(), logs: logs.NewReader(&linux.Host{}), logAt: map[int]time.Time{}, limits: map[uint64]linux.Limits{}}
 	for _, ns := range src.Spaces() { // so that the first case has a before
 		e.count(ns)
 		e.firewall(ns)
@@ -135,12 +130,14 @@ func (e *enricher) count(ns linux.Netns) *counterHistory {
 }
 
 // span is the time over which counters belong to the case: a moment for a
-// reset, all attempts for a timeout.
+// reset; for a timeout all attempts, which with doubling intervals took about
+// twice the last one.
 func span(c *fact.Case) (least, most time.Duration) {
 	if c.Outcome.Or("") != "timeout" {
 		return resetSpan, longest
 	}
-	return snapshots * counterStep, time.Hour
+	least = resetSpan + 2*c.Victim.Sock.RTO.Or(0)
+	return least, least + longest
 }
 
 func (e *enricher) counts(cookie uint64, c *fact.Case, end *fact.End) {
@@ -344,9 +341,6 @@ func (e *enricher) firewall(ns linux.Netns) *ruleHistory {
 
 // log adds what the emitting process wrote around the event.
 func (e *enricher) log(o trace.Observed) {
-	if e.logs == nil {
-		return
-	}
 	pid := o.EmitPID
 	if pid == 0 {
 		if p, ok := o.Emit.Listener.PID.Get(); ok {

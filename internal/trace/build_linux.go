@@ -426,6 +426,7 @@ func (b *builder) socket(s *fact.Socket, e *resetEvent) {
 	}
 	s.UserTimeout = some(time.Duration(e.UserTimeoutMs) * time.Millisecond)
 	s.Retransmits, s.SynRetries = some(int64(e.Retransmits)), some(int64(e.SynRetries))
+	s.RTO = some(b.jiffies(e.RtoJiffies))
 	s.ShutRead, s.ShutWrite = some(e.Shutdown&1 != 0 && e.State != stClose), some(e.Shutdown&2 != 0 && e.State != stClose)
 	if prev == stSynSent {
 		s.Unread, s.Unacked, s.Retransmits = some[int64](0), some[int64](0), some(int64(e.Retransmits))
@@ -455,7 +456,6 @@ func (b *builder) history(s *fact.Socket, e *resetEvent, prev uint8) {
 	s.Unread, s.Unacked, s.Unsent = some(max(unread, 0)), some(max(unacked, 0)), some(max(int64(int32(e.UnsentBytes)), 0))
 	s.BytesSent, s.BytesAcked, s.BytesRecv = some(int64(e.BytesSent)), some(int64(e.BytesAcked)), some(int64(e.BytesReceived))
 	s.SRTT, s.RTTVar = some(time.Duration(e.SrttUs)*time.Microsecond), some(time.Duration(e.RttvarUs)*time.Microsecond)
-	s.RTO = some(b.jiffies(e.RtoJiffies))
 	s.TotalRetr, s.Lost, s.Cwnd = some(int64(e.TotalRetrans)), some(int64(e.Lost)), some(int64(e.Cwnd))
 	s.SndWnd, s.RcvWnd, s.MSS = some(int64(e.SndWnd)), some(int64(e.RcvWnd)), some(int64(e.Mss))
 	s.IdleSend, s.IdleRecv, s.IdleAck = some(b.jiffies(e.IdleSendJiffies)), some(b.jiffies(e.IdleRecvJiffies)), some(b.jiffies(e.IdleAckJiffies))
