@@ -292,7 +292,7 @@ func nginxPlainToTLS(s *stage) {
 }
 
 func nginxTLSToPlain(s *stage) {
-	v := s.nginx("server", s.port, `server { `+listenBoth+` return 200; }`)
+	v := s.nginx("server", s.port, `lingering_close off; server { `+listenBoth+` return 200; }`)
 	c := s.session()
 	hello := s.clientHello()
 	s.now()

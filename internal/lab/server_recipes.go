@@ -11,4 +11,4 @@ import "slices"
 // Servers end connections in good order when they can: they read what has
 // come before they close. Where a scenario needs a reset, the client sends more
 // after the close, or has sent more than the server reads, as clients do.
-var serverRecipes = slices.Concat(nginxRecipes)
+var serverRecipes = slices.Concat(nginxRecipes, haproxyRecipes, postgresRecipes, redisRecipes, sshdRecipes)

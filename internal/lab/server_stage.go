@@ -111,7 +111,7 @@ func (v *service) logged(text string) {
 		if time.Now().After(deadline) {
 			v.s.fail("%s did not log %q:\n%s", v.name, text, v.logs())
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond) // between two looks
 	}
 }
 
