@@ -272,6 +272,7 @@ type Pattern struct {
 	SamePeer       Opt[int64]         `fact:"same_peer" doc:"cases between the same two addresses and server port within a minute"`
 	Period         Opt[time.Duration] `fact:"period_ms" doc:"interval of the cases between the same addresses and server port, when it is regular within 15 %; absent when irregular"`
 	IdleRepeats    Opt[int64]         `fact:"idle_repeats" doc:"cases on the same server port whose idle gap is within 5 % of this one, this one included"`
+	BothWays       Opt[bool]          `fact:"both_ways" by:"kernel" doc:"a RST went the other way at about the same time: something resets both ends"`
 	ForgedAttempts Opt[int64]         `fact:"forged_attempts" doc:"RST segments aimed at this tuple within ten seconds, with different sequence numbers"`
 	EmitterStarted Opt[time.Duration] `fact:"emitter_started_ago_s" by:"host" doc:"age of the namespace, process or listener that answered, when it is younger than the connection"`
 	Holder         Opt[string]        `fact:"holder" by:"kernel" doc:"which namespace of this host had the connection at the emitting end: same (the one that answered), alive (another, which still has the socket), dropped (another, whose socket is gone), gone (another, which no longer exists), none (no namespace is remembered to have had it)"`

@@ -77,6 +77,7 @@ type Watcher struct {
 	src    source
 	enrich *enricher
 	ready  time.Duration
+	emit   func(fact.Finding) // set by Run
 
 	mu       sync.Mutex // guards all below
 	cases    uint64
@@ -92,7 +93,12 @@ func Open(cfg Config) (*Watcher, error) {
 		return nil, errors.New("open the watcher: no knowledge base")
 	}
 	w := &Watcher{cfg: cfg, outBegin: map[uint64]int64{}}
-	cfg.Trace.Tick = func() { w.enrich.step() }
+	cfg.Trace.Tick = func() {
+		for _, o := range w.enrich.step() {
+			w.handle(o)
+		}
+	}
+	cfg.Trace.Blocked = func(netns uint64) { w.enrich.look(netns) }
 	src, err := openSource(cfg)
 	if err != nil {
 		return nil, err
@@ -120,7 +126,8 @@ func openSource(cfg Config) (source, error) {
 // Run watches until ctx is done and calls emit for each finding, from one
 // goroutine. It closes the source before it returns.
 func (w *Watcher) Run(ctx context.Context, emit func(fact.Finding)) error {
-	err := w.src.Run(ctx, func(o trace.Observed) { w.handle(o, emit) })
+	w.emit = emit
+	err := w.src.Run(ctx, w.handle)
 	final := w.Stats()
 	w.mu.Lock()
 	w.final = &final
@@ -128,7 +135,7 @@ func (w *Watcher) Run(ctx context.Context, emit func(fact.Finding)) error {
 	return errors.Join(err, w.src.Close())
 }
 
-func (w *Watcher) handle(o trace.Observed, emit func(fact.Finding)) {
+func (w *Watcher) handle(o trace.Observed) {
 	w.enrich.enrich(o)
 	if w.cfg.Record != nil {
 		w.cfg.Record(o.Case)
@@ -140,7 +147,7 @@ func (w *Watcher) handle(o trace.Observed, emit func(fact.Finding)) {
 	w.mu.Lock()
 	w.cases++
 	w.mu.Unlock()
-	emit(f)
+	w.emit(f)
 }
 
 // Coverage says what is attached.

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -22,7 +23,8 @@ type enricher struct {
 	logs     *logs.Reader
 	logAt    map[int]time.Time
 	limits   map[uint64]linux.Limits
-	turn     int // of the namespaces that take turns in step
+	cookies  map[uint64]time.Time // when SYN cookies were last reported
+	turn     int                  // of the namespaces that take turns in step
 }
 
 // Bounds of what is remembered for each namespace.
@@ -67,13 +69,23 @@ type ruleHistory struct {
 	set   linux.Ruleset
 	at    time.Time
 	took  time.Duration // to read: large rulesets are read less often
-	moved []linux.Rule
+	moved []movedRule   // lately, oldest first
 	err   error
 }
 
+type movedRule struct {
+	linux.Rule
+	at time.Time
+}
+
+const (
+	maxMoved   = 64
+	ruleMemory = time.Second
+)
+
 func newEnricher(src source) *enricher {
 	e := &enricher{host: &linux.Host{}, src: src, counters: map[uint64]*counterHistory{}, rules: map[uint64]*ruleHistory{},
-		patterns: newPatterns(), logs: logs.NewReader(&linux.Host{}), logAt: map[int]time.Time{}, limits: map[uint64]linux.Limits{}}
+		patterns: newPatterns(), logs: logs.NewReader(&linux.Host{}), logAt: map[int]time.Time{}, limits: map[uint64]linux.Limits{}, cookies: map[uint64]time.Time{}}
 	for _, ns := range src.Spaces() { // so that the first case has a before
 		e.count(ns)
 		e.firewall(ns)
@@ -89,8 +101,9 @@ func (e *enricher) enrich(o trace.Observed) {
 	e.patterns.add(o)
 }
 
-// step takes the snapshots that later cases are compared with.
-func (e *enricher) step() {
+// step takes the snapshots that later cases are compared with, and returns
+// cases that only counters show.
+func (e *enricher) step() (cases []trace.Observed) {
 	list := e.src.Spaces()
 	for i := range min(len(list), eachStep) {
 		ns := list[(e.turn+i)%len(list)]
@@ -98,10 +111,64 @@ func (e *enricher) step() {
 		if h == nil {
 			continue
 		}
+		before := h.past[(h.next+snapshots-1)%snapshots]
 		h.past[h.next%snapshots] = h.now
 		h.next++
+		if o, ok := e.flooded(ns, &before, &h.now); ok {
+			cases = append(cases, o)
+		}
 	}
 	e.turn += eachStep
+	return cases
+}
+
+// flooded makes a case when a namespace answered with SYN cookies, which hurts
+// nobody by itself, once in ten seconds.
+func (e *enricher) flooded(ns linux.Netns, before, now *snapshot) (o trace.Observed, ok bool) {
+	d := now.c.Sub(&before.c)
+	if n, known := d.Get(linux.SyncookiesSent); !known || n <= 0 || now.at.Sub(e.cookies[ns.Cookie]) < 10*time.Second {
+		return o, false
+	}
+	halves := map[netip.AddrPort]int{}
+	var target netip.AddrPort
+	for s, err := range e.host.Sockets(ns, 1<<linux.SynRecv|1<<linux.NewSynRecv) {
+		if err != nil || len(halves) > maxSpaces {
+			break
+		}
+		if halves[s.Local]++; halves[s.Local] > halves[target] {
+			target = s.Local
+		}
+	}
+	if !target.IsValid() {
+		return o, false
+	}
+	if len(e.cookies) >= maxSpaces {
+		clear(e.cookies)
+	}
+	e.cookies[ns.Cookie] = now.at
+	c := &fact.Case{ID: fmt.Sprintf("syncookies-%d-%d", ns.Cookie, now.at.UnixNano()), Time: now.at, Source: "counters"}
+	c.Flow.Server, c.Flow.Netns = target, ns.Cookie
+	c.Flow.Client = netip.AddrPortFrom(unspecified(target.Addr()), 0) // many clients
+	c.Flow.ServerPort = fact.Some(int64(target.Port()))
+	c.Outcome, c.Phase = fact.SomeBy("none", fact.ByCounter), fact.SomeBy("connect", fact.ByCounter)
+	c.RST.Seen = fact.SomeBy(false, fact.ByCounter)
+	c.Emit.Watched, c.Emit.Role = fact.Some(true), fact.SomeBy("server", fact.ByCounter)
+	return trace.Observed{Case: c, EmitNetns: ns.Cookie}, true
+}
+
+func unspecified(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+// look reads the rules of a namespace at once, because netfilter just dropped
+// something there; the case comes later, when a rule may be gone.
+func (e *enricher) look(cookie uint64) {
+	if ns, ok := e.src.Space(cookie); ok {
+		e.firewall(ns)
+	}
 }
 
 // count reads the counters of a namespace, at most every believe.
@@ -282,10 +349,10 @@ func (e *enricher) name(f *fact.FW, r linux.Rule) {
 
 // pick returns the first rule that ends connections and can match either
 // direction of this one.
-func pick(rules []linux.Rule, o trace.Observed, wantsReset bool) (linux.Rule, bool) {
-	for _, r := range rules {
-		if fits(&r, o, wantsReset) {
-			return r, true
+func pick(rules []movedRule, o trace.Observed, wantsReset bool) (linux.Rule, bool) {
+	for i := len(rules) - 1; i >= 0; i-- {
+		if time.Since(rules[i].at) < ruleMemory && fits(&rules[i].Rule, o, wantsReset) {
+			return rules[i].Rule, true
 		}
 	}
 	return linux.Rule{}, false
@@ -330,10 +397,15 @@ func (e *enricher) firewall(ns linux.Netns) *ruleHistory {
 	begin := time.Now()
 	set, err := e.host.Firewall(ns)
 	h.took = time.Since(begin)
-	h.moved, h.err = nil, err
+	h.err = err
 	if err == nil {
-		h.moved = linux.Moved(h.set, set)
-		h.set = set
+		for _, r := range linux.Moved(h.set, set) {
+			h.moved = append(h.moved, movedRule{r, time.Now()})
+		}
+		h.moved = h.moved[max(0, len(h.moved)-maxMoved):]
+		if len(set.Rules) > 0 || time.Since(h.at) > ruleMemory {
+			h.set = set // rules that were just taken away may still be the answer
+		}
 	}
 	h.at = time.Now()
 	return h

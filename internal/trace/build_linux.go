@@ -46,6 +46,9 @@ func (b *builder) build(o *observation) Observed {
 	b.flow(o, &ob)
 	b.outcome(o, c)
 	b.youth(o, &ob)
+	if o.kind == obsReset {
+		c.Pattern.BothWays = fact.SomeBy(b.join.bothWays(o), fact.ByKernel)
+	}
 	if o.send != nil && o.send.Packet.Present == 1 {
 		c.Pattern.ScanPorts = fact.SomeBy(b.join.ports(o.dst.Addr(), o.first), fact.ByPattern)
 	}

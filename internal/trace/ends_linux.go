@@ -511,7 +511,7 @@ func outcomeOf(errno string) string {
 		return "refused"
 	case "ETIMEDOUT":
 		return "timeout"
-	case "EHOSTUNREACH", "ENETUNREACH", "EACCES", "EPROTO", "ENOPROTOOPT", "EHOSTDOWN", "ENONET":
+	case "EHOSTUNREACH", "ENETUNREACH", "EADDRNOTAVAIL", "EACCES", "EPROTO", "ENOPROTOOPT", "EHOSTDOWN", "ENONET":
 		return "unreachable"
 	}
 	return "reset"

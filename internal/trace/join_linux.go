@@ -73,15 +73,17 @@ type joiner struct {
 	icmps   map[conn]*droppedSegment
 	knocks  map[netip.Addr]*knocks
 	quiet   map[rstKey]uint64 // listeners and connections whose drops were reported, until when
+	recent  map[rstKey]uint64 // RSTs already flushed, to see one in each direction
 	evicted uint64
 	flush   func(*observation)
+	blocked func(netns uint64)     // netfilter just dropped a segment there; may be nil
 	isICMP  func(*resetEvent) bool // the stack of an error leads through the ICMP handler
 }
 
 func newJoiner(hold time.Duration, dropReasons map[int32]string, flush func(*observation)) *joiner {
 	return &joiner{hold: uint64(hold), reasons: dropReasons, flush: flush,
 		pending: map[rstKey]*observation{}, bySock: map[uint64]*observation{}, bySeq: map[uint32]*observation{},
-		drops: map[conn]*droppedSegment{}, icmps: map[conn]*droppedSegment{}, quiet: map[rstKey]uint64{}, knocks: map[netip.Addr]*knocks{}}
+		drops: map[conn]*droppedSegment{}, icmps: map[conn]*droppedSegment{}, quiet: map[rstKey]uint64{}, knocks: map[netip.Addr]*knocks{}, recent: map[rstKey]uint64{}}
 }
 
 // add takes one event; the event is copied.
@@ -140,8 +142,24 @@ func (j *joiner) done(o *observation) {
 		}
 	}
 	if o.send != nil || o.recv != nil || o.refused != nil || o.err != nil || o.drop != nil || len(o.wires) > 0 {
+		if o.kind == obsReset {
+			if len(j.recent) >= maxPending {
+				clear(j.recent)
+			}
+			j.recent[o.rstKey] = o.first
+		}
 		j.flush(o)
 	}
+}
+
+// bothWays says whether a RST went the other way at about the same time.
+func (j *joiner) bothWays(o *observation) bool {
+	back := rstKey{o.dst, o.src}
+	if r := j.pending[back]; r != nil && r.kind == obsReset {
+		return true
+	}
+	at, ok := j.recent[back]
+	return ok && at+2*j.hold >= o.first
 }
 
 func (j *joiner) observe(k rstKey, kind obsKind, at uint64) *observation {
@@ -244,7 +262,7 @@ func (j *joiner) ports(from netip.Addr, at uint64) int64 {
 // reportable are the errors that no RST explains.
 func reportable(errno int32) bool {
 	switch errnoName(errno) {
-	case "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ECONNREFUSED", "EPROTO", "ENOPROTOOPT", "EACCES", "EHOSTDOWN", "ENONET":
+	case "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ECONNREFUSED", "EPROTO", "ENOPROTOOPT", "EACCES", "EHOSTDOWN", "ENONET", "EADDRNOTAVAIL":
 		return true
 	}
 	return false
@@ -322,6 +340,9 @@ func (j *joiner) addDrop(e *resetEvent) {
 		return
 	}
 	remember(j.drops, c, e)
+	if reason == "NETFILTER_DROP" && j.blocked != nil {
+		j.blocked(e.Netns)
+	}
 	switch reason {
 	case "TCP_LISTEN_OVERFLOW":
 		j.report(rstKey{src: e.packetDst()}, e)

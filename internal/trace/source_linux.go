@@ -99,6 +99,7 @@ func assemble(cfg Config, k *kernel) (*Source, error) {
 	s.build = &builder{kernel: k, host: s.host, mem: mem, symbols: symbols, hz: uint64(hz), name: name, stacks: cfg.Stacks, lossy: s.lossy}
 	s.join = newJoiner(cfg.Hold, k.facts.dropReasons, s.flush)
 	s.build.join = s.join
+	s.join.blocked = cfg.Blocked
 	s.join.isICMP = func(e *resetEvent) bool { return classify(s.build.stack(e), errorPaths) == "icmp" }
 	s.host.refresh()
 	return s, nil

@@ -36,7 +36,10 @@ type Config struct {
 	Hold   time.Duration // how long the parts of one case are collected; 0 means 30 ms
 	Skip   []string      // programs not to try, for tests of the ladder
 	Tick   func()        // called every second from Run's goroutine, may be nil
-	Fast   bool          // poll every millisecond instead of every ten
+	// Blocked is called from Run's goroutine within milliseconds of netfilter
+	// dropping a segment in that namespace, long before the case; may be nil.
+	Blocked func(netns uint64)
+	Fast    bool // poll every millisecond instead of every ten
 }
 
 // Observed is a case with what is needed to look further.

@@ -18,6 +18,7 @@ char LICENSE[] SEC("license") = "GPL";
 #define ETH_P_IPV6 0x86dd
 #define PF_EXITING 4
 #define RST 4
+#define EADDRNOTAVAIL 99
 enum { ESTABLISHED = 1, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, LISTEN, CLOSING, NEW_SYN_RECV };
 enum origin { ORIGIN_UNKNOWN, ORIGIN_ACTIVE, ORIGIN_REPLY, ORIGIN_NONE, ORIGIN_RAW, ORIGIN_PACKET, ORIGIN_FORWARDED };
 
@@ -385,27 +386,31 @@ SEC("raw_tp/tcp_receive_reset") int recv_raw(__u64 *ctx) { return on_recv(ctx, (
 
 // ---- errors without a reset: timeouts, unreachable
 
-SEC("tp_btf/inet_sk_error_report")
-int BPF_PROG(err, const struct sock *sk) {
-	if (READ(sk, sk_protocol) != IPPROTO_TCP || READ(sk, sk_type) != SOCK_STREAM) return 0;
+static __always_inline int on_err(void *ctx, const struct sock *sk, __s32 errno) {
 	struct counter *c = count(ERR);
 	if (!c) return 0;
 	if (!allow(ERR)) {
 		c->suppressed++;
-		fold(ERR, 0, BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie), READ(sk, __sk_common.skc_num), READ(sk, sk_err));
+		fold(ERR, 0, BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie), READ(sk, __sk_common.skc_num), errno);
 		return 0;
 	}
 	remember_victim(sk);
 	struct event *e = reserve(c, ERR);
 	if (!e) return 0;
 	copy_sock(e, sk);
-	e->reason = e->sk_err;
+	e->reason = errno;
 	copy_task(e);
 	struct cpu *cp = this_cpu();
 	if (cp) e->prev_state = state_before(cp, sk);
 	copy_stacks(ctx, e);
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 	return 0;
+}
+
+SEC("tp_btf/inet_sk_error_report")
+int BPF_PROG(err, const struct sock *sk) {
+	if (READ(sk, sk_protocol) != IPPROTO_TCP || READ(sk, sk_type) != SOCK_STREAM) return 0;
+	return on_err(ctx, sk, READ(sk, sk_err));
 }
 
 // ---- memory of closes and opens: one cache line or two into a per-CPU ring, no hashing in maps
@@ -480,7 +485,12 @@ int BPF_PROG(state, const struct sock *sk, int old, int new) {
 	struct last *l = &cp->last[cp->next++ & 3];
 	l->sk = (__u64)sk;
 	l->old = old;
-	if (new == FIN_WAIT1 || old == ESTABLISHED || old == CLOSE_WAIT || old == SYN_RECV) put_close(cp, sk, old, new);
+	if (new == FIN_WAIT1 || old == ESTABLISHED || old == CLOSE_WAIT || old == SYN_RECV || old == SYN_SENT) put_close(cp, sk, old, new);
+	if (old != SYN_SENT) return 0;
+	// connect() gave up before it had a local port: every one is in use for this destination
+	// (net/ipv4/tcp_ipv4.c tcp_v4_connect, after inet_hash_connect)
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
+	if (tp && !tp->inet_conn.icsk_inet.inet_sport) return on_err(ctx, sk, EADDRNOTAVAIL);
 	return 0;
 }
 
