@@ -7,6 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -113,14 +116,50 @@ func Open(cfg Config) (*Watcher, error) {
 	return w, nil
 }
 
+// openSource opens the source asked for, or the best that this host allows,
+// which then tells why no better one was to be had.
+// HOLDFAST_SKIP_PROGRAMS names kernel programs not to try, separated by commas:
+// a test of the ladder, not a setting.
 func openSource(cfg Config) (source, error) {
 	tc := cfg.Trace
 	tc.Stacks, tc.NoWire = cfg.Stacks, !cfg.Wire
-	switch cfg.Source {
-	case "", "auto", "kernel":
-		return trace.Open(tc)
+	if skip := os.Getenv("HOLDFAST_SKIP_PROGRAMS"); skip != "" {
+		tc.Skip = append(slices.Clone(tc.Skip), strings.Split(skip, ",")...)
 	}
-	return nil, fmt.Errorf("unknown source %q", cfg.Source)
+	type refuser interface {
+		source
+		Refuse(error)
+	}
+	tiers := []struct {
+		name string
+		open func() (source, error)
+	}{
+		{"kernel", func() (source, error) { return trace.Open(tc) }},
+		{"packet", func() (source, error) { return trace.OpenPacket(tc) }},
+		{"counters", func() (source, error) { return trace.OpenCounters(tc) }},
+	}
+	auto := cfg.Source == "" || cfg.Source == "auto"
+	var refused []error
+	for _, t := range tiers {
+		if !auto && t.name != cfg.Source {
+			continue
+		}
+		src, err := t.open()
+		if err != nil {
+			refused = append(refused, err)
+			continue
+		}
+		if r, ok := src.(refuser); ok {
+			for _, err := range refused {
+				r.Refuse(err)
+			}
+		}
+		return src, nil
+	}
+	if len(refused) == 0 {
+		return nil, fmt.Errorf("unknown source %q: auto, kernel, packet or counters", cfg.Source)
+	}
+	return nil, refused[len(refused)-1]
 }
 
 // Run watches until ctx is done and calls emit for each finding, from one

@@ -411,28 +411,27 @@ func (e *enricher) firewall(ns linux.Netns) *ruleHistory {
 	return h
 }
 
-// log adds what the emitting process wrote around the event.
+// log adds what the emitting process wrote around the event; of one that has
+// ended, what its parent or whoever serves the port wrote.
 func (e *enricher) log(o trace.Observed) {
-	pid := o.EmitPID
-	if pid == 0 {
-		if p, ok := o.Emit.Listener.PID.Get(); ok {
-			pid = int(p)
+	listener := int(o.Emit.Listener.PID.Or(0))
+	for _, pid := range []int{o.EmitPID, listener, int(o.Emit.Proc.PPID.Or(0))} {
+		if pid <= 1 || time.Since(e.logAt[pid]) < logEvery {
+			continue
 		}
-	}
-	if pid == 0 || time.Since(e.logAt[pid]) < logEvery {
-		return
-	}
-	if len(e.logAt) > maxSpaces {
-		clear(e.logAt)
-	}
-	e.logAt[pid] = time.Now()
-	text, file, looked := e.logs.Around(pid, o.Time, 2*time.Second)
-	switch {
-	case !looked:
-	case text == "":
+		if len(e.logAt) > maxSpaces {
+			clear(e.logAt)
+		}
+		e.logAt[pid] = time.Now()
+		text, file, looked := e.logs.Around(pid, o.Time, 2*time.Second)
+		if !looked {
+			continue
+		}
 		o.Log.Text = fact.None[string]()
-	default:
-		o.Log.Text, o.Log.File = fact.Some(text), fact.Some(file)
+		if text != "" {
+			o.Log.Text, o.Log.File = fact.Some(text), fact.Some(file)
+			return
+		}
 	}
 }
 
