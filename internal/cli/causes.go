@@ -135,7 +135,11 @@ func (o *options) listCauses(base *diagnosis.Base, f *causeFlags) error {
 	st := o.style()
 	for _, d := range list {
 		id := st.Bold(padTo(report.Clean(d.ID), 38))
-		o.printf("%s  %s  %s\n", id, st.Dim(padTo(strings.Join(d.Outcome, ","), 17)), report.Clean(d.Title))
+		main := ""
+		if len(d.Outcome) > 0 {
+			main = d.Outcome[0] // the usual one; the page has all
+		}
+		o.printf("%s  %s  %s\n", id, st.Dim(padTo(main, 11)), report.Clean(d.Title))
 	}
 	o.notef("%s\n", plural(len(list), "causes"))
 	return nil

@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-project/holdfast/fact"
 	"github.com/holdfast-project/holdfast/internal/daemon"
 	"github.com/holdfast-project/holdfast/internal/report"
+	"github.com/holdfast-project/holdfast/internal/trace"
 )
 
 // tally counts findings for the summary.
@@ -91,7 +92,23 @@ func writeStats(w io.Writer, st report.Style, s daemon.Stats) {
 		verdict = st.Bad(fmt.Sprintf("%d lost", s.Lost))
 	}
 	fmt.Fprintf(w, "\nseen %d = reported %d + folded %d + lost %d: %s\n", s.Seen, s.Reported, s.Folded, s.Lost, verdict)
+	writeFloods(w, s.Floods)
 	writeLedgers(w, st, s.Ledgers)
+}
+
+// writeFloods prints the largest classes of resets that the kernel counted
+// instead of recording them one by one.
+func writeFloods(w io.Writer, list []trace.Flood) {
+	const show = 5
+	list = slices.SortedFunc(slices.Values(list), func(a, b trace.Flood) int { return cmp.Compare(b.Count, a.Count) })
+	for i, f := range list {
+		if i == show {
+			fmt.Fprintf(w, "flood: %d smaller ones\n", len(list)-show)
+			return
+		}
+		reason := cmp.Or(f.Reason, f.Origin, "no reason given")
+		fmt.Fprintf(w, "flood: %d folded in the kernel: %s, port %d, reason %s, within %s\n", f.Count, report.Clean(f.Hook), f.Port, report.Clean(reason), round(f.Last.Sub(f.First)))
+	}
 }
 
 // writeLedgers prints whether the kernel's own counters agree. Namespaces that

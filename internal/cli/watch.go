@@ -139,6 +139,11 @@ func (s *screen) start(c daemon.Coverage) {
 	for _, b := range c.Blind {
 		s.o.notef("  not seen: %s\n", report.Clean(b))
 	}
+	if s.w.details {
+		for _, r := range c.Refused {
+			s.o.notef("  refused: %s\n", report.Clean(r))
+		}
+	}
 	if !s.w.demo && s.w.duration == 0 {
 		s.o.notef("  %s\n", st.Dim("Ctrl-C ends with a summary"))
 	}

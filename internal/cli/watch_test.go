@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-project/holdfast/fact"
 	"github.com/holdfast-project/holdfast/internal/daemon"
 	"github.com/holdfast-project/holdfast/internal/report"
+	"github.com/holdfast-project/holdfast/internal/trace"
 )
 
 // testScreen returns a screen whose output can be read.
@@ -154,7 +155,8 @@ func TestSummary(t *testing.T) {
 	s.count.write(s.o.env.err, report.Style{}, 90*time.Second)
 	writeStats(s.o.env.err, report.Style{}, daemon.Stats{Seen: 43, Reported: 3, Folded: 40,
 		Ledgers: []daemon.Ledger{{Netns: "host", OutRsts: 43, StackSent: 43, WireSeen: 44, WireNoSocket: 1}, {Netns: "7", OutRsts: -1, StackSent: 2}, {Netns: "web", OutRsts: 5, StackSent: 4, Remainder: 1}}})
-	writeStats(s.o.env.err, report.Style{}, daemon.Stats{Seen: 43, Reported: 3, Folded: 30, Lost: 10})
+	writeStats(s.o.env.err, report.Style{}, daemon.Stats{Seen: 43, Reported: 3, Folded: 30, Lost: 10, Floods: []trace.Flood{
+		{Hook: "send", Reason: "NO_SOCKET", Port: 80, Count: 30, First: time.Unix(0, 0), Last: time.Unix(3, 0)}}})
 	writeStats(s.o.env.err, report.Style{}, daemon.Stats{Seen: 43, Reported: 3})
 	want := `
 42 findings in 1m30s, 42 of them harmful
@@ -166,6 +168,7 @@ ledger: the kernel's count of resets out (OutRsts) equals ours in 1 namespace, 1
 ledger: namespace web: OutRsts 5, seen leaving the stack 4, remainder 1
 
 seen 43 = reported 3 + folded 30 + lost 10: 10 lost
+flood: 30 folded in the kernel: send, port 80, reason NO_SOCKET, within 3s
 
 seen 43 = reported 3 + folded 0 + lost 0: does not add up
 `
