@@ -112,8 +112,11 @@ func haproxyReject(s *stage) {
 	a := l.accept()
 	a.until("hello\n")
 	s.now()
-	c := s.session()
-	s.abruptEnd(c)
+	c, errno := s.dial(s.client(), s.addr("server", s.port), soon, opening{})
+	s.account(c, nil)
+	if s.hurt("client", errno); errno == "" { // the reset may be faster than the end of connect()
+		s.abruptEnd(c)
+	}
 }
 
 // checksBefore is how many health checks there are before the one of the truth:
