@@ -77,6 +77,7 @@ func (o *options) watch(ctx context.Context, w *watchFlags) error {
 	if err := w.check(); err != nil {
 		return err
 	}
+	w.all = w.all || w.demo // what survives is part of the show
 	base, err := o.loadBase(w.knowledge)
 	if err != nil {
 		return err

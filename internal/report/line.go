@@ -29,7 +29,7 @@ func (st Style) layout() columns {
 	}
 	free := st.Width - cells("● ") - len(c.clock) - 2 - cells(" → ") - gradeWidth - 2*len("  ")
 	free -= len("  ")
-	c.cause, c.sender, c.receiver = min(free*26/100, 32), min(free*30/100, 40), min(free*22/100, 30)
+	c.cause, c.sender, c.receiver = min(free*32/100, 38), min(free*29/100, 40), min(free*20/100, 30)
 	c.effect = free - c.cause - c.sender - c.receiver
 	return c
 }
