@@ -1,0 +1,253 @@
+package trace
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/holdfast-project/holdfast/fact"
+)
+
+// byWire marks a fact that the packets show. The declarations of most facts
+// name the kernel as their witness, which this source never is.
+func byWire[T any](v T) fact.Opt[T] { return fact.SomeBy(v, fact.ByWire) }
+
+// packetCase makes the case of a RST that was seen on the wire.
+func (s *PacketSource) packetCase(o *observation) Observed {
+	b := s.build
+	b.serial++
+	c := &fact.Case{ID: fmt.Sprintf("%s-%d-%d", b.name, o.first, b.serial), Time: s.host.host.MonotonicToTime(o.first), Source: "packet", Host: b.name}
+	ob := Observed{Case: c, Repeats: o.repeats, WireNetns: o.wires[0].Netns}
+	base := s.baselines.get(connOf(o.src, o.dst))
+	c.Emit.Watched, ob.EmitNetns = s.local(o.src.Addr(), o)
+	c.Victim.Watched, ob.VictimNetns = s.local(o.dst.Addr(), o)
+	s.wire(o, &ob, base)
+	emit, emitKnown := s.sockets.find(ob.EmitNetns, o.src, o.dst)
+	victim, victimKnown := s.sockets.find(ob.VictimNetns, o.dst, o.src)
+	emitKnown, victimKnown = emitKnown && ob.EmitNetns != 0, victimKnown && ob.VictimNetns != 0
+	if emitKnown {
+		ob.EmitPID = s.owner(&c.Emit, &emit)
+	}
+	if victimKnown {
+		ob.VictimPID = s.owner(&c.Victim, &victim)
+	}
+	s.packetFlow(o, &ob, base, &emit, &victim)
+	s.story(o, c, base)
+	s.survivor(o, &ob, &victim, victimKnown)
+	if refused := c.Outcome.Or("") == "refused"; refused && ob.EmitNetns != 0 {
+		b.listening(&ob, o.src)
+	}
+	return ob
+}
+
+// local finds the watched namespace that owns the address. Of several, the one
+// that carried the RST counts.
+func (s *PacketSource) local(addr netip.Addr, o *observation) (fact.Opt[bool], uint64) {
+	var carried []uint64
+	for _, w := range o.wires {
+		carried = append(carried, w.Netns)
+	}
+	if addr.IsLoopback() {
+		return fact.SomeBy(true, fact.ByHost), carried[0]
+	}
+	owners := s.host.ownersOf(addr, 0)
+	if len(owners) == 0 {
+		if !s.watchesAll() { // somebody else on this host may have it
+			return fact.Opt[bool]{}, 0
+		}
+		return fact.SomeBy(false, fact.ByHost), 0
+	}
+	for _, ns := range owners {
+		if slices.Contains(carried, ns) {
+			return fact.SomeBy(true, fact.ByHost), ns
+		}
+	}
+	return fact.SomeBy(true, fact.ByHost), owners[0]
+}
+
+// wire fills the facts of the segment.
+func (s *PacketSource) wire(o *observation, ob *Observed, base *baseline) {
+	r, first, last := &ob.Case.RST, o.wires[0], o.wires[len(o.wires)-1]
+	r.Seen = byWire(true)
+	s.build.packet(o, r)
+	r.Form = s.build.form(o)
+	r.Hops, r.OriginTTL = fact.Opt[int64]{}, fact.Opt[int64]{}
+	hops := int64(0)
+	for _, w := range o.wires {
+		if w.Origin == 0 {
+			hops++
+		}
+	}
+	switch {
+	case first.Origin == 0: // handed to a device before any device received it
+		r.OriginHere, r.Hops, r.OriginTTL = byWire(true), byWire(hops), byWire(int64(first.Packet.Ttl))
+		r.OriginNetns = byWire(whose(first.Netns, ob))
+		ob.Case.FW.ThirdParty = byWire(r.OriginNetns.Or("") == "other")
+	case s.watchesAll() && !s.lossy(o.first, o.deadline):
+		r.OriginHere = byWire(false)
+	}
+	if base != nil {
+		if ttl, ok := base.of(o.src).ttl(last.Netns, last.Ifindex); ok {
+			r.PeerTTL = byWire(int64(ttl))
+		}
+	}
+}
+
+func whose(netns uint64, ob *Observed) string {
+	switch {
+	case netns == ob.EmitNetns && netns != 0:
+		return "emitter"
+	case netns == ob.VictimNetns && netns != 0:
+		return "victim"
+	}
+	return "other"
+}
+
+// owner fills the facts of a socket of this host, and of the process that
+// holds it or held it at the latest walk.
+func (s *PacketSource) owner(e *fact.End, p *polled) (pid int) {
+	polledSocket(&e.Sock, p)
+	if pid = s.sockets.owner(p.Inode); pid == 0 {
+		pid = s.host.ownerOfInode(p.Inode)
+	}
+	s.build.living(&e.Proc, pid)
+	return pid
+}
+
+// packetFlow fills the connection and the roles of its ends: from the
+// handshake, or the sockets, or else by port numbers.
+func (s *PacketSource) packetFlow(o *observation, ob *Observed, base *baseline, emit, victim *polled) {
+	f := &ob.Case.Flow
+	known := base != nil
+	switch active, ok := emit.opener(); {
+	case known:
+		f.Client, f.Server = base.client, base.server
+	case ok:
+		f.Client, f.Server, known = o.dst, o.src, true
+		if active {
+			f.Client, f.Server = o.src, o.dst
+		}
+	default:
+		if active, ok = victim.opener(); ok {
+			f.Client, f.Server, known = o.src, o.dst, true
+			if active {
+				f.Client, f.Server = o.dst, o.src
+			}
+			break
+		}
+		f.Client, f.Server = o.dst, o.src
+		if o.src.Port() > o.dst.Port() {
+			f.Client, f.Server = o.src, o.dst
+		}
+	}
+	f.Netns = ob.VictimNetns
+	if f.Netns == 0 {
+		f.Netns = ob.EmitNetns
+	}
+	describeFlow(ob.Case, o.src, known, fact.ByWire)
+	if base != nil && base.syn != nil && base.synack != nil {
+		f.MPTCP = byWire(base.syn.mptcp && base.synack.mptcp)
+		ts := byWire(base.syn.ts && base.synack.ts)
+		ob.Case.Emit.Sock.TSOK, ob.Case.Victim.Sock.TSOK = ts, ts
+		age := byWire(time.Duration(o.first - min(base.synack.at, o.first)))
+		ob.Case.Emit.Sock.Age, ob.Case.Victim.Sock.Age = age, age
+	}
+}
+
+// describeFlow fills the facts of a flow whose ends are set. src is the end
+// that Emit describes.
+func describeFlow(c *fact.Case, src netip.AddrPort, known bool, by fact.Witness) {
+	f := &c.Flow
+	family := "ipv6"
+	if f.Client.Addr().Is4() {
+		family = "ipv4"
+	}
+	f.Family = fact.SomeBy(family, by)
+	f.ClientPort, f.ServerPort = fact.SomeBy(int64(f.Client.Port()), by), fact.SomeBy(int64(f.Server.Port()), by)
+	f.Loopback = fact.SomeBy(f.Client.Addr().IsLoopback() && f.Server.Addr().IsLoopback(), by)
+	f.RolesKnown = fact.SomeBy(known, by)
+	emit, victim := "server", "client"
+	if src == f.Client {
+		emit, victim = victim, emit
+	}
+	c.Emit.Role, c.Victim.Role = fact.SomeBy(emit, by), fact.SomeBy(victim, by)
+}
+
+// story fills outcome, phase and, where the packets leave no doubt, the
+// segment that was answered.
+func (s *PacketSource) story(o *observation, c *fact.Case, base *baseline) {
+	p := &o.wires[0].Packet
+	c.Outcome = byWire("reset")
+	refusal := p.Flags&flagACK != 0 && p.Seq == 0 && p.Window == 0
+	if base == nil {
+		if refusal { // only a segment without ACK is answered so, which is a SYN (RFC 9293 3.10.7.1)
+			c.Outcome, c.Phase = byWire("refused"), byWire("connect")
+		}
+		return
+	}
+	fromServer := o.src == base.server
+	switch {
+	case fromServer && refusal && base.syn != nil && p.Ack == base.syn.seq+1 && base.synack == nil:
+		c.Outcome, c.Phase = byWire("refused"), byWire("connect")
+		s.answered(o, c, base.syn)
+	case base.synack == nil && base.syn != nil:
+		c.Phase = byWire("connect")
+		if fromServer {
+			c.Outcome = byWire("refused")
+		}
+	case base.finBefore(o.first):
+		c.Phase = byWire("closing")
+	case !fromServer && p.Flags&flagACK == 0 && base.syn != nil && p.Seq == base.syn.seq+1:
+		// The client may have answered the SYN-ACK itself, or a later segment.
+	case base.synack != nil:
+		c.Phase = byWire("established")
+		if a, ok := serverSock(c, fromServer).Accepted.Get(); ok && !a {
+			c.Phase = fact.SomeBy("accept-queue", fact.ByHost)
+		}
+	}
+}
+
+func serverSock(c *fact.Case, emitServes bool) *fact.Socket {
+	if emitServes {
+		return &c.Emit.Sock
+	}
+	return &c.Victim.Sock
+}
+
+// answered fills the trigger from the SYN that the RST acknowledges.
+func (s *PacketSource) answered(o *observation, c *fact.Case, syn *handshake) {
+	t := &c.Trigger
+	t.Flags, t.Seq = byWire("S"), byWire(int64(syn.seq))
+	t.Window, t.Timestamp = byWire(int64(syn.window)), byWire(syn.ts)
+	c.RST.Provoked = byWire(true)
+	for _, p := range syn.points[:syn.n] {
+		if p.netns == o.wires[0].Netns {
+			t.TTL = byWire(int64(p.ttl))
+		}
+	}
+}
+
+// survivor looks whether the socket that the RST was aimed at is still alive,
+// which a reset would have ended.
+func (s *PacketSource) survivor(o *observation, ob *Observed, was *polled, known bool) {
+	if ob.VictimNetns == 0 || ob.Case.Outcome.Or("") != "reset" {
+		return
+	}
+	at := s.host.host.MonotonicToTime(o.first)
+	if cached, ok := s.host.sockets[ob.VictimNetns]; ok && cached.at.Before(at) {
+		if time.Since(cached.at) < believeSpaces/5 { // asked too often: do not say what is not known
+			ob.Case.Outcome = fact.Opt[string]{}
+			return
+		}
+		delete(s.host.sockets, ob.VictimNetns)
+	}
+	now, ok, looked := s.host.connection(ob.VictimNetns, o.dst, o.src)
+	switch {
+	case !looked || !ok:
+	case known && now.Cookie != was.Cookie: // another connection with the same ports
+	case now.State.String() == "ESTABLISHED" || now.State.String() == "CLOSE_WAIT":
+		ob.Case.Outcome = fact.SomeBy("survived", fact.ByHost)
+		ob.Case.Victim.Sock.State = fact.SomeBy(now.State.String(), fact.ByHost)
+	}
+}
