@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -211,7 +212,8 @@ func isAccess(err error) bool {
 // the owner.
 func met(t *testing.T, src *CountersSource, c *net.TCPConn, ready func(polled) bool) {
 	t.Helper()
-	ns := src.host.spaces.All()
+	ns := src.host.spaces.All() // as nobody, also those of other processes of nobody
+	ns = ns[slices.IndexFunc(ns, isOwn):]
 	local, remote := netip.MustParseAddrPort(c.LocalAddr().String()), netip.MustParseAddrPort(c.RemoteAddr().String())
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		p, ok := src.sockets.find(ns[0].Cookie, local, remote)
