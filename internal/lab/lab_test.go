@@ -232,8 +232,8 @@ func wantGone(t *testing.T, spaces []Namespace) {
 	}
 }
 
-// TestRootProgram: an external program runs in its namespace, and ends with
-// the play although nobody asked it to.
+// TestRootProgram: an external program runs in its namespace, lives on for those
+// who watch, and is gone when the next play begins.
 func TestRootProgram(t *testing.T) {
 	needRoot(t)
 	n, err := NewNet(t.Context(), Options{})
@@ -254,6 +254,14 @@ func TestRootProgram(t *testing.T) {
 		},
 	}
 	if _, err := rc.run(t.Context(), n, false); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.ended:
+		t.Error("the program ended with the play")
+	default:
+	}
+	if err := n.sweep(); err != nil {
 		t.Fatal(err)
 	}
 	select {
