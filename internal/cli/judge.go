@@ -55,9 +55,12 @@ type collector struct {
 	changed chan struct{} // closed and replaced when list grows
 }
 
+// judged is a scenario whose result was handed out; wrong says that something
+// wrong was called proved after that.
 type judged struct {
-	res lab.Result
-	out *labResult
+	res   lab.Result
+	out   *labResult
+	wrong bool
 }
 
 func newCollector() *collector { return &collector{changed: make(chan struct{})} }
@@ -68,7 +71,7 @@ func (c *collector) add(f fact.Finding) {
 	defer c.mu.Unlock()
 	for _, j := range c.past {
 		if onFlows(&f, j.res) && wrongProved(&f, j.out.Truth) {
-			j.out.WrongProved, j.out.Right = true, false
+			j.wrong = true
 		}
 	}
 	c.list = append(c.list, sighting{f, time.Now()})
@@ -114,8 +117,23 @@ func (c *collector) judge(ctx context.Context, sc lab.Scenario, res lab.Result) 
 	out.Right = out.Right && !out.WrongProved
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.past = append(c.past, &judged{res, out})
+	c.past = append(c.past, &judged{res: res, out: out})
 	return out
+}
+
+// late corrects results by what came after they were handed out, and returns
+// the scenarios concerned. Call it when the watcher has ended.
+func (c *collector) late() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []string
+	for _, j := range c.past {
+		if j.wrong && !j.out.WrongProved {
+			j.out.WrongProved, j.out.Right = true, false
+			list = append(list, j.out.Scenario)
+		}
+	}
+	return list
 }
 
 func newResult(sc lab.Scenario) *labResult {

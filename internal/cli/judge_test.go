@@ -59,6 +59,8 @@ func TestJudge(t *testing.T) {
 				}
 				out := col.judge(context.Background(), scenario, lab.Result{At: at, Flows: []lab.Flow{{Client: labClient, Server: labServer}}})
 				time.Sleep(10 * time.Second) // in the bubble: what comes late is judged too
+				synctest.Wait()
+				col.late()
 				cause := ""
 				if out.Finding != nil {
 					cause = out.Finding.Cause.ID

@@ -170,6 +170,9 @@ func (o *options) runLab(ctx context.Context, l *labFlags, list []lab.Scenario, 
 	if werr := <-ended; werr != nil && !errors.Is(werr, context.Canceled) {
 		err = errors.Join(err, fmt.Errorf("watch: %w", werr))
 	}
+	for _, id := range c.late() {
+		o.notef("%s: a wrong finding, called proved, came after its verdict\n", id)
+	}
 	if l.record != "" {
 		err = errors.Join(err, recordCases(l.record, results))
 	}
