@@ -189,14 +189,19 @@ func runScenarios(ctx context.Context, c *collector, list []lab.Scenario, show f
 		}
 	}
 	defer closeNet()
+	var truth labTruth // of the scenario that runs
+	settle := func(ctx context.Context, res lab.Result) {
+		c.await(ctx, verdictSoon, res, func(list []sighting) bool { return primary(list, truth, true) != nil })
+	}
 	for _, sc := range list {
+		truth = newResult(sc).Truth
 		if ctx.Err() != nil {
 			return results, ctx.Err()
 		}
 		out := newResult(sc)
 		if out.Skipped = lab.Missing(sc); out.Skipped == "" {
 			if net == nil {
-				if net, err = lab.NewNet(ctx, lab.Options{}); err != nil {
+				if net, err = lab.NewNet(ctx, lab.Options{Settle: settle}); err != nil {
 					return results, err
 				}
 			}

@@ -84,6 +84,10 @@ type Options struct {
 	// Logf receives a line for each order to an actor and its answer. Default:
 	// none.
 	Logf func(format string, args ...any)
+	// Settle is called after a scenario has played and before it is cleaned
+	// up, so that an observer can still look at rules, listeners and
+	// namespaces, as it could on a host where they stay. May be nil.
+	Settle func(ctx context.Context, res Result)
 }
 
 // Namespace is one namespace of a Net, for those who want to watch it.

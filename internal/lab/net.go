@@ -23,6 +23,7 @@ import (
 //
 // A Net runs one scenario at a time. It is not safe for concurrent use.
 type Net struct {
+	settle  func(context.Context, Result) // of Options
 	logf    func(string, ...any)
 	starter *starter
 	spaces  map[string]*space
@@ -72,7 +73,7 @@ func NewNet(ctx context.Context, opt Options) (*Net, error) {
 	if opt.Logf == nil && os.Getenv("HOLDFAST_LAB_TRACE") != "" {
 		opt.Logf = func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 	}
-	n := &Net{logf: opt.Logf, starter: st, spaces: map[string]*space{}, ports: 20000}
+	n := &Net{logf: opt.Logf, settle: opt.Settle, starter: st, spaces: map[string]*space{}, ports: 20000}
 	if err := n.build(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("build lab network: %w", err), n.Close())
 	}

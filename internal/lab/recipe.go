@@ -140,6 +140,9 @@ func (rc recipe) run(ctx context.Context, n *Net, v6 bool) (res Result, err erro
 		return s.res, err
 	}
 	s.verifyWire(rc.truth)
+	if s.n.settle != nil {
+		s.n.settle(ctx, s.res)
+	}
 	return s.res, nil
 }
 

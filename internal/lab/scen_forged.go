@@ -260,8 +260,8 @@ func synScan(s *stage) {
 }
 
 func portScan(s *stage) {
-	s.now()
 	for i := range uint16(12) {
+		s.now() // only the last port has all the others before it
 		c, errno := s.dial(s.attacker(), s.addr("server", s.port+i), soon, opening{})
 		s.account(c, nil)
 		s.hurt("client", errno)

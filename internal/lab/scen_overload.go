@@ -18,7 +18,7 @@ var overloadRecipes = []recipe{
 	},
 	{
 		id: "overflow-late-reset", title: "The accept queue is full; the half-open connection expires, then data is reset", needs: []string{"nft"},
-		truth: Truth{Sender: "server-kernel", Cause: "listen-overflow-late-reset", Victim: "client", Error: "ECONNRESET", Lost: 2},
+		truth: Truth{Sender: "server-kernel", Cause: "listen-overflow-late-reset", Victim: "client", Error: "ECONNRESET", Lost: 2, Also: []string{"server-thread-pool-exhausted"}},
 		play:  overflowLate,
 	},
 	{

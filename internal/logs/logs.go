@@ -40,7 +40,7 @@ type Reader struct {
 
 	byPID  map[int]*list.Element // of *entry
 	recent *list.List
-	sizes  map[fileKey]growth
+	sizes  map[fileKey][]growth
 }
 
 // entry is what is remembered of one process.
@@ -58,6 +58,8 @@ type growth struct {
 	at   time.Time
 }
 
+const maxLooks = 32 // at one file
+
 // File is one log file of a process.
 type File struct {
 	Path   string
@@ -70,7 +72,7 @@ type File struct {
 
 // NewReader returns a Reader that has seen nothing yet.
 func NewReader(h *linux.Host) *Reader {
-	return &Reader{host: h, byPID: map[int]*list.Element{}, recent: list.New(), sizes: map[fileKey]growth{}}
+	return &Reader{host: h, byPID: map[int]*list.Element{}, recent: list.New(), sizes: map[fileKey][]growth{}}
 }
 
 // Remember notes the log files of a process while it lives, and how large
@@ -153,7 +155,7 @@ func (r *Reader) lines(f File, at time.Time, within time.Duration) ([]string, bo
 	if err != nil || !fi.Mode().IsRegular() {
 		return nil, false
 	}
-	old := r.grow(f, fi, time.Now())
+	old := r.grow(f, fi, time.Now(), at.Add(-within))
 	if fi.ModTime().Before(at.Add(-within - time.Second)) {
 		return nil, true // nothing was written since
 	}
@@ -186,23 +188,33 @@ func (r *Reader) noteSize(f File, now time.Time) {
 	}
 	defer file.Close()
 	if fi, err := file.Stat(); err == nil {
-		r.grow(f, fi, now)
+		r.grow(f, fi, now, now)
 	}
 }
 
-// grow remembers the size of a file and returns what it was before.
-func (r *Reader) grow(f File, fi os.FileInfo, now time.Time) growth {
+// grow remembers the size of a file and returns what it was at the latest look
+// before from, or at the first look if that was later: several cases may ask
+// for the same lines.
+func (r *Reader) grow(f File, fi os.FileInfo, now, from time.Time) (old growth) {
 	key := keyOf(f, fi)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old := r.sizes[key]
 	if len(r.sizes) > 4*maxProcesses {
 		clear(r.sizes)
 	}
-	r.sizes[key] = growth{fi.Size(), now}
-	if old.size > fi.Size() {
-		return growth{} // truncated since
+	looks := r.sizes[key]
+	if n := len(looks); n > 0 && looks[n-1].size > fi.Size() {
+		looks = nil // truncated since
 	}
+	for i, l := range looks {
+		if i == 0 || !l.at.After(from) {
+			old = l
+		}
+	}
+	if n := len(looks); n == 0 || looks[n-1].size != fi.Size() {
+		looks = append(looks, growth{fi.Size(), now})
+	}
+	r.sizes[key] = looks[max(0, len(looks)-maxLooks):]
 	return old
 }
 
