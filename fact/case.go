@@ -285,4 +285,6 @@ type Pattern struct {
 type Log struct {
 	Text Opt[string] `fact:"text" doc:"lines that the emitting process or its parent logged within two seconds of the event, at most 4 KiB"`
 	File Opt[string] `fact:"file" doc:"where they stand"`
+
+	VictimText Opt[string] `fact:"victim_text" doc:"lines that the suffering process logged within two seconds of the event, at most 4 KiB"`
 }

@@ -21,7 +21,7 @@ type enricher struct {
 	rules    map[uint64]*ruleHistory
 	patterns *patterns
 	logs     *logs.Reader
-	logAt    map[int]time.Time
+	logged   map[int]logged
 	limits   map[uint64]linux.Limits
 	cookies  map[uint64]time.Time // when SYN cookies were last reported
 	turn     int                  // of the namespaces that take turns in step
@@ -85,7 +85,7 @@ const (
 
 func newEnricher(src source) *enricher {
 	e := &enricher{host: &linux.Host{}, src: src, counters: map[uint64]*counterHistory{}, rules: map[uint64]*ruleHistory{},
-		patterns: newPatterns(), logs: logs.NewReader(&linux.Host{}), logAt: map[int]time.Time{}, limits: map[uint64]linux.Limits{}, cookies: map[uint64]time.Time{}}
+		patterns: newPatterns(), logs: logs.NewReader(&linux.Host{}), logged: map[int]logged{}, limits: map[uint64]linux.Limits{}, cookies: map[uint64]time.Time{}}
 	for _, ns := range src.Spaces() { // so that the first case has a before
 		e.count(ns)
 		e.firewall(ns)
@@ -412,27 +412,53 @@ func (e *enricher) firewall(ns linux.Netns) *ruleHistory {
 }
 
 // log adds what the emitting process wrote around the event; of one that has
-// ended, what its parent or whoever serves the port wrote.
+// ended, what its parent or whoever serves the port wrote. The victim's own
+// words are kept apart.
 func (e *enricher) log(o trace.Observed) {
-	listener := int(o.Emit.Listener.PID.Or(0))
-	for _, pid := range []int{o.EmitPID, listener, int(o.Emit.Proc.PPID.Or(0))} {
-		if pid <= 1 || time.Since(e.logAt[pid]) < logEvery {
+	l := &o.Log
+	e.read(o.Time, &l.Text, &l.File, o.EmitPID, int(o.Emit.Listener.PID.Or(0)), int(o.Emit.Proc.PPID.Or(0)))
+	var file fact.Opt[string]
+	e.read(o.Time, &l.VictimText, &file, o.VictimPID)
+}
+
+// read takes the first log with lines of the time.
+func (e *enricher) read(at time.Time, text, file *fact.Opt[string], pids ...int) {
+	for _, pid := range pids {
+		if pid <= 1 {
 			continue
 		}
-		if len(e.logAt) > maxSpaces {
-			clear(e.logAt)
-		}
-		e.logAt[pid] = time.Now()
-		text, file, looked := e.logs.Around(pid, o.Time, 2*time.Second)
-		if !looked {
+		r := e.around(pid, at)
+		if !r.looked {
 			continue
 		}
-		o.Log.Text = fact.None[string]()
-		if text != "" {
-			o.Log.Text, o.Log.File = fact.Some(text), fact.Some(file)
+		*text = fact.None[string]()
+		if r.text != "" {
+			*text, *file = fact.Some(r.text), fact.Some(r.file)
 			return
 		}
 	}
+}
+
+// around reads a process's log, at most every logEvery: cases of one burst
+// share one look.
+func (e *enricher) around(pid int, at time.Time) logged {
+	if r, ok := e.logged[pid]; ok && time.Since(r.at) < logEvery {
+		return r
+	}
+	if len(e.logged) > maxSpaces {
+		clear(e.logged)
+	}
+	r := logged{at: time.Now()}
+	r.text, r.file, r.looked = e.logs.Around(pid, at, 2*time.Second)
+	e.logged[pid] = r
+	return r
+}
+
+// logged is what a process's log said at some time.
+type logged struct {
+	at         time.Time
+	text, file string
+	looked     bool
 }
 
 func unmapped(a netip.AddrPort) netip.AddrPort {

@@ -86,7 +86,7 @@ func openLogs(h *linux.Host, pid int) (out []File) {
 	seen := map[fileKey]int{}
 	for _, who := range append([]int{pid}, h.Relatives(pid)...) {
 		for _, f := range h.WrittenFiles(who) {
-			key := fileKey{f.Dev, f.Ino}
+			key := fileKey{dev: f.Dev, ino: f.Ino}
 			if i, ok := seen[key]; ok && out[i].written.PID == pid {
 				out[i].written = &f // a relative may outlive the process
 				continue

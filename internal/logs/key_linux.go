@@ -6,9 +6,9 @@ import (
 )
 
 // keyOf identifies a file for as long as it exists.
-func keyOf(_ File, fi os.FileInfo) fileKey {
+func keyOf(f File, fi os.FileInfo) fileKey {
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		return fileKey{uint64(st.Dev), st.Ino}
+		return fileKey{uint64(st.Dev), st.Ino, f.Path}
 	}
 	return fileKey{}
 }

@@ -50,7 +50,10 @@ type entry struct {
 	read  time.Time
 }
 
-type fileKey struct{ dev, ino uint64 }
+type fileKey struct {
+	dev, ino uint64
+	path     string // the kernel uses numbers again
+}
 
 // growth is how large a file was, at which time.
 type growth struct {

@@ -54,7 +54,8 @@ func (w window) untimed(tail []byte) (out []string) {
 	}
 	fresh := tail
 	if w.known >= 0 {
-		fresh = tail[min(int64(len(tail)), w.known):]
+		seen := tail[:min(int64(len(tail)), w.known)]
+		fresh = tail[bytes.LastIndexByte(seen, '\n')+1:] // a line of which half was there is fresh
 	}
 	for _, l := range split(fresh) {
 		if l.text != "" {
@@ -80,11 +81,24 @@ func split(b []byte) (out []stamped) {
 		if !l.ok {
 			l.stamp, l.ok = parseStamp(string(line[:min(len(line), 300)]))
 		}
-		l.text = strings.TrimRight(linux.Clean(line[:min(len(line), maxLine)], maxLine), " ")
+		l.text = shorten(line)
 		out = append(out, l)
 	}
 	return out
 }
+
+// shorten makes a line printable. Of a long one the head and the tail stay:
+// nginx writes the reason before the request, others after it.
+func shorten(line []byte) string {
+	const head = maxLine * 2 / 3
+	if len(line) <= maxLine {
+		return strings.TrimRight(linux.Clean(line, maxLine), " ")
+	}
+	tail := line[len(line)-(maxLine-head-len(gap)):]
+	return linux.Clean(line[:head], head) + gap + strings.TrimRight(linux.Clean(tail, len(tail)), " ")
+}
+
+const gap = " ... "
 
 // unwrap takes a line out of Docker's JSON, which has the time beside it.
 func unwrap(line []byte) ([]byte, stamp, bool) {
