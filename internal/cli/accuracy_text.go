@@ -31,8 +31,10 @@ func accuracyText(acc *accuracy) string {
 	var b strings.Builder
 	rows := [][]string{{"source", "cases", "right sender", "right cause", "unknown", "silent", "wrong proved", "Brier sender", "Brier cause", "median verdict"}}
 	for _, s := range acc.Sources {
-		rows = append(rows, []string{s.Source, fmt.Sprint(s.Cases), share(s.RightSender, s.Cases), share(s.RightCause, s.Cases), fmt.Sprint(s.Unknown),
-			fmt.Sprint(s.Silent), fmt.Sprint(s.WrongProved), fmt.Sprintf("%.4f", s.SenderBrier), fmt.Sprintf("%.4f", s.CauseBrier), fmt.Sprintf("%.0f ms", s.MedianMS)})
+		rows = append(rows, []string{
+			s.Source, fmt.Sprint(s.Cases), share(s.RightSender, s.Cases), share(s.RightCause, s.Cases), fmt.Sprint(s.Unknown),
+			fmt.Sprint(s.Silent), fmt.Sprint(s.WrongProved), fmt.Sprintf("%.4f", s.SenderBrier), fmt.Sprintf("%.4f", s.CauseBrier), fmt.Sprintf("%.0f ms", s.MedianMS),
+		})
 	}
 	b.WriteString(table(rows))
 	for _, s := range acc.Sources {

@@ -154,10 +154,12 @@ func texts(list []diagnosis.Text) []string {
 }
 
 func documentCause(c *diagnosis.CauseSpec) causeDoc {
-	d := causeDoc{ID: c.ID, Title: c.Title, Class: c.Class, Outcome: texts(c.Outcomes), Benign: c.Benign, Senders: texts(c.Senders),
+	d := causeDoc{
+		ID: c.ID, Title: c.Title, Class: c.Class, Outcome: texts(c.Outcomes), Benign: c.Benign, Senders: texts(c.Senders),
 		Frequency: c.Frequency, Family: c.Family.S, Requires: texts(c.Requires), Excludes: texts(c.Excludes), Says: c.Says.S,
 		Effect: c.Effect.S, Fixes: c.Fixes, Confirm: c.Confirm, Prevent: c.Prevent, References: c.References, Lab: texts(c.Lab),
-		LookAlikes: texts(c.LookAlikes), File: c.Pos.File}
+		LookAlikes: texts(c.LookAlikes), File: c.Pos.File,
+	}
 	for _, l := range c.Evidence {
 		d.Evidence = append(d.Evidence, evidenceDoc{l.If.S, l.Weight, l.Unless, l.Witness.S, l.Says.S})
 	}

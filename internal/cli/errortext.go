@@ -20,22 +20,38 @@ type symptom struct {
 // symptoms is the table of what runtimes and servers write, the more telling
 // words first. Numbers are those of Linux and of Winsock.
 var symptoms = []symptom{
-	{"ECONNREFUSED", "refused", "The answer to the connection attempt was a reset: at that address nothing accepted connections on that port at that moment, or something refused on its behalf. No data was exchanged.",
-		[]string{"connection refused", "econnrefused", "actively refused", "connectionrefusederror", "[errno 111]", "(111:", "10061"}},
-	{"ECONNRESET", "reset", "A reset (RST) arrived on a connection that was in use. Whatever was in flight is lost, and the text does not say who sent the reset: the process at the other end, its kernel, a firewall, a device between, or a forger.",
-		[]string{"connection reset", "econnreset", "reset by peer", "forcibly closed by the remote host", "connectionreseterror", "socket hang up", "[errno 104]", "(104:", "10054", "connection was reset"}},
-	{"EPIPE", "reset", "The program wrote into a connection that was already dead: a reset, or a close followed by a reset, had arrived before this write. The cause lies earlier than this line.",
-		[]string{"broken pipe", "epipe", "brokenpipeerror", "[errno 32]", "(32:"}},
-	{"ECONNABORTED", "reset", "The own side gave the connection up: a local kernel or tool aborted it, or it died in the accept queue before the program took it.",
-		[]string{"software caused connection abort", "econnaborted", "connectionabortederror", "10053", "(103:", "[errno 103]"}},
-	{"EHOSTUNREACH", "unreachable", "A router, a firewall or the own kernel answered that the host can not be reached. No reset was involved.",
-		[]string{"no route to host", "ehostunreach", "network is unreachable", "enetunreach", "host is unreachable", "10065", "10051", "(113:"}},
-	{"EADDRNOTAVAIL", "refused", "The own kernel found no local address and port for the connection: usually all ephemeral ports towards that destination are in use. Nothing was sent.",
-		[]string{"cannot assign requested address", "eaddrnotavail", "(99:", "10049"}},
-	{"ETIMEDOUT", "timeout", "No answer came for so long that the kernel or the program gave up. A lost or dropped packet leaves no trace at this end but silence.",
-		[]string{"connection timed out", "etimedout", "operation timed out", "i/o timeout", "timed out", "timeout", "deadline exceeded", "10060", "(110:"}},
-	{"EOF", "none", "The other end closed the connection in an orderly way (FIN) before it answered. That is no reset; the reason is in the log of the other end, or its idle time was over.",
-		[]string{"unexpected eof", "prematurely closed connection", "closed the connection unexpectedly", "empty reply from server", "remotedisconnected", "remote end closed connection", "nohttpresponseexception", "server closed idle connection", ": eof"}},
+	{
+		"ECONNREFUSED", "refused", "The answer to the connection attempt was a reset: at that address nothing accepted connections on that port at that moment, or something refused on its behalf. No data was exchanged.",
+		[]string{"connection refused", "econnrefused", "actively refused", "connectionrefusederror", "[errno 111]", "(111:", "10061"},
+	},
+	{
+		"ECONNRESET", "reset", "A reset (RST) arrived on a connection that was in use. Whatever was in flight is lost, and the text does not say who sent the reset: the process at the other end, its kernel, a firewall, a device between, or a forger.",
+		[]string{"connection reset", "econnreset", "reset by peer", "forcibly closed by the remote host", "connectionreseterror", "socket hang up", "[errno 104]", "(104:", "10054", "connection was reset"},
+	},
+	{
+		"EPIPE", "reset", "The program wrote into a connection that was already dead: a reset, or a close followed by a reset, had arrived before this write. The cause lies earlier than this line.",
+		[]string{"broken pipe", "epipe", "brokenpipeerror", "[errno 32]", "(32:"},
+	},
+	{
+		"ECONNABORTED", "reset", "The own side gave the connection up: a local kernel or tool aborted it, or it died in the accept queue before the program took it.",
+		[]string{"software caused connection abort", "econnaborted", "connectionabortederror", "10053", "(103:", "[errno 103]"},
+	},
+	{
+		"EHOSTUNREACH", "unreachable", "A router, a firewall or the own kernel answered that the host can not be reached. No reset was involved.",
+		[]string{"no route to host", "ehostunreach", "network is unreachable", "enetunreach", "host is unreachable", "10065", "10051", "(113:"},
+	},
+	{
+		"EADDRNOTAVAIL", "refused", "The own kernel found no local address and port for the connection: usually all ephemeral ports towards that destination are in use. Nothing was sent.",
+		[]string{"cannot assign requested address", "eaddrnotavail", "(99:", "10049"},
+	},
+	{
+		"ETIMEDOUT", "timeout", "No answer came for so long that the kernel or the program gave up. A lost or dropped packet leaves no trace at this end but silence.",
+		[]string{"connection timed out", "etimedout", "operation timed out", "i/o timeout", "timed out", "timeout", "deadline exceeded", "10060", "(110:"},
+	},
+	{
+		"EOF", "none", "The other end closed the connection in an orderly way (FIN) before it answered. That is no reset; the reason is in the log of the other end, or its idle time was over.",
+		[]string{"unexpected eof", "prematurely closed connection", "closed the connection unexpectedly", "empty reply from server", "remotedisconnected", "remote end closed connection", "nohttpresponseexception", "server closed idle connection", ": eof"},
+	},
 }
 
 // pasted is what could be read out of an error text.

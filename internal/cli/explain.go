@@ -64,8 +64,10 @@ func (o *options) explain(base *diagnosis.Base, args []string) error {
 		return err
 	}
 	if len(found) == 0 {
-		return &cliError{codeNotFound, errors.New("no text names a reset, refused, timed-out or closed connection"),
-			`paste the whole line, such as "read tcp 10.0.0.5:40122->10.0.0.7:443: connection reset by peer"`}
+		return &cliError{
+			codeNotFound, errors.New("no text names a reset, refused, timed-out or closed connection"),
+			`paste the whole line, such as "read tcp 10.0.0.5:40122->10.0.0.7:443: connection reset by peer"`,
+		}
 	}
 	var list []explanation
 	for _, p := range found {

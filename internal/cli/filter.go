@@ -42,8 +42,10 @@ func (f *filter) flags(fs *pflag.FlagSet) {
 }
 
 // roles are the values of --sender.
-var roles = []string{fact.ClientApp, fact.ClientKernel, fact.ServerApp, fact.ServerKernel, fact.LocalFirewall,
-	fact.Middlebox, fact.Injector, fact.Nobody, fact.UnknownSender}
+var roles = []string{
+	fact.ClientApp, fact.ClientKernel, fact.ServerApp, fact.ServerKernel, fact.LocalFirewall,
+	fact.Middlebox, fact.Injector, fact.Nobody, fact.UnknownSender,
+}
 
 // check parses the flags; its errors say which one is wrong.
 func (f *filter) check() error {
@@ -132,8 +134,10 @@ func owners(x *fact.Finding) []*fact.Process {
 		}
 	}
 	if s := x.Sender.Process; s != nil {
-		list = append(list, &fact.Process{PID: fact.Some(s.PID), Name: fact.Some(s.Name), Exe: fact.Some(s.Exe),
-			Unit: fact.Some(s.Unit), ContainerName: fact.Some(s.Container), Pod: fact.Some(s.Pod)})
+		list = append(list, &fact.Process{
+			PID: fact.Some(s.PID), Name: fact.Some(s.Name), Exe: fact.Some(s.Exe),
+			Unit: fact.Some(s.Unit), ContainerName: fact.Some(s.Container), Pod: fact.Some(s.Pod),
+		})
 	}
 	return list
 }

@@ -11,10 +11,14 @@ import (
 
 func postgresReset() *fact.Finding {
 	c := &fact.Case{}
-	c.Emit.Proc = fact.Process{PID: fact.Some(int64(812)), Name: fact.Some("postgres"), Exe: fact.Some("/usr/lib/postgresql/15/bin/postgres"),
-		Cgroup: fact.Some("/system.slice/postgresql@15-main.service"), Unit: fact.Some("postgresql@15-main.service")}
-	c.Victim.Proc = fact.Process{PID: fact.Some(int64(991)), Name: fact.Some("java"), ContainerID: fact.Some("0123456789abcdef"),
-		ContainerName: fact.Some("billing"), Pod: fact.Some("shop/billing-7d9")}
+	c.Emit.Proc = fact.Process{
+		PID: fact.Some(int64(812)), Name: fact.Some("postgres"), Exe: fact.Some("/usr/lib/postgresql/15/bin/postgres"),
+		Cgroup: fact.Some("/system.slice/postgresql@15-main.service"), Unit: fact.Some("postgresql@15-main.service"),
+	}
+	c.Victim.Proc = fact.Process{
+		PID: fact.Some(int64(991)), Name: fact.Some("java"), ContainerID: fact.Some("0123456789abcdef"),
+		ContainerName: fact.Some("billing"), Pod: fact.Some("shop/billing-7d9"),
+	}
 	return &fact.Finding{
 		Flow:    fact.FindingFlow{Client: netip.MustParseAddrPort("10.0.0.5:40122"), Server: netip.MustParseAddrPort("[::ffff:10.0.0.7]:5432")},
 		Outcome: "reset", Harmful: true, Case: c,

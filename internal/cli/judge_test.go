@@ -21,8 +21,10 @@ var (
 )
 
 func labFinding(at time.Time, role, cause string, grade fact.Grade) fact.Finding {
-	return fact.Finding{ID: cause, Time: at, Flow: fact.FindingFlow{Client: labClient, Server: labServer},
-		Sender: fact.Sender{Role: role, Grade: grade}, Cause: fact.CauseVerdict{ID: cause, Grade: grade}}
+	return fact.Finding{
+		ID: cause, Time: at, Flow: fact.FindingFlow{Client: labClient, Server: labServer},
+		Sender: fact.Sender{Role: role, Grade: grade}, Cause: fact.CauseVerdict{ID: cause, Grade: grade},
+	}
 }
 
 func TestJudge(t *testing.T) {

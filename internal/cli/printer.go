@@ -52,8 +52,10 @@ func (o *options) newPrinter() *printer {
 }
 
 func keyOf(f *fact.Finding) foldKey {
-	k := foldKey{cause: f.Cause.ID, role: f.Sender.Role, outcome: f.Outcome, server: f.Flow.Server,
-		client: f.Flow.Client.Addr(), story: f.Story != "", harmful: f.Harmful}
+	k := foldKey{
+		cause: f.Cause.ID, role: f.Sender.Role, outcome: f.Outcome, server: f.Flow.Server,
+		client: f.Flow.Client.Addr(), story: f.Story != "", harmful: f.Harmful,
+	}
 	if f.Sender.Process != nil {
 		k.pid = f.Sender.Process.PID
 	}

@@ -133,7 +133,7 @@ func newScreen(o *options, w *watchFlags) *screen {
 func (s *screen) start(c daemon.Coverage) {
 	st := s.o.style()
 	what := "every network namespace of this host"
-	if f := s.w.filter.String(); f != "" {
+	if f := s.w.String(); f != "" {
 		what += ", showing only " + report.Clean(f)
 	}
 	s.o.notef("%s %s; source %s, ready in %s\n", st.Bold("holdfast watches"), what, report.Clean(c.Tier), round(c.ReadyIn))

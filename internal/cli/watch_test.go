@@ -153,10 +153,13 @@ func TestSummary(t *testing.T) {
 	f.Sender.Role, f.Count = fact.ServerKernel, 40
 	s.emit(f)
 	s.count.write(s.o.env.err, report.Style{}, 90*time.Second)
-	writeStats(s.o.env.err, report.Style{}, daemon.Stats{Seen: 43, Reported: 3, Folded: 40,
-		Ledgers: []daemon.Ledger{{Netns: "host", OutRsts: 43, StackSent: 43, WireSeen: 44, WireNoSocket: 1}, {Netns: "7", OutRsts: -1, StackSent: 2}, {Netns: "web", OutRsts: 5, StackSent: 4, Remainder: 1}}})
+	writeStats(s.o.env.err, report.Style{}, daemon.Stats{
+		Seen: 43, Reported: 3, Folded: 40,
+		Ledgers: []daemon.Ledger{{Netns: "host", OutRsts: 43, StackSent: 43, WireSeen: 44, WireNoSocket: 1}, {Netns: "7", OutRsts: -1, StackSent: 2}, {Netns: "web", OutRsts: 5, StackSent: 4, Remainder: 1}},
+	})
 	writeStats(s.o.env.err, report.Style{}, daemon.Stats{Seen: 43, Reported: 3, Folded: 30, Lost: 10, Floods: []trace.Flood{
-		{Hook: "send", Reason: "NO_SOCKET", Port: 80, Count: 30, First: time.Unix(0, 0), Last: time.Unix(3, 0)}}})
+		{Hook: "send", Reason: "NO_SOCKET", Port: 80, Count: 30, First: time.Unix(0, 0), Last: time.Unix(3, 0)},
+	}})
 	writeStats(s.o.env.err, report.Style{}, daemon.Stats{Seen: 43, Reported: 3})
 	want := `
 42 findings in 1m30s, 42 of them harmful

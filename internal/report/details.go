@@ -111,23 +111,24 @@ func flowText(f *fact.Finding) string {
 }
 
 func senderDetail(f *fact.Finding) string {
-	s := fmt.Sprintf("%s (%s, %s)", f.Sender.Role, f.Sender.Grade, percent(f.Sender.Confidence))
+	var s strings.Builder
+	fmt.Fprintf(&s, "%s (%s, %s)", f.Sender.Role, f.Sender.Grade, percent(f.Sender.Confidence))
 	p := f.Sender.Process
 	if p != nil {
-		s += ", " + processText(p)
+		s.WriteString(", " + processText(p))
 		for _, x := range []struct{ label, v string }{{"", p.Exe}, {"unit ", p.Unit}, {"container ", p.Container}, {"pod ", p.Pod}} {
 			if x.v != "" {
-				s += ", " + x.label + x.v
+				s.WriteString(", " + x.label + x.v)
 			}
 		}
 	}
 	if f.Sender.Where != "" {
-		s += ", at " + f.Sender.Where
+		s.WriteString(", at " + f.Sender.Where)
 	}
 	if f.Sender.Says != "" {
-		s += ": " + strings.TrimSpace(f.Sender.Says)
+		s.WriteString(": " + strings.TrimSpace(f.Sender.Says))
 	}
-	return s
+	return s.String()
 }
 
 func proofText(p fact.Proof) string {

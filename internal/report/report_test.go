@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
 
 // samples are findings that show every way a line can look.
 func samples() []fact.Finding {
@@ -25,14 +25,18 @@ func samples() []fact.Finding {
 	flow := fact.FindingFlow{Client: netip.MustParseAddrPort("10.0.0.5:40122"), Server: netip.MustParseAddrPort("10.0.0.7:5432")}
 	base := fact.Finding{Schema: fact.Schema, ID: "f-1", Time: at, Source: "kernel", Flow: flow, Outcome: "reset", Phase: "established", Harmful: true}
 	unread := base
-	unread.Sender = fact.Sender{Role: fact.ServerApp, Grade: fact.Proved, Confidence: 0.998, Host: "db1",
-		Process: &fact.ProcessBrief{PID: 812, Name: "postgres", Exe: "/usr/lib/postgresql/15/bin/postgres", Unit: "postgresql@15-main.service"}}
-	unread.Cause = fact.CauseVerdict{ID: "close-with-unread-data", Title: "The application closed the socket while received data was still unread",
-		Class: "software-bug", Grade: fact.Proved, Confidence: 0.9987, Says: "postgres closed its socket with 1432 bytes unread.\nThe kernel answers that with a reset."}
+	unread.Sender = fact.Sender{
+		Role: fact.ServerApp, Grade: fact.Proved, Confidence: 0.998, Host: "db1",
+		Process: &fact.ProcessBrief{PID: 812, Name: "postgres", Exe: "/usr/lib/postgresql/15/bin/postgres", Unit: "postgresql@15-main.service"},
+	}
+	unread.Cause = fact.CauseVerdict{
+		ID: "close-with-unread-data", Title: "The application closed the socket while received data was still unread",
+		Class: "software-bug", Grade: fact.Proved, Confidence: 0.9987, Says: "postgres closed its socket with 1432 bytes unread.\nThe kernel answers that with a reset.",
+	}
 	unread.Alternatives = []fact.Alternative{{ID: "process-crash", Title: "The process died", Confidence: 0.001}}
 	unread.Proof = []fact.Proof{{Says: "the kernel recorded TCP_ABORT_ON_CLOSE with 1432 bytes unread", Witness: "kernel", Weight: 40}}
 	unread.Missing = []fact.Missing{{Fact: "rst.ttl", How: "run holdfast watch with the wire witness on, or capture packets"}}
-	unread.Effect = fact.Effect{Accepted: "accepted", AppError: "ECONNRESET", BytesUnread: ptr(int64(1432)), ProcessDied: ptr(false)}
+	unread.Effect = fact.Effect{Accepted: "accepted", AppError: "ECONNRESET", BytesUnread: new(int64(1432)), ProcessDied: new(false)}
 	unread.Fixes = []fact.Fix{{Title: "Read the request to its end before closing", Commands: []string{"shutdown(fd, SHUT_WR); while (read(fd, buf, n) > 0);"}, Risk: "none", Undo: []string{"nothing to undo"}}}
 	unread.References = []string{"RFC 9293 3.10.7"}
 	unread.Arithmetic = &fact.Arithmetic{
@@ -40,8 +44,10 @@ func samples() []fact.Finding {
 		Causes: []fact.Score{
 			{ID: "close-with-unread-data", Prior: 5, Total: 45, Posterior: 0.9987, Lines: []fact.ScoreLine{
 				{If: `emit.reason == "TCP_ABORT_ON_CLOSE"`, Witness: "kernel", Weight: 40, Counted: 30, Answer: "true"},
-				{If: "rst.ttl == rst.peer_ttl", Witness: "wire", Weight: 4, Answer: "not looked"}}},
-			{ID: "so-linger-zero", Prior: 2, Posterior: 0, Vetoed: "emit.sock.linger"}},
+				{If: "rst.ttl == rst.peer_ttl", Witness: "wire", Weight: 4, Answer: "not looked"},
+			}},
+			{ID: "so-linger-zero", Prior: 2, Posterior: 0, Vetoed: "emit.sock.linger"},
+		},
 	}
 	unread.Case = &fact.Case{}
 	unread.Case.Victim.Proc.Name, unread.Case.Victim.Proc.PID = fact.Some("psql"), fact.Some(int64(991))
@@ -75,7 +81,7 @@ func samples() []fact.Finding {
 	silent.ID, silent.Outcome = "f-6", "timeout"
 	silent.Sender = fact.Sender{Role: fact.Nobody}
 	silent.Cause = fact.CauseVerdict{ID: "retransmission-timeout", Title: "No answer", Grade: fact.Probable, Confidence: 0.9}
-	silent.Effect = fact.Effect{AppError: "ETIMEDOUT", BytesLost: ptr(int64(23_400))}
+	silent.Effect = fact.Effect{AppError: "ETIMEDOUT", BytesLost: new(int64(23_400))}
 	return []fact.Finding{unread, refused, hostile, benign, forged, silent}
 }
 

@@ -44,8 +44,10 @@ type generator struct {
 }
 
 var enums = map[string][]string{
-	"Sender.role": {fact.ClientApp, fact.ClientKernel, fact.ServerApp, fact.ServerKernel, fact.LocalFirewall,
-		fact.Middlebox, fact.Injector, fact.Nobody, fact.UnknownSender},
+	"Sender.role": {
+		fact.ClientApp, fact.ClientKernel, fact.ServerApp, fact.ServerKernel, fact.LocalFirewall,
+		fact.Middlebox, fact.Injector, fact.Nobody, fact.UnknownSender,
+	},
 	"Finding.schema":   {fact.Schema},
 	"ScoreLine.answer": {"true", "false", "not looked"},
 }
@@ -86,8 +88,7 @@ func (g *generator) schema(t reflect.Type) map[string]any {
 
 func (g *generator) object(t reflect.Type) map[string]any {
 	props, required := map[string]any{}, []string{}
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
 		s := g.schema(f.Type)
 		if e, ok := enums[t.Name()+"."+name]; ok {
