@@ -212,6 +212,9 @@ func (w *pending) wait(ctx context.Context) (response, error) {
 	defer stop()
 	p.out.SetReadDeadline(limit) //nolint:errcheck // pipes have deadlines
 	r, err := p.answer(q.ID)
+	if d, ok := ctx.Deadline(); ok && errors.Is(err, os.ErrDeadlineExceeded) && !time.Now().Before(d) {
+		err = context.DeadlineExceeded // the pipe's clock was ahead of the context's
+	}
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
