@@ -345,8 +345,11 @@ SEC("tp_btf/tcp_send_reset") int BPF_PROG(send_tp3, const struct sock *sk, const
 SEC("tp_btf/tcp_send_reset") int BPF_PROG(send_tp2, const struct sock *sk, const struct sk_buff *skb) { return on_send(ctx, sk, skb, -1); }
 SEC("raw_tp/tcp_send_reset") int send_raw(__u64 *ctx) { return on_send(ctx, (void *)ctx[0], (void *)ctx[1], -1); }
 
-// Before 6.10 the tracepoint is silent unless there is a full socket: take the rest at the function itself.
+// Before 6.10 the tracepoint is silent unless there is a full socket: take the rest at the function itself, which answers no RST.
 static __always_inline int on_send_nosk(void *ctx, const struct sock *sk, const struct sk_buff *skb) {
+	__u8 flags = 0;
+	bpf_probe_read_kernel(&flags, 1, READ(skb, head) + READ(skb, transport_header) + 13);
+	if (flags & RST) return 0;
 	if (sk) {
 		__u8 state = READ(sk, __sk_common.skc_state);
 		if (state != TIME_WAIT && state != NEW_SYN_RECV) return 0;
