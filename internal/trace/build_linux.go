@@ -10,7 +10,6 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/holdfast-project/holdfast/fact"
-	"github.com/holdfast-project/holdfast/internal/linux"
 )
 
 // builder turns observations into cases.
@@ -18,7 +17,7 @@ type builder struct {
 	kernel  *kernel
 	host    *hostView
 	mem     *memory
-	symbols *linux.Symbols
+	symbols *symbolTable
 	join    *joiner
 	hz      uint64
 	lossy   func(from, to uint64) bool // records of resets were suppressed or lost in that time

@@ -86,9 +86,9 @@ func assemble(cfg Config, k *kernel) (*Source, error) {
 	if hz <= 0 {
 		hz = 250
 	}
-	symbols, err := host.Symbols()
+	symbols, err := openSymbols(host)
 	if err != nil {
-		return nil, fmt.Errorf("read kernel symbols: %w", err)
+		return nil, err
 	}
 	mem, err := openMemory(k, monotonic())
 	if err != nil {
