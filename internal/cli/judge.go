@@ -41,9 +41,9 @@ type sighting struct {
 }
 
 const (
-	clockSlack  = 10 * time.Millisecond  // an event may be stamped this much before Result.At
-	verdictWait = 2 * time.Second        // a finding may come this late
-	verdictSoon = 500 * time.Millisecond // while the scenario's rules and namespaces still stand
+	clockSlack  = 10 * time.Millisecond // an event may be stamped this much before Result.At
+	verdictWait = 2 * time.Second       // a finding may come this late
+	verdictSoon = time.Second           // while the scenario's rules and namespaces still stand
 	settle      = 200 * time.Millisecond
 )
 

@@ -29,17 +29,16 @@ type enricher struct {
 
 // Bounds of what is remembered for each namespace.
 const (
-	maxSpaces   = 1024
-	snapshots   = 16
-	counterStep = time.Second // between snapshots
-	eachStep    = 64          // namespaces read in one step; more take turns
-	believe     = 20 * time.Millisecond
-	resetSpan   = 500 * time.Millisecond // counters are compared over at least this time
-	longest     = 5 * time.Second        // a longer window says nothing about a reset
-	logEvery    = 50 * time.Millisecond  // for each process
+	maxSpaces = 1024
+	snapshots = 32 // half a second apart
+	eachStep  = 64 // namespaces read in one step; more take turns
+	believe   = 20 * time.Millisecond
+	resetSpan = 500 * time.Millisecond // counters are compared over at least this time
+	longest   = 5 * time.Second        // a longer window says nothing about a reset
+	logEvery  = 50 * time.Millisecond  // for each process
 )
 
-// counterHistory holds the latest snapshots of a namespace, a second apart.
+// counterHistory holds the latest snapshots of a namespace.
 type counterHistory struct {
 	past [snapshots]snapshot
 	next int

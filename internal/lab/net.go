@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Net is a laboratory network: client, server and attacker, each behind its
@@ -21,11 +23,16 @@ import (
 //	client 192.0.2.2, 2001:db8:1::2        server 198.51.100.2, 2001:db8:2::2
 //	attacker 203.0.113.2, 2001:db8:3::2    router .1 and ::1 of each
 //
+// While another lab runs on the machine, those of RFC 2544 and other subnets
+// of 2001:db8 are taken, so that one lab never looks like the other.
+//
 // A Net runs one scenario at a time. It is not safe for concurrent use.
 type Net struct {
 	settle  func(context.Context, Result) // of Options
 	logf    func(string, ...any)
 	starter *starter
+	links   []link // client, server, attacker, extra
+	claim   *os.File
 	spaces  map[string]*space
 	ports   uint16         // next free block of server ports
 	left    []func() error // undo what plays leave behind, see leave
@@ -54,10 +61,37 @@ type link struct {
 	v4, v6 string // prefixes, to which the host number is appended
 }
 
-var links = []link{
-	{"client", "192.0.2.", "2001:db8:1::"},
-	{"server", "198.51.100.", "2001:db8:2::"},
-	{"attacker", "203.0.113.", "2001:db8:3::"},
+// linksOf returns the links of the n-th lab on this machine.
+func linksOf(n int) []link {
+	names := []string{"client", "server", "attacker", ""}
+	v4 := []string{"192.0.2.", "198.51.100.", "203.0.113.", "198.18.4."}
+	var list []link
+	for i, name := range names {
+		l := link{name, v4[i], fmt.Sprintf("2001:db8:%x::", i+1)}
+		if n > 0 {
+			l.v4, l.v6 = fmt.Sprintf("198.19.%d.", 4*n+i), fmt.Sprintf("2001:db8:%x:%x::", n, i+1)
+		}
+		list = append(list, l)
+	}
+	return list
+}
+
+const maxLabs = 60 // at a time, with addresses of their own
+
+// claimLinks takes the lowest number of a lab that nobody holds; the kernel
+// gives it back when the file is closed, also by a crash.
+func claimLinks() (*os.File, []link, error) {
+	for n := range maxLabs {
+		f, err := os.OpenFile(filepath.Join(os.TempDir(), fmt.Sprintf("holdfast-lab-%d.lock", n)), os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return nil, nil, fmt.Errorf("claim addresses: %w", err)
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			return f, linksOf(n), nil
+		}
+		f.Close()
+	}
+	return nil, nil, fmt.Errorf("claim addresses: %d labs run already", maxLabs)
 }
 
 // portBlock is how many consecutive server ports a scenario may use.
@@ -74,6 +108,9 @@ func NewNet(ctx context.Context, opt Options) (*Net, error) {
 		opt.Logf = func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 	}
 	n := &Net{logf: opt.Logf, settle: opt.Settle, starter: st, spaces: map[string]*space{}, ports: 20000}
+	if n.claim, n.links, err = claimLinks(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
 	if err := n.build(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("build lab network: %w", err), n.Close())
 	}
@@ -87,7 +124,7 @@ func (n *Net) build(ctx context.Context) error {
 	if err := n.sysctls(ctx, "router", "ipv4/ip_forward=1", "ipv6/conf/all/forwarding=1"); err != nil {
 		return err
 	}
-	for i, l := range links {
+	for i, l := range n.links[:3] {
 		if err := n.attach(ctx, i+1, l); err != nil {
 			return fmt.Errorf("attach %s: %w", l.name, err)
 		}
@@ -213,6 +250,10 @@ func (n *Net) Close() error {
 	}
 	n.spaces = nil
 	n.starter.close()
+	if n.claim != nil {
+		err = errors.Join(err, n.claim.Close())
+		n.claim = nil
+	}
 	return err
 }
 

@@ -106,9 +106,9 @@ func podIPReuse(s *stage) {
 // serviceAddr is a service address, owned by whoever serves.
 func (s *stage) serviceAddr() netip.Addr {
 	if s.v6 {
-		return netip.MustParseAddr("2001:db8:2::64")
+		return netip.MustParseAddr(s.n.links[1].v6 + "64")
 	}
-	return netip.MustParseAddr("198.51.100.100")
+	return netip.MustParseAddr(s.n.links[1].v4 + "100")
 }
 
 func failover(s *stage) {
@@ -135,7 +135,7 @@ func arpConflict(s *stage) {
 	const bridge = "segment"
 	s.extra("rogue")
 	s.tap("rogue", "server")
-	addr, gateway := s.addr("server", 0).Addr().String(), "198.51.100.1/24"
+	addr, gateway := s.addr("server", 0).Addr().String(), s.n.links[1].v4+"1/24"
 	router := s.holder("router")
 	s.undo = append(s.undo,
 		s.order("router", request{Op: "addr", Text: "to-server", Args: []string{gateway}}),
@@ -147,7 +147,7 @@ func arpConflict(s *stage) {
 	_, c, a := s.pair()
 	c.exchange(a, 100)
 	s.call(s.holder("rogue"), request{Op: "addr", Text: "eth0", Args: []string{addr + "/24"}})
-	s.call(s.holder("rogue"), request{Op: "route", Args: []string{"0.0.0.0/0", "198.51.100.1"}})
+	s.call(s.holder("rogue"), request{Op: "route", Args: []string{"0.0.0.0/0", s.n.links[1].v4 + "1"}})
 	s.call(s.holder("rogue"), request{Op: "garp", Text: "eth0", Args: []string{addr}})
 	s.eventually("the router to believe the rogue", func() bool {
 		r := s.call(router, request{Op: "neigh", Text: bridge, Args: []string{addr}})

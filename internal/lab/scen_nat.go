@@ -75,7 +75,7 @@ func snatLost(s *stage) {
 }
 
 func dnatLost(s *stage) {
-	vip := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), s.port)
+	vip := netip.AddrPortFrom(netip.MustParseAddr(s.n.links[0].v4+"1"), s.port)
 	s.sysctl("router", "netfilter/nf_conntrack_tcp_loose=0")
 	s.nat("prerouting", "-100", fmt.Sprintf("ip daddr %s tcp dport %d dnat ip to %s", vip.Addr(), s.port, s.addr("server", s.port)))
 	l := s.listen(s.server(), 16)

@@ -32,7 +32,7 @@ var refusedRecipes = []recipe{
 	},
 	{
 		id: "syn-timeout", title: "SYNs are dropped on the way",
-		truth: Truth{Sender: "none", Cause: "firewall-drop-or-icmp", Victim: "client", Error: "ETIMEDOUT"},
+		truth: Truth{Sender: "none", Cause: "connect-timeout-no-answer", Victim: "client", Error: "ETIMEDOUT"},
 		play:  synTimeout,
 	},
 	{

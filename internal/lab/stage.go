@@ -186,7 +186,8 @@ func (s *stage) blackhole(space string) (restore func()) {
 
 // extra attaches one more namespace to the router until the end of the play.
 func (s *stage) extra(name string) *space {
-	l := link{name, "198.18.4.", "2001:db8:4::"}
+	l := s.n.links[3]
+	l.name = name
 	s.undo = append(s.undo, func(ctx context.Context) error { return s.n.detach(ctx, name) })
 	s.check(s.n.attach(s.ctx, 4, l))
 	return s.n.spaces[name]
@@ -205,8 +206,8 @@ func (s *stage) reboot(space string) {
 	}
 	s.taps = slices.DeleteFunc(s.taps, func(t *tap) bool { return t.p == s.holder(space) })
 	s.check(s.n.detach(s.ctx, space))
-	i := slices.IndexFunc(links, func(l link) bool { return l.name == space })
-	s.check(s.n.attach(s.ctx, i+1, links[i]))
+	i := slices.IndexFunc(s.n.links, func(l link) bool { return l.name == space })
+	s.check(s.n.attach(s.ctx, i+1, s.n.links[i]))
 	s.tap(space, space)
 	s.before[space] = s.counters(space)
 }

@@ -157,7 +157,7 @@ func (b *builder) silentPeer(o *observation, ob *Observed) {
 		return
 	}
 	em.Seen = some(false)
-	if d := dropped(b.join.drops, o.src, o.dst, o.first, dropMemory); d != nil && d.event.Netns == ob.EmitNetns {
+	if d := dropped(b.join.drops, o.src, o.dst, o.first, b.lastAttempt(o)); d != nil && d.event.Netns == ob.EmitNetns {
 		em.Reason = some(b.kernel.facts.dropReasons[d.event.Reason])
 	}
 	b.innocent(o, ob)
@@ -281,11 +281,7 @@ func (b *builder) firewall(o *observation, ob *Observed) {
 	if !b.has("drop") {
 		return
 	}
-	within := time.Second
-	if o.kind == obsError {
-		within = dropMemory
-	}
-	d := dropped(b.join.drops, o.src, o.dst, o.first, within)
+	d := dropped(b.join.drops, o.src, o.dst, o.first, b.lastAttempt(o))
 	if d != nil && b.kernel.facts.dropReasons[d.event.Reason] == "NETFILTER_DROP" {
 		f.Dropped = some(true)
 		where, _ := b.symbols.Lookup(d.event.Loc)
@@ -303,6 +299,16 @@ func (b *builder) firewall(o *observation, ob *Observed) {
 		f.Dropped = some(false)
 	}
 	b.icmp(o, f)
+}
+
+// lastAttempt is how long ago a segment may have been dropped and still be the
+// reason: for a timeout, since the last transmission, which was one
+// retransmission timeout ago. An earlier drop did not end the connection.
+func (b *builder) lastAttempt(o *observation) time.Duration {
+	if o.kind == obsError && o.err != nil {
+		return time.Second + 2*b.jiffies(o.err.RtoJiffies)
+	}
+	return time.Second
 }
 
 func (b *builder) server(o *observation, c *fact.Case) netip.AddrPort {

@@ -33,6 +33,9 @@ type Source struct {
 	lost     losses
 }
 
+// tickEvery is the interval of Config.Tick.
+const tickEvery = 500 * time.Millisecond
+
 // losses remembers when records of resets were suppressed or lost, so that
 // their absence proves nothing in that time.
 type losses struct {
@@ -141,7 +144,7 @@ func (s *Source) Run(ctx context.Context, emit func(Observed)) error {
 	var ev resetEvent
 	second := time.Now()
 	for {
-		if s.cfg.Tick != nil && time.Since(second) >= time.Second {
+		if s.cfg.Tick != nil && time.Since(second) >= tickEvery {
 			second = time.Now()
 			s.cfg.Tick()
 		}

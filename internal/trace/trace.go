@@ -35,7 +35,7 @@ type Config struct {
 	Burst  int           // events for each CPU, second and hook before folding; 0 means 2000
 	Hold   time.Duration // how long the parts of one case are collected; 0 means 30 ms
 	Skip   []string      // programs not to try, for tests of the ladder
-	Tick   func()        // called every second from Run's goroutine, may be nil
+	Tick   func()        // called every half second from Run's goroutine, may be nil
 	// Blocked is called from Run's goroutine within milliseconds of netfilter
 	// dropping a segment in that namespace, long before the case; may be nil.
 	Blocked func(netns uint64)
