@@ -319,6 +319,9 @@ func (o *options) labVerdict(results []*labResult) error {
 			wrong++
 		}
 	}
+	if ran == 0 {
+		return &cliError{codePermission, errors.New("no scenario could run"), "sudo holdfast lab run, with the programs that holdfast lab list names"}
+	}
 	o.notef("%d of %d scenarios right, %d wrong proved, %d skipped; median time to verdict %s\n", right, ran, wrong, skipped, medianVerdict(results))
 	if right < ran {
 		return quiet(codeFindings)
@@ -340,12 +343,32 @@ func medianVerdict(results []*labResult) string {
 	return fmt.Sprintf("%.0f ms", ms[len(ms)/2])
 }
 
+// demoScenarios are those that show well and can run here.
+func demoScenarios() []lab.Scenario {
+	return slices.DeleteFunc(lab.All(), func(sc lab.Scenario) bool { return !sc.Demo || lab.Missing(sc) != "" })
+}
+
+// canDemo says why the demonstration can not run here, if so.
+func canDemo() error {
+	if len(demoScenarios()) > 0 {
+		return nil
+	}
+	reason := "there is none"
+	for _, sc := range lab.All() {
+		if sc.Demo {
+			reason = lab.Missing(sc)
+			break
+		}
+	}
+	return &cliError{codePermission, fmt.Errorf("the demonstration can not run: %s", reason), "sudo holdfast watch --demo"}
+}
+
 // demo runs the scenarios that show well, one after another, while the screen
 // shows what the watcher says about them.
 func (o *options) demo(ctx context.Context, s *screen) error {
 	c := newCollector()
 	s.tap(func(f fact.Finding) { c.add(f) })
-	list := slices.DeleteFunc(lab.All(), func(sc lab.Scenario) bool { return !sc.Demo || lab.Missing(sc) != "" })
+	list := demoScenarios()
 	st := o.style()
 	i := 0
 	titled := slices.Clone(list)

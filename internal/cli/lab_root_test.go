@@ -57,3 +57,16 @@ func TestRootWatchDemo(t *testing.T) {
 		t.Errorf("no summary:\n%s", errOut)
 	}
 }
+
+// TestLabNeedsRoot is what people meet who are not root.
+func TestLabNeedsRoot(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root can do all of it")
+	}
+	for _, args := range [][]string{{"lab", "run", "close-unread", "--source", "counters"}, {"watch", "--demo"}} {
+		code, out, errOut := run(t, 0, args...)
+		if code != codePermission || !strings.Contains(errOut, "try: sudo holdfast") {
+			t.Errorf("%v: exit code %d\n%s%s", args, code, out, errOut)
+		}
+	}
+}

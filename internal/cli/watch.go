@@ -77,7 +77,12 @@ func (o *options) watch(ctx context.Context, w *watchFlags) error {
 	if err := w.check(); err != nil {
 		return err
 	}
-	w.all = w.all || w.demo // what survives is part of the show
+	if w.demo {
+		if err := canDemo(); err != nil {
+			return err
+		}
+		w.all = true // what survives is part of the show
+	}
 	base, err := o.loadBase(w.knowledge)
 	if err != nil {
 		return err
@@ -223,9 +228,12 @@ func (s *screen) finish(w *daemon.Watcher) {
 	defer s.mu.Unlock()
 	s.p.close()
 	st := s.o.style()
-	s.count.write(s.o.env.err, st, time.Since(s.begun))
+	watched := time.Since(s.begun)
+	s.count.write(s.o.env.err, st, watched)
 	writeStats(s.o.env.err, st, w.Stats())
-	writeBlind(s.o.env.err, w.Coverage())
+	if watched > time.Minute { // the start line has scrolled away
+		writeBlind(s.o.env.err, w.Coverage())
+	}
 	if s.err != nil {
 		s.o.notef("some findings could not be written: %v\n", s.err)
 	}
