@@ -268,7 +268,7 @@ type FW struct {
 type Pattern struct {
 	Burst          Opt[int64]         `fact:"burst" doc:"resets of the same emitter process or namespace within one second, this one included"`
 	BurstPeers     Opt[int64]         `fact:"burst_peers" doc:"different remote addresses in that burst"`
-	ScanPorts      Opt[int64]         `fact:"scan_ports" doc:"different ports of this host at which segments of that source found no connection and were reset, within ten seconds"`
+	ScanPorts      Opt[int64]         `fact:"scan_ports" doc:"different ports of this host at which segments of that source found no connection and were reset, within one second, the hold of this case included"`
 	SamePeer       Opt[int64]         `fact:"same_peer" doc:"cases between the same two addresses and server port within a minute"`
 	Period         Opt[time.Duration] `fact:"period_ms" doc:"interval of the cases between the same addresses and server port, when it is regular within 15 %; absent when irregular"`
 	IdleRepeats    Opt[int64]         `fact:"idle_repeats" doc:"cases on the same server port whose idle gap is within 5 % of this one, this one included"`

@@ -84,6 +84,10 @@ func program(p linux.Process) string {
 // openLogs lists the logs that the process and its relatives have open.
 func openLogs(h *linux.Host, pid int) (out []File) {
 	seen := map[fileKey]int{}
+	ours := map[fileKey]bool{} // what we print ourselves is no witness
+	for _, f := range h.WrittenFiles(os.Getpid()) {
+		ours[fileKey{dev: f.Dev, ino: f.Ino}] = pid != os.Getpid()
+	}
 	for _, who := range append([]int{pid}, h.Relatives(pid)...) {
 		for _, f := range h.WrittenFiles(who) {
 			key := fileKey{dev: f.Dev, ino: f.Ino}
@@ -91,7 +95,7 @@ func openLogs(h *linux.Host, pid int) (out []File) {
 				out[i].written = &f // a relative may outlive the process
 				continue
 			}
-			if _, ok := seen[key]; ok || !isLog(f) || len(out) >= 2*maxFiles {
+			if _, ok := seen[key]; ok || ours[key] || !isLog(f) || len(out) >= 2*maxFiles {
 				continue
 			}
 			seen[key] = len(out)

@@ -226,7 +226,7 @@ type knocks struct {
 	next int
 }
 
-const scanMemory = uint64(10 * time.Second)
+const scanMemory = uint64(time.Second)
 
 // knock remembers that a segment of from found no connection at port. It
 // counts before the hold is over, so that the first port of a quick scan
