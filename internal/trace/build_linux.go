@@ -311,6 +311,7 @@ func (b *builder) emit(o *observation, ob *Observed) {
 		b.sent(o, ob)
 	case len(o.wires) > 0 && (o.wires[0].Origin == 1 || o.wires[0].Origin == 2):
 		em.Seen = fact.SomeBy(true, fact.ByWire) // its record was lost, but the device got it from the TCP stack
+		b.replied(o, ob)
 	case o.kind == obsDrop:
 		b.dropping(o, ob)
 	case o.kind == obsError:
@@ -319,6 +320,23 @@ func (b *builder) emit(o *observation, ob *Observed) {
 		em.Seen = some(false)
 		b.innocent(o, ob)
 	}
+}
+
+// replied fills emit from the call path that the device saw, where the record
+// of the stack is missing: lost, or, before Linux 6.10 and without a hook on
+// the function, never made because there was no full socket.
+func (b *builder) replied(o *observation, ob *Observed) {
+	stack := b.stack(o.wires[0])
+	if classify(stack, wirePaths) != "tcp-reply" {
+		return
+	}
+	em, t := &ob.Case.Emit, &ob.Case.Trigger
+	em.Call, em.Stack = some("reply"), some(strings.Join(stack, "<"))
+	if o.recv != nil && o.recv.State == stSynSent {
+		t.Flags = some("S") // all that a socket in SYN_SENT has sent
+	}
+	b.dead(ob, o)
+	b.listening(ob, o.src)
 }
 
 // sent fills emit from the tcp_send_reset event.
