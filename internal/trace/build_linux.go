@@ -309,7 +309,7 @@ func (b *builder) emit(o *observation, ob *Observed) {
 	case o.send != nil:
 		em.Seen = some(true)
 		b.sent(o, ob)
-	case len(o.wires) > 0 && (o.wires[0].Origin == 1 || o.wires[0].Origin == 2):
+	case ob.RST.Origin.Or("") == "tcp-active" || ob.RST.Origin.Or("") == "tcp-reply":
 		em.Seen = fact.SomeBy(true, fact.ByWire) // its record was lost, but the device got it from the TCP stack
 		b.replied(o, ob)
 	case o.kind == obsDrop:
