@@ -59,7 +59,7 @@ func TestTemplateProblems(t *testing.T) {
 
 // hostile are values that a peer, a process name or a log line may hold.
 var hostile = []string{
-	"{{.emit.reason}}", "{{end}}", "\x1b[2J\x1b]0;owned\x07", "a\r\nroot: all fine", "\xff\xfe\x00", "‮gnp.exe",
+	"{{.emit.reason}}", "{{end}}", "\x1b[2J\x1b]0;owned\x07", "a\r\nroot: all fine", "\xff\xfe\x00", "\u202egnp.exe",
 	strings.Repeat("A", 100000), "", "<script>", "%s%n", "\u200b",
 }
 

@@ -275,10 +275,10 @@ func (e *enricher) netfilter(o trace.Observed) {
 			continue
 		}
 		e.conntrack(ns, o.Case)
-		if f.NAT.Or(false) == false {
+		if !f.NAT.Or(false) {
 			f.NAT = fact.Some(e.firewall(ns).set.NAT)
 		}
-		if f.CTEntry.Or(false) == false {
+		if !f.CTEntry.Or(false) {
 			if _, found, err := e.host.ConntrackEntry(ns, linux.CTTuple{Src: o.Flow.Client, Dst: o.Flow.Server}); err == nil {
 				f.CTEntry = fact.Some(found)
 			}

@@ -186,12 +186,9 @@ func (k *sock) exchange(peer *sock, n int) {
 }
 
 func (k *sock) await(cond string, n int) { k.call(request{Op: "await", Text: cond, N: n, Wait: soon}) }
-func (k *sock) awaitFor(wait time.Duration, cond string, n int) {
-	k.call(request{Op: "await", Text: cond, N: n, Wait: wait})
-}
-func (k *sock) close()           { k.call(request{Op: "close"}) }
-func (k *sock) shutdown(how int) { k.call(request{Op: "shutdown", N: how}) }
-func (k *sock) info() *sockInfo  { return k.call(request{Op: "info"}).Info }
+func (k *sock) close()                   { k.call(request{Op: "close"}) }
+func (k *sock) shutdown(how int)         { k.call(request{Op: "shutdown", N: how}) }
+func (k *sock) info() *sockInfo          { return k.call(request{Op: "info"}).Info }
 func (k *sock) setopt(level, opt, value int) {
 	k.call(request{Op: "setopt", Level: level, Opt: opt, Value: value})
 }

@@ -38,7 +38,6 @@ type operand struct {
 	mask, xor []byte
 	data      []byte // constant
 	text      string // of a map or another computed value
-	kind      valueKind
 }
 
 func (d *ruleDecoder) say(text string) { d.parts = append(d.parts, rulePart{text: text}) }

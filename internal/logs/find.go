@@ -88,7 +88,11 @@ func openLogs(h *linux.Host, pid int) (out []File) {
 	for _, f := range h.WrittenFiles(os.Getpid()) {
 		ours[fileKey{dev: f.Dev, ino: f.Ino}] = pid != os.Getpid()
 	}
+	us, _ := h.Process(os.Getpid())
 	for _, who := range append([]int{pid}, h.Relatives(pid)...) {
+		if p, err := h.Process(who); who != pid && (err != nil || p.PID == us.PID || p.PID == us.PPID || p.PGID == us.PGID) {
+			continue // our own shell and pipeline
+		}
 		for _, f := range h.WrittenFiles(who) {
 			key := fileKey{dev: f.Dev, ino: f.Ino}
 			if i, ok := seen[key]; ok && out[i].written.PID == pid {

@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -110,7 +111,7 @@ server { listen unix:%[1]s/sock; location / { proxy_pass http://unix:%[1]s/nobod
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Signal(os.Interrupt); cmd.Wait() })
-	client := http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", dir+"/sock") }}}
+	client := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", dir+"/sock") }}}
 	deadline := time.Now().Add(10 * time.Second)
 	var resp *http.Response
 	for resp, err = client.Get("http://x/"); err != nil && time.Now().Before(deadline); resp, err = client.Get("http://x/") {

@@ -531,7 +531,7 @@ func (b *builder) phase(o *observation, c *fact.Case) string {
 	switch {
 	case any("SYN_SENT", "SYN_RECV"), c.Trigger.Flags.Or("") == "S":
 		return "connect"
-	case c.Emit.Sock.Accepted.Or(true) == false, c.Victim.Sock.Accepted.Or(true) == false, c.Emit.Call.Or("") == "minisock", o.kind == obsDrop && c.Emit.Listener.Backlog.Or(0) > 0:
+	case !c.Emit.Sock.Accepted.Or(true), !c.Victim.Sock.Accepted.Or(true), c.Emit.Call.Or("") == "minisock", o.kind == obsDrop && c.Emit.Listener.Backlog.Or(0) > 0:
 		return "accept-queue"
 	case c.Emit.Dead.Known.Or(false), any("TIME_WAIT"), c.Emit.Sock.State.Or("") == "TIME_WAIT":
 		return "closed"

@@ -8,7 +8,6 @@ type baseline struct {
 	client, server netip.AddrPort
 	syn, synack    *handshake // nil when not seen
 	fins           [2]uint64  // when each side's FIN was seen first, monotonic ns; 0 client, 1 server
-	rstAt          uint64     // when the first RST was seen
 }
 
 // handshake is a SYN or a SYN-ACK.
