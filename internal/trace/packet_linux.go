@@ -33,12 +33,16 @@ type PacketSource struct {
 	tokens    float64 // of the limit on recorded segments
 	refilled  uint64
 	batch     []sighting
-	later     []sighting // came after the drain began: their order is not certain yet
+	later     []sighting        // came after the drain began: their order is not certain yet
+	fresh     *linux.Namespaces // a second look at all addresses, see local
+	freshAt   time.Time
+	freshTook time.Duration
 
 	mu       sync.Mutex // guards all below
 	rings    map[uint64]*packetRing
 	closed   uint64              // losses of rings that are closed
 	barred   map[uint64]struct{} // inodes of namespaces that could not be entered
+	changed  time.Time           // when a namespace was found that is new
 	refused  refusals
 	reported uint64
 	folded   uint64
@@ -118,6 +122,7 @@ func (s *PacketSource) discover() (took time.Duration) {
 		return took
 	}
 	alive := map[uint64]bool{}
+	var wg sync.WaitGroup
 	for _, ns := range s.host.spaces.All() {
 		alive[ns.Inode] = true
 		s.mu.Lock()
@@ -127,19 +132,9 @@ func (s *PacketSource) discover() (took time.Duration) {
 		if open && (r.ns.Cookie == ns.Cookie || ns.Cookie == 0) || !room {
 			continue
 		}
-		fresh, err := openRing(s.host.host, ns, otherFrames)
-		s.mu.Lock()
-		if open { // the inode belongs to another namespace now
-			s.lockedDrop(r)
-		}
-		if err == nil {
-			s.rings[ns.Inode] = fresh
-			delete(s.barred, ns.Inode)
-		} else if !errors.Is(err, linux.ErrGone) {
-			s.barred[ns.Inode] = struct{}{}
-		}
-		s.mu.Unlock()
+		wg.Go(func() { s.watch(ns, begin) }) // at once: each waits for the kernel's readers, some ten milliseconds
 	}
+	wg.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for inode, r := range s.rings {
@@ -153,6 +148,25 @@ func (s *PacketSource) discover() (took time.Duration) {
 		}
 	}
 	return took
+}
+
+// watch opens a ring in a namespace that has none yet.
+func (s *PacketSource) watch(ns linux.Netns, at time.Time) {
+	fresh, err := openRing(s.host.host, ns, otherFrames)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old, open := s.rings[ns.Inode]; open { // the inode belongs to another namespace now
+		s.lockedDrop(old)
+	}
+	if _, known := s.barred[ns.Inode]; !known {
+		s.changed = at
+	}
+	if err == nil {
+		s.rings[ns.Inode] = fresh
+		delete(s.barred, ns.Inode)
+	} else if !errors.Is(err, linux.ErrGone) {
+		s.barred[ns.Inode] = struct{}{}
+	}
 }
 
 func (s *PacketSource) lockedDrop(r *packetRing) {
@@ -177,7 +191,7 @@ func (s *PacketSource) Run(ctx context.Context, emit func(Observed)) error {
 	wg.Go(func() { s.sockets.run(polling, s.list) })
 	wg.Go(func() {
 		for polling.Err() == nil {
-			pauseFor(polling, max(50*time.Millisecond, pollShare*s.discover()))
+			pauseFor(polling, max(20*time.Millisecond, pollShare*s.discover()))
 		}
 	})
 	defer wg.Wait()
@@ -359,7 +373,7 @@ func (s *PacketSource) Coverage() Coverage {
 		c.Blind = append(c.Blind, fmt.Sprintf("network namespaces beyond the first %d", maxRings))
 	}
 	c.Blind = append(c.Blind, "why a kernel sent or refused a reset, and the call that closed the socket", "timeouts and unreachable destinations",
-		"who killed a process", "resets behind IPv6 extension headers other than the fragment header", "what hosts beyond this one did with its segments")
+		"who killed a process", "the first moments of a network namespace, until it is found", "resets behind IPv6 extension headers other than the fragment header", "what hosts beyond this one did with its segments")
 	return c
 }
 

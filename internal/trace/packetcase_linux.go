@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/internal/linux"
 )
 
 // byWire marks a fact that the packets show. The declarations of most facts
@@ -51,12 +52,12 @@ func (s *PacketSource) local(addr netip.Addr, o *observation) (fact.Opt[bool], u
 	if addr.IsLoopback() {
 		return fact.SomeBy(true, fact.ByHost), carried[0]
 	}
-	owners := s.host.ownersOf(addr, 0)
-	if len(owners) == 0 {
-		if !s.watchesAll() { // somebody else on this host may have it
-			return fact.Opt[bool]{}, 0
-		}
+	owners, certain := s.owners(addr)
+	switch {
+	case len(owners) == 0 && certain:
 		return fact.SomeBy(false, fact.ByHost), 0
+	case len(owners) == 0:
+		return fact.Opt[bool]{}, 0
 	}
 	for _, ns := range owners {
 		if slices.Contains(carried, ns) {
@@ -65,6 +66,35 @@ func (s *PacketSource) local(addr netip.Addr, o *observation) (fact.Opt[bool], u
 	}
 	return fact.SomeBy(true, fact.ByHost), owners[0]
 }
+
+// owners returns the namespaces that own an address. That none does is certain
+// only when all are watched and none is new: a new one gets its addresses
+// after it was found, so that they are all read again, if there is time for it.
+func (s *PacketSource) owners(addr netip.Addr) (list []uint64, certain bool) {
+	if list = s.host.ownersOf(addr, 0); len(list) > 0 {
+		return list, true
+	}
+	s.mu.Lock()
+	settled := time.Since(s.changed) > settleTime
+	s.mu.Unlock()
+	if settled {
+		return nil, s.watchesAll()
+	}
+	if time.Since(s.freshAt) < pollShare*s.freshTook {
+		return nil, false
+	}
+	s.fresh, s.freshAt = linux.NewNamespaces(s.host.host), time.Now()
+	err := s.fresh.Refresh()
+	s.freshTook = time.Since(s.freshAt)
+	for _, ns := range s.fresh.Owner(addr) {
+		list = append(list, ns.Cookie)
+	}
+	return list, err == nil && s.watchesAll()
+}
+
+// settleTime is how long after its birth the addresses of a namespace may not
+// be known yet.
+const settleTime = 3 * time.Second
 
 // wire fills the facts of the segment.
 func (s *PacketSource) wire(o *observation, ob *Observed, base *baseline) {
