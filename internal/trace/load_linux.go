@@ -31,8 +31,8 @@ type kernelFacts struct {
 	dropNumbers        map[string]uint32 // its inverse
 }
 
-func readKernelFacts() (kernelFacts, error) {
-	spec, err := btf.LoadKernelSpec()
+func readKernelFacts(types *btf.Cache) (kernelFacts, error) {
+	spec, err := types.Kernel()
 	if err != nil {
 		return kernelFacts{}, fmt.Errorf("read the kernel's BTF: %w", err)
 	}
@@ -135,7 +135,8 @@ func ringSlots(cpus int) int {
 }
 
 func loadKernel(cfg Config) (_ *kernel, err error) {
-	facts, err := readKernelFacts()
+	types := btf.NewCache() // decoding BTF takes 20 ms and several megabytes: once, and not kept
+	facts, err := readKernelFacts(types)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +169,7 @@ func loadKernel(cfg Config) (_ *kernel, err error) {
 		k.maps[name] = m
 	}
 	for _, s := range ladder(facts, cfg) {
-		k.attachSlot(spec, s, cfg)
+		k.attachSlot(spec, s, cfg, types)
 	}
 	if k.attached["send"] == "" && k.attached["recv"] == "" && k.attached["wire"] == "" {
 		return nil, errors.New("the kernel refused every hook: " + strings.Join(k.failures, "; "))
@@ -217,12 +218,12 @@ func (k *kernel) configure(spec *ebpf.CollectionSpec, cfg Config) error {
 
 // attachSlot tries the programs of s in order and keeps the first that the
 // kernel takes.
-func (k *kernel) attachSlot(spec *ebpf.CollectionSpec, s slot, cfg Config) {
+func (k *kernel) attachSlot(spec *ebpf.CollectionSpec, s slot, cfg Config, types *btf.Cache) {
 	for _, name := range s.programs {
 		if slices.Contains(cfg.Skip, name) {
 			continue
 		}
-		l, err := k.attach(spec, name)
+		l, err := k.attach(spec, name, types)
 		if err != nil {
 			k.failures = append(k.failures, fmt.Sprintf("%s: %v", name, shortError(err)))
 			continue
@@ -233,14 +234,14 @@ func (k *kernel) attachSlot(spec *ebpf.CollectionSpec, s slot, cfg Config) {
 	}
 }
 
-func (k *kernel) attach(base *ebpf.CollectionSpec, name string) (link.Link, error) {
+func (k *kernel) attach(base *ebpf.CollectionSpec, name string, types *btf.Cache) (link.Link, error) {
 	spec := base.Copy()
 	ps := spec.Programs[name]
 	if ps == nil {
 		return nil, errors.New("not in the object")
 	}
 	spec.Programs = map[string]*ebpf.ProgramSpec{name: ps}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: k.maps})
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: k.maps, Cache: types})
 	if err != nil {
 		return nil, err
 	}

@@ -89,12 +89,13 @@ func assemble(cfg Config, k *kernel) (*Source, error) {
 	if hz <= 0 {
 		hz = 250
 	}
-	symbols, err := openSymbols(host)
+	mem, err := openMemory(k, monotonic())
 	if err != nil {
 		return nil, err
 	}
-	mem, err := openMemory(k, monotonic())
+	symbols, err := openSymbols(host)
 	if err != nil {
+		mem.close()
 		return nil, err
 	}
 	name, _ := host.Hostname()
@@ -124,6 +125,7 @@ func monotonic() uint64 {
 
 // Close detaches everything. Run must have returned.
 func (s *Source) Close() error {
+	_ = s.build.symbols.wait() // Run returned its error
 	s.build.mem.close()
 	err := s.reader.Close()
 	s.kernel.close()
@@ -156,6 +158,9 @@ func (s *Source) Run(ctx context.Context, emit func(Observed)) error {
 			s.join.expire(^uint64(0))
 			return nil
 		case <-tick.C:
+		}
+		if err := s.build.symbols.failed(); err != nil {
+			return err
 		}
 		now := monotonic() // before the drain: what is younger than now may not be drained yet
 		if err := s.drain(&rec, &ev); err != nil {
