@@ -23,8 +23,8 @@ type enricher struct {
 	logs     *logs.Reader
 	logged   map[int]logged
 	limits   map[uint64]linux.Limits
-	cookies  map[uint64]time.Time // when SYN cookies were last reported
-	turn     int                  // of the namespaces that take turns in step
+	cookies  map[listenerKey]time.Time // when SYN cookies were last reported
+	turn     int                       // of the namespaces that take turns in step
 }
 
 // Bounds of what is remembered for each namespace.
@@ -84,7 +84,7 @@ const (
 
 func newEnricher(src source) *enricher {
 	e := &enricher{host: &linux.Host{}, src: src, counters: map[uint64]*counterHistory{}, rules: map[uint64]*ruleHistory{},
-		patterns: newPatterns(), logs: logs.NewReader(&linux.Host{}), logged: map[int]logged{}, limits: map[uint64]linux.Limits{}, cookies: map[uint64]time.Time{}}
+		patterns: newPatterns(), logs: logs.NewReader(&linux.Host{}), logged: map[int]logged{}, limits: map[uint64]linux.Limits{}, cookies: map[listenerKey]time.Time{}}
 	for _, ns := range src.Spaces() { // so that the first case has a before
 		e.count(ns)
 		e.firewall(ns)
@@ -121,11 +121,16 @@ func (e *enricher) step() (cases []trace.Observed) {
 	return cases
 }
 
-// flooded makes a case when a namespace answered with SYN cookies, which hurts
+type listenerKey struct {
+	netns uint64
+	at    netip.AddrPort
+}
+
+// flooded makes a case when a listener answered with SYN cookies, which hurts
 // nobody by itself, once in ten seconds.
 func (e *enricher) flooded(ns linux.Netns, before, now *snapshot) (o trace.Observed, ok bool) {
 	d := now.c.Sub(&before.c)
-	if n, known := d.Get(linux.SyncookiesSent); !known || n <= 0 || now.at.Sub(e.cookies[ns.Cookie]) < 10*time.Second {
+	if n, known := d.Get(linux.SyncookiesSent); !known || n <= 0 {
 		return o, false
 	}
 	halves := map[netip.AddrPort]int{}
@@ -138,13 +143,14 @@ func (e *enricher) flooded(ns linux.Netns, before, now *snapshot) (o trace.Obser
 			target = s.Local
 		}
 	}
-	if !target.IsValid() {
+	listener := listenerKey{ns.Cookie, target}
+	if !target.IsValid() || now.at.Sub(e.cookies[listener]) < 10*time.Second {
 		return o, false
 	}
 	if len(e.cookies) >= maxSpaces {
 		clear(e.cookies)
 	}
-	e.cookies[ns.Cookie] = now.at
+	e.cookies[listener] = now.at
 	c := &fact.Case{ID: fmt.Sprintf("syncookies-%d-%d", ns.Cookie, now.at.UnixNano()), Time: now.at, Source: "counters"}
 	c.Flow.Server, c.Flow.Netns = target, ns.Cookie
 	c.Flow.Client = netip.AddrPortFrom(unspecified(target.Addr()), 0) // many clients
