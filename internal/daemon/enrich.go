@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/holdfast-project/holdfast/fact"
@@ -429,7 +430,7 @@ func (e *enricher) log(o trace.Observed) {
 // read takes the first log with lines of the time.
 func (e *enricher) read(at time.Time, text, file *fact.Opt[string], pids ...int) {
 	for _, pid := range pids {
-		if pid <= 1 {
+		if pid <= 1 || pid == os.Getpid() { // our own report is no witness
 			continue
 		}
 		r := e.around(pid, at)

@@ -86,7 +86,7 @@ func openLogs(h *linux.Host, pid int) (out []File) {
 	seen := map[fileKey]int{}
 	ours := map[fileKey]bool{} // what we print ourselves is no witness
 	for _, f := range h.WrittenFiles(os.Getpid()) {
-		ours[fileKey{dev: f.Dev, ino: f.Ino}] = true
+		ours[fileKey{dev: f.Dev, ino: f.Ino}] = pid != os.Getpid()
 	}
 	us, _ := h.Process(os.Getpid())
 	for _, who := range append([]int{pid}, h.Relatives(pid)...) {
