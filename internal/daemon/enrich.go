@@ -25,6 +25,7 @@ type enricher struct {
 	logged   map[int]logged
 	limits   map[uint64]linux.Limits
 	cookies  map[listenerKey]time.Time // when SYN cookies were last reported
+	stepped  time.Time                 // end of the last step that saw every namespace; zero before the first
 	turn     int                       // of the namespaces that take turns in step
 }
 
@@ -119,6 +120,9 @@ func (e *enricher) step() (cases []trace.Observed) {
 		}
 	}
 	e.turn += eachStep
+	if len(list) <= eachStep {
+		e.stepped = time.Now()
+	}
 	return cases
 }
 
@@ -134,16 +138,7 @@ func (e *enricher) flooded(ns linux.Netns, before, now *snapshot) (o trace.Obser
 	if n, known := d.Get(linux.SyncookiesSent); !known || n <= 0 {
 		return o, false
 	}
-	halves := map[netip.AddrPort]int{}
-	var target netip.AddrPort
-	for s, err := range e.host.Sockets(ns, 1<<linux.SynRecv|1<<linux.NewSynRecv) {
-		if err != nil || len(halves) > maxSpaces {
-			break
-		}
-		if halves[s.Local]++; halves[s.Local] > halves[target] {
-			target = s.Local
-		}
-	}
+	target := e.besieged(ns)
 	listener := listenerKey{ns.Cookie, target}
 	if !target.IsValid() || now.at.Sub(e.cookies[listener]) < 10*time.Second {
 		return o, false
@@ -160,6 +155,27 @@ func (e *enricher) flooded(ns linux.Netns, before, now *snapshot) (o trace.Obser
 	c.RST.Seen = fact.SomeBy(false, fact.ByCounter)
 	c.Emit.Watched, c.Emit.Role = fact.Some(true), fact.SomeBy("server", fact.ByCounter)
 	return trace.Observed{Case: c, EmitNetns: ns.Cookie}, true
+}
+
+// besieged returns the listening address with the most half-open connections.
+func (e *enricher) besieged(ns linux.Netns) (target netip.AddrPort) {
+	halves, listening := map[netip.AddrPort]int{}, map[uint16]bool{}
+	for s, err := range e.host.Sockets(ns, linux.Listeners|1<<linux.SynRecv|1<<linux.NewSynRecv) {
+		if err != nil || len(halves) > maxSpaces {
+			break
+		}
+		if s.State == linux.Listen {
+			listening[s.Local.Port()] = true
+		} else {
+			halves[s.Local]++
+		}
+	}
+	for at, n := range halves {
+		if listening[at.Port()] && (n > halves[target] || n == halves[target] && at.Compare(target) < 0) {
+			target = at
+		}
+	}
+	return target
 }
 
 func unspecified(a netip.Addr) netip.Addr {
@@ -198,6 +214,9 @@ func (e *enricher) count(ns linux.Netns) *counterHistory {
 	h.now = snapshot{at: time.Now(), c: c, ct: ct, hasCT: hasCT && err == nil}
 	if h.next == 0 {
 		h.past[0], h.next = h.now, 1
+		if !e.stepped.IsZero() { // a namespace younger than the last step: all its counters began since
+			h.past[0] = snapshot{at: e.stepped, c: h.now.c.Sub(&h.now.c), hasCT: h.now.hasCT}
+		}
 	}
 	return h
 }
@@ -209,7 +228,7 @@ func span(c *fact.Case) (least, most time.Duration) {
 	if c.Outcome.Or("") != "timeout" {
 		return resetSpan, longest
 	}
-	least = resetSpan + 2*c.Victim.Sock.RTO.Or(0)
+	least = resetSpan + max(2*c.Victim.Sock.RTO.Or(0), min(c.Victim.Sock.Age.Or(0), longest))
 	return least, least + longest
 }
 

@@ -64,12 +64,12 @@ type link struct {
 // linksOf returns the links of the n-th lab on this machine.
 func linksOf(n int) []link {
 	names := []string{"client", "server", "attacker", ""}
-	v4 := []string{"192.0.2.", "198.51.100.", "203.0.113.", "198.18.4."}
+	v4 := []string{"192.0.2.", "198.51.100.", "203.0.113.", "198.18.0."}
 	var list []link
 	for i, name := range names {
 		l := link{name, v4[i], fmt.Sprintf("2001:db8:%x::", i+1)}
 		if n > 0 {
-			l.v4, l.v6 = fmt.Sprintf("198.19.%d.", 4*n+i), fmt.Sprintf("2001:db8:%x:%x::", n, i+1)
+			l.v4, l.v6 = fmt.Sprintf("198.18.%d.", 4*n+i), fmt.Sprintf("2001:db8:%x:%x::", n, i+1)
 		}
 		list = append(list, l)
 	}

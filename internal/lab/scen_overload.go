@@ -38,7 +38,7 @@ var overloadRecipes = []recipe{
 	},
 	{
 		id: "syn-cookie-queue-full", title: "SYN cookies with a full accept queue: connected, then silence although tcp_abort_on_overflow is 1", needs: []string{"nft"},
-		truth: Truth{Sender: "none", Cause: "syn-flood-cookies", Victim: "client", Error: "ETIMEDOUT", Lost: 2},
+		truth: Truth{Sender: "none", Cause: "server-thread-pool-exhausted", Also: []string{"syn-flood-cookies"}, Victim: "client", Error: "ETIMEDOUT", Lost: 2},
 		play:  cookieQueueFull,
 	},
 	{

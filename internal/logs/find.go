@@ -90,7 +90,7 @@ func openLogs(h *linux.Host, pid int) (out []File) {
 	}
 	us, _ := h.Process(os.Getpid())
 	for _, who := range append([]int{pid}, h.Relatives(pid)...) {
-		if p, err := h.Process(who); who != pid && (err != nil || p.PID == us.PID || p.PID == us.PPID || p.PGID == us.PGID) {
+		if p, err := h.Process(who); who != pid && (err != nil || p.PID == us.PID || p.PID == us.PPID || p.PGID == us.PGID && p.PPID == us.PPID) {
 			continue // our own shell and pipeline
 		}
 		for _, f := range h.WrittenFiles(who) {

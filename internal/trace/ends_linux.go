@@ -306,7 +306,7 @@ func (b *builder) firewall(o *observation, ob *Observed) {
 // retransmission timeout ago. An earlier drop did not end the connection.
 func (b *builder) lastAttempt(o *observation) time.Duration {
 	if o.kind == obsError && o.err != nil {
-		return time.Second + 2*b.jiffies(o.err.RtoJiffies)
+		return 200*time.Millisecond + b.jiffies(o.err.RtoJiffies)*11/10
 	}
 	return time.Second
 }
