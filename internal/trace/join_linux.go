@@ -112,6 +112,14 @@ func (j *joiner) add(ev *resetEvent) {
 	}
 }
 
+// of says whether a socket event can belong to the observation: the kernel
+// uses the memory of a dead socket again at once. After tcp_disconnect a
+// socket has no addresses any more, which does not speak against it.
+func (o *observation) of(e *resetEvent) bool {
+	l, r := e.local(), e.remote()
+	return e.Rport == 0 || r.Addr().IsUnspecified() || l == o.src && r == o.dst || l == o.dst && r == o.src || len(o.aliases) > 0
+}
+
 // expire flushes what waited long enough.
 func (j *joiner) expire(now uint64) {
 	n := 0
@@ -198,7 +206,7 @@ func (j *joiner) addSend(e *resetEvent) {
 		return
 	}
 	// A stack that aborts on data calls tcp_reset on its own socket first: that was no RST from outside.
-	if r := j.bySock[e.Sk]; r != nil && r != o && r.recv != nil && r.recv.Sk == e.Sk {
+	if r := j.bySock[e.Sk]; r != nil && r != o && r.recv != nil && r.recv.Sk == e.Sk && r.of(e) {
 		o.ownErr, r.recv = r.recv, nil
 		if r.err != nil && r.err.Sk == e.Sk {
 			o.ownErr, r.err = r.err, nil
@@ -269,7 +277,7 @@ func reportable(errno int32) bool {
 }
 
 func (j *joiner) addErr(e *resetEvent) {
-	if o := j.bySock[e.Sk]; o != nil {
+	if o := j.bySock[e.Sk]; o != nil && o.of(e) {
 		if o.send != nil && o.send.Sk == e.Sk {
 			o.ownErr = e
 		} else if o.err == nil { // the first report is the cause, later ones are its consequences

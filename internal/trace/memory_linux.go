@@ -103,7 +103,7 @@ func (m *memory) refresh() error {
 			break
 		}
 		base := cpu * m.slots
-		for n := max(m.doneC[cpu], h.Closes-min(h.Closes, uint64(m.slots))); n < h.Closes; n++ {
+		for n := m.from(m.doneC[cpu], h.Closes); n < h.Closes; n++ {
 			slot := base + int(n)&(m.slots-1)
 			if r := m.closeRecord(slot); r.TsNs != 0 && r.TsNs >= m.byTuple[r.Key].ts {
 				m.byTuple[r.Key] = closeAt{r.TsNs, slot}
@@ -113,7 +113,7 @@ func (m *memory) refresh() error {
 		if h.Closes > uint64(m.slots) {
 			m.oldest = max(m.oldest, m.closeRecord(base+int(h.Closes)&(m.slots-1)).TsNs)
 		}
-		for n := max(m.doneO[cpu], h.Opens-min(h.Opens, uint64(m.slots))); n < h.Opens; n++ {
+		for n := m.from(m.doneO[cpu], h.Opens); n < h.Opens; n++ {
 			if r := m.openRecord(base + int(n)&(m.slots-1)); r.TsNs >= m.bySock[r.Sk].ts {
 				m.bySock[r.Sk] = openAt{r.TsNs, r.Active == 1}
 				m.openTuple[r.Key] = r.TsNs
@@ -122,6 +122,13 @@ func (m *memory) refresh() error {
 		m.doneO[cpu] = h.Opens
 	}
 	return nil
+}
+
+// from returns the first record to index. The head moves before the record is
+// written, so that the last few are looked at again.
+func (m *memory) from(done, head uint64) uint64 {
+	const again = 64
+	return max(done-min(done, again), head-min(head, uint64(m.slots)))
 }
 
 // closed returns the latest close of the tuple at or before the monotonic time
