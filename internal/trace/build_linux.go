@@ -481,7 +481,7 @@ func (b *builder) history(s *fact.Socket, e *resetEvent, prev uint8) {
 	s.IdleSend, s.IdleRecv, s.IdleAck = some(b.jiffies(e.IdleSendJiffies)), some(b.jiffies(e.IdleRecvJiffies)), some(b.jiffies(e.IdleAckJiffies))
 	s.TSOK = some(e.TsOk == 1)
 	if b.mem != nil {
-		if ts, _, ok := b.mem.opened(e.Sk, e.TimeNs); ok {
+		if ts, _, ok := b.mem.opened(e.Sk, e.key(), e.TimeNs); ok {
 			s.Age = some(time.Duration(e.TimeNs - ts))
 		}
 	}

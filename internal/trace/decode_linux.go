@@ -55,6 +55,9 @@ func (e *resetEvent) remote() netip.AddrPort {
 	return netip.AddrPortFrom(addrOf(e.Family, &e.Raddr), e.Rport)
 }
 
+// key is the tuple key of the event's socket, see tupleKey.
+func (e *resetEvent) key() uint64 { return tupleKey(e.Netns, e.local(), e.remote()) }
+
 func (e *resetEvent) packetSrc() netip.AddrPort {
 	return netip.AddrPortFrom(packetAddr(e.Packet.Version, &e.Packet.Saddr), e.Packet.Sport)
 }

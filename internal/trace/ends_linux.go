@@ -28,7 +28,7 @@ func (b *builder) dead(ob *Observed, o *observation) {
 	d.Unread, d.Unacked = some(max(int64(int32(rec.UnreadBytes)), 0)), some(max(int64(int32(rec.UnackedBytes)), 0))
 	d.Received, d.Sent = some(int64(rec.ReceivedBytes)), some(int64(rec.SentBytes))
 	d.Idle = some(b.jiffies(rec.IdleMsJiffies))
-	if ts, _, ok := b.mem.opened(rec.Sk, rec.TsNs); ok {
+	if ts, _, ok := b.mem.opened(rec.Sk, rec.Key, rec.TsNs); ok {
 		d.Life = some(time.Duration(rec.TsNs - ts))
 	}
 	if rec.Owned == 0 && rec.Exiting == 0 {
@@ -428,7 +428,7 @@ func (b *builder) deadRole(o *observation) (active, ok bool) {
 	if !found {
 		return false, false
 	}
-	_, active, ok = b.mem.opened(rec.Sk, rec.TsNs)
+	_, active, ok = b.mem.opened(rec.Sk, rec.Key, rec.TsNs)
 	return active, ok
 }
 
@@ -457,7 +457,7 @@ func (b *builder) active(e *resetEvent) (active, ok bool) {
 		return false, true
 	}
 	if b.mem != nil {
-		if _, active, ok := b.mem.opened(e.Sk, e.TimeNs); ok {
+		if _, active, ok := b.mem.opened(e.Sk, e.key(), e.TimeNs); ok {
 			return active, true
 		}
 	}
@@ -595,6 +595,6 @@ func (b *builder) remembered(o *observation) bool {
 	if v == nil || v.Full == 0 || v.State == stSynSent {
 		return false
 	}
-	_, _, ok := b.mem.opened(v.Sk, v.TimeNs)
+	_, _, ok := b.mem.opened(v.Sk, v.key(), v.TimeNs)
 	return ok
 }

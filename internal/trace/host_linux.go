@@ -69,6 +69,9 @@ func (v *hostView) refresh() {
 // space returns the namespace with that cookie.
 func (v *hostView) space(cookie uint64) (linux.Netns, bool) {
 	ns, ok := v.spaces.ByCookie(cookie)
+	if ok && !v.host.Alive(ns) {
+		ok = false // the process through which it was read has ended
+	}
 	if ok || cookie == 0 || time.Since(v.unknown[cookie]) < time.Second {
 		return ns, ok
 	}

@@ -32,8 +32,8 @@ type closeAt struct {
 }
 
 type openAt struct {
-	ts     uint64
-	active bool
+	ts, key uint64
+	active  bool
 }
 
 // resetCPU mirrors struct cpu; the generator does not emit it because only C
@@ -115,7 +115,7 @@ func (m *memory) refresh() error {
 		}
 		for n := m.from(m.doneO[cpu], h.Opens); n < h.Opens; n++ {
 			if r := m.openRecord(base + int(n)&(m.slots-1)); r.TsNs >= m.bySock[r.Sk].ts {
-				m.bySock[r.Sk] = openAt{r.TsNs, r.Active == 1}
+				m.bySock[r.Sk] = openAt{r.TsNs, r.Key, r.Active == 1}
 				m.openTuple[r.Key] = r.TsNs
 			}
 		}
@@ -148,10 +148,11 @@ func (m *memory) closed(netns uint64, local, remote netip.AddrPort, at uint64) (
 }
 
 // opened returns when the socket at that kernel address was established and
-// whether it was the side that connected.
-func (m *memory) opened(sk, at uint64) (ts uint64, active, ok bool) {
+// whether it was the side that connected. The tuple's key tells it from
+// another socket that had the same memory.
+func (m *memory) opened(sk, key, at uint64) (ts uint64, active, ok bool) {
 	o, found := m.bySock[sk]
-	if !found || o.ts > at {
+	if !found || o.ts > at || o.key != key {
 		return 0, false, false
 	}
 	return o.ts, o.active, true
