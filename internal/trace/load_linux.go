@@ -128,9 +128,9 @@ func (k *kernel) close() {
 	}
 }
 
-// ringSlots bounds the memory of closes and opens to 64 MiB on any machine.
+// ringSlots bounds the memory of closes and opens to 128 MiB on any machine.
 func ringSlots(cpus int) int {
-	n := min(16384, 64<<20/(112*cpus))
+	n := min(65536, 128<<20/(128*cpus))
 	return 1 << (bits.Len(uint(max(n, 256))) - 1)
 }
 
