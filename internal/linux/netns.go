@@ -167,6 +167,29 @@ func (c *Namespaces) ByCookie(cookie uint64) (Netns, bool) {
 	return Netns{}, false
 }
 
+// Reread reads the addresses of one namespace now, some 100 microseconds. It is
+// false when the namespace is gone or was never known.
+func (c *Namespaces) Reread(cookie uint64) (Netns, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.byCookie[cookie]
+	if !ok || cookie == 0 {
+		return Netns{}, false
+	}
+	ns := e.ns
+	if c.host.inspect(&ns) != nil || ns.Cookie != cookie {
+		return Netns{}, false
+	}
+	e.ns, e.addrsAt = ns, time.Now()
+	c.byAddr = map[netip.Addr][]*nsEntry{}
+	for _, e := range c.byInode {
+		for _, a := range e.ns.Addrs {
+			c.byAddr[a] = append(c.byAddr[a], e)
+		}
+	}
+	return ns, true
+}
+
 // ByInode returns the namespace with that inode number now.
 func (c *Namespaces) ByInode(inode uint64) (Netns, bool) {
 	c.mu.Lock()

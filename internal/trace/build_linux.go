@@ -343,15 +343,20 @@ func (b *builder) replied(o *observation, ob *Observed) {
 func (b *builder) sent(o *observation, ob *Observed) {
 	em, e := &ob.Case.Emit, o.send
 	stack := b.stack(e)
-	if e.Reason >= 0 {
-		em.Reason = some(b.reason(e.Reason))
-	}
 	call := classify(stack, sendPaths)
 	switch {
 	case e.State == stTimeWait:
 		call = "time-wait"
 	case call == "":
 		call = "other"
+	}
+	if e.Reason >= 0 {
+		em.Reason = some(b.reason(e.Reason))
+	}
+	if r := em.Reason.Or("NOT_SPECIFIED"); r == "NOT_SPECIFIED" {
+		if implied := impliedReason(call, stack, e); implied != "" {
+			em.Reason = some(implied)
+		}
 	}
 	em.Call = some(call)
 	em.Stack = some(strings.Join(stack, "<"))

@@ -560,13 +560,13 @@ func (b *builder) youth(o *observation, ob *Observed) {
 		return
 	}
 	c.Emit.Had, p.Holder = some(false), some("none")
-	owners := b.host.ownersOf(o.src.Addr(), ob.EmitNetns)
 	for ns := range b.host.bootID {
 		if ns == ob.EmitNetns || !b.mem.had(ns, o.src, o.dst, o.first) {
 			continue
 		}
-		owns := slices.Contains(owners, ns)
-		switch _, alive := b.host.spaces.ByCookie(ns); {
+		then, alive := b.host.spaces.Reread(ns) // it may have lost the address a moment ago
+		owns := then.Owns(o.src.Addr())
+		switch {
 		case !alive:
 			p.Holder = some("gone")
 			if since, ok := b.host.bootID[ob.EmitNetns]; ok {

@@ -105,6 +105,7 @@ func assemble(cfg Config, k *kernel) (*Source, error) {
 	s.build.join = s.join
 	s.join.blocked = cfg.Blocked
 	s.join.isICMP = func(e *resetEvent) bool { return classify(s.build.stack(e), errorPaths) == "icmp" }
+	s.join.isTCP = func(e *resetEvent) bool { return inStack(s.build.stack(e), "tcp_") }
 	s.host.refresh()
 	return s, nil
 }
