@@ -1,0 +1,197 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/internal/linux"
+	"github.com/holdfast-project/holdfast/internal/trace"
+	"github.com/holdfast-project/holdfast/knowledge"
+)
+
+func observed(client, server string, at time.Time) trace.Observed {
+	c := &fact.Case{Time: at}
+	c.Flow.Client, c.Flow.Server = netip.MustParseAddrPort(client), netip.MustParseAddrPort(server)
+	c.Emit.Role = fact.Some("server")
+	return trace.Observed{Case: c, EmitNetns: 7, EmitPID: 42}
+}
+
+func TestPatternsOfOneProcess(t *testing.T) {
+	p := newPatterns()
+	start := time.Unix(1000, 0)
+	var o trace.Observed
+	for i := range 20 {
+		o = observed(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), uint16(40000+i)).String(), "198.51.100.2:80", start.Add(time.Duration(i)*10*time.Millisecond))
+		p.add(o)
+	}
+	if n := o.Pattern.Burst.Or(0); n != 20 {
+		t.Errorf("burst %d", n)
+	}
+	late := observed("192.0.2.99:1", "198.51.100.2:80", start.Add(time.Minute))
+	p.add(late)
+	if n := late.Pattern.Burst.Or(0); n != 1 {
+		t.Errorf("burst %d after a minute", n)
+	}
+}
+
+func TestPeriodOfHealthChecks(t *testing.T) {
+	p := newPatterns()
+	start := time.Unix(1000, 0)
+	for i, want := range []fact.State{fact.NotLooked, fact.NotLooked, fact.NotLooked, fact.Present, fact.Present} {
+		o := observed("192.0.2.1:40000", "198.51.100.2:80", start.Add(time.Duration(i)*5*time.Second))
+		p.add(o)
+		if o.Pattern.Period.State() != want {
+			t.Errorf("check %d: %v", i, o.Pattern.Period.State())
+		}
+		if d, ok := o.Pattern.Period.Get(); ok && d != 5*time.Second {
+			t.Errorf("period %v", d)
+		}
+	}
+	odd := observed("192.0.2.1:40000", "198.51.100.2:80", start.Add(41*time.Second))
+	p.add(odd)
+	if odd.Pattern.Period.State() != fact.Absent {
+		t.Error("an irregular interval passed for a period")
+	}
+}
+
+func TestPatternsAreBounded(t *testing.T) {
+	p := newPatterns()
+	for i := range 3 * maxPatterns {
+		p.add(observed(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1).String(), "198.51.100.2:80", time.Unix(int64(i), 0)))
+	}
+	if len(p.pairs) > maxPatterns || len(p.emitters) > maxPatterns || len(p.tuples) > maxPatterns {
+		t.Errorf("%d pairs, %d emitters, %d tuples", len(p.pairs), len(p.emitters), len(p.tuples))
+	}
+}
+
+func TestCountersAreComparedOverTheRightTime(t *testing.T) {
+	h := &counterHistory{}
+	now := time.Unix(1000, 0)
+	for i := range 10 {
+		h.past[i] = snapshot{at: now.Add(time.Duration(i-10) * 500 * time.Millisecond)}
+		h.next++
+	}
+	h.now.at = now
+	for _, c := range []struct{ least, want time.Duration }{{0, 500 * time.Millisecond}, {time.Second, time.Second}, {1200 * time.Millisecond, 1500 * time.Millisecond}, {time.Minute, 5 * time.Second}} {
+		if got := now.Sub(h.before(c.least).at); got != c.want {
+			t.Errorf("before(%v) is %v old, want %v", c.least, got, c.want)
+		}
+	}
+}
+
+func TestSpanOfATimeoutCoversItsAttempts(t *testing.T) {
+	c := &fact.Case{Outcome: fact.Some("reset")}
+	if least, most := span(c); least != resetSpan || most != longest {
+		t.Errorf("reset: %v to %v", least, most)
+	}
+	c.Outcome = fact.Some("timeout")
+	c.Victim.Sock.RTO = fact.Some(4 * time.Second)
+	if least, _ := span(c); least < 8*time.Second {
+		t.Errorf("timeout: %v", least)
+	}
+}
+
+func TestOnlyARuleThatCanMatchIsBlamed(t *testing.T) {
+	o := observed("192.0.2.1:40000", "198.51.100.2:80", time.Now())
+	reject := linux.Rule{Text: "reject with tcp reset", Verdict: linux.RejectReset}
+	drop := linux.Rule{Text: "drop", Verdict: linux.Drop}
+	policy := linux.Rule{Text: "policy drop", Verdict: linux.Drop, Policy: true}
+	if r, ok := only([]linux.Rule{reject, drop, policy}, o, true); !ok || r.Text != reject.Text {
+		t.Errorf("%v %v", r, ok)
+	}
+	if _, ok := only([]linux.Rule{reject, reject}, o, true); ok {
+		t.Error("one of two rules that could both have done it was named")
+	}
+	if _, ok := only([]linux.Rule{drop}, o, true); ok {
+		t.Error("a drop rule was blamed for a RST")
+	}
+	old := movedRule{reject, time.Now().Add(-2 * ruleMemory)}
+	if _, ok := pick([]movedRule{old}, o, true); ok {
+		t.Error("a counter that moved long ago was blamed")
+	}
+}
+
+func TestUnknownSourceIsRefused(t *testing.T) {
+	base, err := knowledge.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Config{Source: "tarot", Knowledge: base}); err == nil {
+		t.Error("opened")
+	}
+	if _, err := Open(Config{}); err == nil {
+		t.Error("opened without knowledge")
+	}
+}
+
+// TestRootSeenEqualsOutRsts makes resets and compares our count with the
+// kernel's own, exactly.
+func TestRootSeenEqualsOutRsts(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to load eBPF programs")
+	}
+	base, err := knowledge.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := Open(Config{Source: "kernel", Wire: true, Knowledge: base})
+	var access *trace.AccessError
+	if errors.As(err, &access) {
+		t.Skip("no kernel source here: " + err.Error())
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	defer stop()
+	done, findings := make(chan error, 1), make(chan fact.Finding, 1024)
+	go func() { done <- w.Run(ctx, func(f fact.Finding) { findings <- f }) }()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := l.Addr().String()
+	l.Close()
+	const n = 50
+	for range n {
+		if c, err := net.Dial("tcp4", closed); err == nil {
+			c.Close()
+			t.Fatal("connected to a closed port")
+		}
+	}
+	for seen := 0; seen < n; {
+		select {
+		case f := <-findings:
+			if f.Flow.Server.String() == closed {
+				seen++
+				if f.Cause.ID != "connection-refused-closed-port" && f.Cause.ID != "unknown" {
+					t.Errorf("cause %s", f.Cause.ID)
+				}
+			}
+		case <-ctx.Done():
+			t.Fatalf("%d of %d findings came", seen, n)
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	s := w.Stats()
+	if s.Seen != s.Reported+s.Folded+s.Lost {
+		t.Errorf("seen %d != reported %d + folded %d + lost %d", s.Seen, s.Reported, s.Folded, s.Lost)
+	}
+	matched := false
+	for _, l := range s.Ledgers {
+		if l.OutRsts >= n && l.Remainder == 0 {
+			matched = true
+		}
+	}
+	if !matched {
+		t.Errorf("no ledger of %d resets without remainder: %+v", n, s.Ledgers)
+	}
+}
