@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -32,7 +34,7 @@ type Net struct {
 	logf    func(string, ...any)
 	starter *starter
 	links   []link // client, server, attacker, extra
-	claim   *os.File
+	claim   io.Closer
 	spaces  map[string]*space
 	ports   uint16         // next free block of server ports
 	left    []func() error // undo what plays leave behind, see leave
@@ -78,18 +80,18 @@ func linksOf(n int) []link {
 
 const maxLabs = 60 // at a time, with addresses of their own
 
-// claimLinks takes the lowest number of a lab that nobody holds; the kernel
-// gives it back when the file is closed, also by a crash.
-func claimLinks() (*os.File, []link, error) {
+// claimLinks takes the lowest number of a lab that nobody holds, by the name of
+// an abstract socket: it leaves no file, and the kernel gives it back when it
+// is closed, also by a crash.
+func claimLinks() (io.Closer, []link, error) {
 	for n := range maxLabs {
-		f, err := os.OpenFile(filepath.Join(os.TempDir(), fmt.Sprintf("holdfast-lab-%d.lock", n)), os.O_CREATE|os.O_RDWR, 0o600)
-		if err != nil {
+		c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: fmt.Sprintf("@holdfast-lab-%d", n), Net: "unixgram"})
+		if err == nil {
+			return c, linksOf(n), nil
+		}
+		if !errors.Is(err, unix.EADDRINUSE) {
 			return nil, nil, fmt.Errorf("claim addresses: %w", err)
 		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			return f, linksOf(n), nil
-		}
-		f.Close()
 	}
 	return nil, nil, fmt.Errorf("claim addresses: %d labs run already", maxLabs)
 }
