@@ -113,7 +113,7 @@ func (s *stage) serviceAddr() netip.Addr {
 
 func failover(s *stage) {
 	vip := s.serviceAddr()
-	s.undo = append(s.undo, s.unroute(host(vip)), s.order("server", request{Op: "addr", Text: "lo", N: -1, Args: []string{host(vip)}}))
+	s.undo = append(s.undo, s.unroute(host(vip)))
 	s.adopt("server", vip)
 	s.moves(vip, "server")
 	l := s.listen(s.server(), 16)
@@ -125,6 +125,8 @@ func failover(s *stage) {
 	s.account(c, a)
 	c.exchange(a, 100)
 	s.newcomer("standby", vip)
+	// As keepalived does: with the address on both, it would be a conflict.
+	s.call(s.holder("server"), request{Op: "addr", Text: "lo", N: -1, Args: []string{host(vip)}})
 	s.moves(vip, "standby")
 	s.talks(c)
 }
