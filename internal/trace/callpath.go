@@ -73,6 +73,17 @@ var wirePaths = []pathRule{
 	{"tcp-active", []string{"__tcp_transmit_skb"}},
 }
 
+// copyPaths are the ways in which a packet or raw socket frees the copies that
+// nobody read.
+var copyPaths = []pathRule{
+	{"copy", []string{"packet_"}},
+	{"copy", []string{"tpacket_rcv"}},
+	{"copy", []string{"skb_queue_purge"}},
+	{"copy", []string{"__skb_queue_purge"}},
+	{"copy", []string{"skb_queue_purge_reason"}},
+	{"copy", []string{"inet_sock_destruct"}},
+}
+
 // hookPaths name the netfilter hook from the caller of nf_hook_slow. The
 // order matters: ip_forward and ip_local_deliver are called from ip_rcv.
 var hookPaths = []pathRule{

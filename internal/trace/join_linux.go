@@ -78,7 +78,7 @@ type joiner struct {
 	flush   func(*observation)
 	blocked func(netns uint64)     // netfilter just dropped a segment there; may be nil
 	isICMP  func(*resetEvent) bool // the stack of an error leads through the ICMP handler
-	isTCP   func(*resetEvent) bool // the stack of a drop leads through TCP
+	isCopy  func(*resetEvent) bool // a socket that had a copy of the segment let go of it
 }
 
 func newJoiner(hold time.Duration, dropReasons map[int32]string, flush func(*observation)) *joiner {
@@ -330,8 +330,8 @@ func (j *joiner) addDrop(e *resetEvent) {
 		return
 	}
 	reason := j.reasons[e.Reason]
-	if e.Packet.Flags&flagRST != 0 && reason == "NOT_SPECIFIED" && !j.isTCP(e) {
-		return // a copy: before Linux 6.4 a packet socket that is closed says the same
+	if e.Packet.Flags&flagRST != 0 && reason == "NOT_SPECIFIED" && j.isCopy(e) {
+		return // on Linux 6.1 that has the reason of a refused RST
 	}
 	if e.Packet.Flags&flagRST != 0 && reason != "NETFILTER_DROP" {
 		o := j.observe(rstKey{e.packetSrc(), e.packetDst()}, obsReset, e.TimeNs)

@@ -39,7 +39,7 @@ func joined(t *testing.T, events ...*resetEvent) []*observation {
 	var out []*observation
 	j := newJoiner(30*time.Millisecond, map[int32]string{12: "NETFILTER_DROP", 36: "TCP_RFC7323_PAWS", 40: "TCP_LISTEN_OVERFLOW", 45: "TCP_RESET"}, func(o *observation) { out = append(out, o) })
 	j.isICMP = func(*resetEvent) bool { return false }
-	j.isTCP = func(e *resetEvent) bool { return e.Kframes > 0 }
+	j.isCopy = func(e *resetEvent) bool { return e.Kframes == 0 }
 	for _, e := range events {
 		j.add(e)
 	}

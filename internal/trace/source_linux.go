@@ -105,7 +105,7 @@ func assemble(cfg Config, k *kernel) (*Source, error) {
 	s.build.join = s.join
 	s.join.blocked = cfg.Blocked
 	s.join.isICMP = func(e *resetEvent) bool { return classify(s.build.stack(e), errorPaths) == "icmp" }
-	s.join.isTCP = func(e *resetEvent) bool { return inStack(s.build.stack(e), "tcp_") }
+	s.join.isCopy = func(e *resetEvent) bool { return classify(s.build.stack(e), copyPaths) != "" }
 	s.host.refresh()
 	return s, nil
 }
@@ -279,8 +279,15 @@ func (s *Source) Floods() []Flood {
 		f := Flood{Netns: key.Netns, Hook: kindNames[min(int(key.Kind), len(kindNames)-1)], Port: key.Port, Count: v.Count,
 			Origin: originNames[min(int(key.Origin), len(originNames)-1)],
 			First:  s.host.host.MonotonicToTime(v.FirstNs), Last: s.host.host.MonotonicToTime(v.LastNs)}
-		if int32(key.Reason) >= 0 {
-			f.Reason = s.kernel.facts.rstReasons[int32(key.Reason)]
+		if n := int32(key.Reason); n >= 0 {
+			switch key.Kind {
+			case kindDrop:
+				f.Reason = s.kernel.facts.dropReasons[n]
+			case kindErr:
+				f.Reason = errnoName(n)
+			default:
+				f.Reason = s.kernel.facts.rstReasons[n]
+			}
 		}
 		list = append(list, f)
 	}
