@@ -113,7 +113,8 @@ type kernel struct {
 	facts    kernelFacts
 	maps     map[string]*ebpf.Map
 	links    []link.Link
-	attached map[string]string // slot -> program
+	attached map[string]string        // slot -> program
+	programs map[string]*ebpf.Program // slot -> the same, to ask how often it could not run
 	failures []string
 	cpus     int
 	slots    int // of each per-CPU ring
@@ -122,6 +123,9 @@ type kernel struct {
 func (k *kernel) close() {
 	for _, l := range k.links {
 		l.Close()
+	}
+	for _, p := range k.programs {
+		p.Close()
 	}
 	for _, m := range k.maps {
 		m.Close()
@@ -149,7 +153,7 @@ func loadKernel(cfg Config) (_ *kernel, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("count CPUs: %w", err)
 	}
-	k := &kernel{facts: facts, maps: map[string]*ebpf.Map{}, attached: map[string]string{}, cpus: cpus, slots: ringSlots(cpus)}
+	k := &kernel{facts: facts, maps: map[string]*ebpf.Map{}, attached: map[string]string{}, programs: map[string]*ebpf.Program{}, cpus: cpus, slots: ringSlots(cpus)}
 	defer func() {
 		if err != nil {
 			k.close()
@@ -223,31 +227,42 @@ func (k *kernel) attachSlot(spec *ebpf.CollectionSpec, s slot, cfg Config, types
 		if slices.Contains(cfg.Skip, name) {
 			continue
 		}
-		l, err := k.attach(spec, name, types)
+		p, l, err := k.attach(spec, name, types)
 		if err != nil {
 			k.failures = append(k.failures, fmt.Sprintf("%s: %v", name, shortError(err)))
 			continue
 		}
 		k.links = append(k.links, l)
+		k.programs[s.name] = p
 		k.attached[s.name] = name
 		return
 	}
 }
 
-func (k *kernel) attach(base *ebpf.CollectionSpec, name string, types *btf.Cache) (link.Link, error) {
+func (k *kernel) attach(base *ebpf.CollectionSpec, name string, types *btf.Cache) (*ebpf.Program, link.Link, error) {
 	spec := base.Copy()
 	ps := spec.Programs[name]
 	if ps == nil {
-		return nil, errors.New("not in the object")
+		return nil, nil, errors.New("not in the object")
 	}
 	spec.Programs = map[string]*ebpf.ProgramSpec{name: ps}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: k.maps, Cache: types})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer coll.Close()
-	p := coll.Programs[name]
-	kind, target, _ := strings.Cut(ps.SectionName, "/")
+	p := coll.DetachProgram(name)
+	l, err := hook(p, ps.SectionName)
+	if err != nil {
+		p.Close()
+		return nil, nil, err
+	}
+	return p, l, nil
+}
+
+// hook attaches p where the section name of its source says.
+func hook(p *ebpf.Program, section string) (link.Link, error) {
+	kind, target, _ := strings.Cut(section, "/")
 	switch kind {
 	case "tp_btf", "fentry":
 		return link.AttachTracing(link.TracingOptions{Program: p})
@@ -257,6 +272,24 @@ func (k *kernel) attach(base *ebpf.CollectionSpec, name string, types *btf.Cache
 		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: target, Program: p})
 	}
 	return nil, fmt.Errorf("unknown kind of program %q", kind)
+}
+
+// hookOf names the hook that counts for a slot.
+var hookOf = map[string]string{"nosk4": "send", "nosk6": "send"}
+
+// missed returns how often a program of the hook did not run because it was
+// running already on the same CPU: an interrupt that sends a reset came while
+// a process was about to send one.
+func (k *kernel) missed(hook string) (n uint64) {
+	for slot, p := range k.programs {
+		if slot != hook && hookOf[slot] != hook {
+			continue
+		}
+		if st, err := p.Stats(); err == nil { // before Linux 5.12 it is not counted
+			n += st.RecursionMisses
+		}
+	}
+	return n
 }
 
 // shortError keeps the first line: a verifier log is for --verbose.

@@ -134,58 +134,89 @@ func (s *Source) Close() error {
 }
 
 // Run reads events until ctx is done, and calls emit for each case, from this
-// goroutine. What is pending when ctx ends is still emitted.
+// goroutine. What is pending when ctx ends is still emitted. While nothing
+// happens it sleeps in the kernel, which wakes it for the first record; while
+// records come it looks at intervals, so that a flood costs no wakeups.
 func (s *Source) Run(ctx context.Context, emit func(Observed)) error {
 	s.emit = emit
 	every := 10 * time.Millisecond
 	if s.cfg.Fast {
 		every = time.Millisecond
 	}
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+	stop := context.AfterFunc(ctx, func() { _ = s.reader.Flush() }) // wakes the reader
+	defer stop()
 	var rec ringbuf.Record
 	var ev resetEvent
-	second := time.Now()
+	second, busy := time.Now(), true
 	for {
 		if s.cfg.Tick != nil && time.Since(second) >= tickEvery {
 			second = time.Now()
 			s.cfg.Tick()
 		}
-		select {
-		case <-ctx.Done():
-			if err := s.drain(&rec, &ev); err != nil {
-				return err
-			}
-			s.join.expire(^uint64(0))
-			return nil
-		case <-tick.C:
-		}
 		if err := s.build.symbols.failed(); err != nil {
 			return err
 		}
+		wait := tickEvery - time.Since(second)
+		if busy {
+			wait = 0
+			pause(ctx, s.untilExpiry(every))
+		}
 		now := monotonic() // before the drain: what is younger than now may not be drained yet
-		if err := s.drain(&rec, &ev); err != nil {
+		n, err := s.drain(&rec, &ev, wait)
+		if err != nil {
 			return err
 		}
+		if ctx.Err() != nil {
+			s.join.expire(^uint64(0))
+			return nil
+		}
 		s.join.expire(now)
+		busy = n > 0 || len(s.join.queue) > 0
 	}
 }
 
-func (s *Source) drain(rec *ringbuf.Record, ev *resetEvent) error {
-	s.reader.SetDeadline(time.Unix(1, 0)) // read what is there, never wait
-	n := uint64(0)
+// pause waits for d, or until ctx is done.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// untilExpiry is the time until the next observation is complete, at least a
+// millisecond and at most the given one.
+func (s *Source) untilExpiry(most time.Duration) time.Duration {
+	if len(s.join.queue) == 0 {
+		return most
+	}
+	left := time.Duration(int64(s.join.queue[0].deadline - monotonic()))
+	return min(max(left, time.Millisecond), most)
+}
+
+// drain reads what is in the ring buffer; if there is nothing, it waits that
+// long for a record or for the reader to be flushed.
+func (s *Source) drain(rec *ringbuf.Record, ev *resetEvent, wait time.Duration) (n uint64, err error) {
+	if wait <= 0 && s.reader.AvailableBytes() == 0 {
+		return 0, nil
+	}
+	s.reader.SetDeadline(time.Now().Add(wait))
 	for {
 		err := s.reader.ReadInto(rec)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ringbuf.ErrFlushed) {
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("read ring buffer: %w", err)
+			return n, fmt.Errorf("read ring buffer: %w", err)
+		}
+		if n == 0 && wait > 0 {
+			s.reader.SetDeadline(time.Unix(1, 0)) // read what is there, wait no more
 		}
 		if decodeEvent(rec.RawSample, ev) {
 			s.join.add(ev)
-			n++
 		}
+		n++
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,7 +225,7 @@ func (s *Source) drain(rec *ringbuf.Record, ev *resetEvent) error {
 		s.reported += n
 		s.lost.look(s.lockedLossCount(), monotonic())
 	}
-	return nil
+	return n, nil
 }
 
 func (s *Source) lockedLossCount() (n uint64) {
@@ -258,6 +289,8 @@ func (s *Source) Stats() Stats {
 	st := Stats{PerHook: map[string]HookStats{}, Evicted: s.evicted}
 	for kind := uint32(kindSend); kind <= kindICMP; kind++ {
 		c := s.counter(kind)
+		missed := s.kernel.missed(kindNames[kind])
+		c.Seen, c.Lost = c.Seen+missed, c.Lost+missed
 		st.PerHook[kindNames[kind]] = HookStats{c.Seen, c.Sent, c.Lost, c.Suppressed}
 		st.Seen += c.Seen
 		st.Reported += c.Sent
@@ -273,9 +306,10 @@ func (s *Source) Stats() Stats {
 func (s *Source) Floods() []Flood {
 	var list []Flood
 	var key resetFloodKey
-	var v resetFloodValue
+	var each []resetFloodValue // for each CPU
 	it := s.kernel.maps["floods"].Iterate()
-	for it.Next(&key, &v) {
+	for it.Next(&key, &each) {
+		v := sumFlood(each)
 		f := Flood{Netns: key.Netns, Hook: kindNames[min(int(key.Kind), len(kindNames)-1)], Port: key.Port, Count: v.Count,
 			Origin: originNames[min(int(key.Origin), len(originNames)-1)],
 			First:  s.host.host.MonotonicToTime(v.FirstNs), Last: s.host.host.MonotonicToTime(v.LastNs)}
@@ -295,14 +329,33 @@ func (s *Source) Floods() []Flood {
 	return list
 }
 
+// sumFlood adds up what each CPU counted.
+func sumFlood(each []resetFloodValue) (sum resetFloodValue) {
+	for _, v := range each {
+		if v.Count == 0 {
+			continue
+		}
+		if sum.FirstNs == 0 || v.FirstNs < sum.FirstNs {
+			sum.FirstNs = v.FirstNs
+		}
+		sum.LastNs = max(sum.LastNs, v.LastNs)
+		sum.Count += v.Count
+	}
+	return sum
+}
+
 // Ledgers returns, for each namespace, what the stack sent and what the wire
 // witness saw.
 func (s *Source) Ledgers() []Ledger {
 	byNS := map[uint64]*Ledger{}
 	var key resetWireKey
-	var n uint64
+	var each []uint64 // for each CPU
 	it := s.kernel.maps["ledger"].Iterate()
-	for it.Next(&key, &n) {
+	for it.Next(&key, &each) {
+		var n uint64
+		for _, c := range each {
+			n += c
+		}
 		l := byNS[key.Netns]
 		if l == nil {
 			l = &Ledger{Netns: key.Netns, Wire: map[string]uint64{}}

@@ -32,7 +32,7 @@ import (
 type Config struct {
 	Stacks bool          // take user stacks of the closing call
 	NoWire bool          // leave the wire witness off
-	Burst  int           // events for each CPU, second and hook before folding; 0 means 2000
+	Burst  int           // events for each CPU and hook at once, and a quarter of it each second, before folding; 0 means 2000
 	Hold   time.Duration // how long the parts of one case are collected; 0 means 30 ms
 	Skip   []string      // programs not to try, for tests of the ladder
 	Tick   func()        // called every half second from Run's goroutine, may be nil
@@ -65,7 +65,7 @@ type Stats struct {
 	Seen     uint64 // resets sent, received, refused or seen on the wire, as counted in the kernel
 	Reported uint64 // records that became part of a case
 	Folded   uint64 // suppressed in the kernel and counted by tuple class, see Floods
-	Lost     uint64 // did not fit the ring buffer
+	Lost     uint64 // did not fit the ring buffer, or their program was already running on that CPU
 	Sent     uint64 // resets the TCP stack sent: the number to compare with OutRsts
 	Evicted  uint64 // pending cases flushed early because too many were open
 	PerHook  map[string]HookStats

@@ -22,7 +22,7 @@ char LICENSE[] SEC("license") = "GPL";
 enum { ESTABLISHED = 1, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, LISTEN, CLOSING, NEW_SYN_RECV };
 enum origin { ORIGIN_UNKNOWN, ORIGIN_ACTIVE, ORIGIN_REPLY, ORIGIN_NONE, ORIGIN_RAW, ORIGIN_PACKET, ORIGIN_FORWARDED };
 
-const volatile __u32 burst = 2000;      // events for each CPU, second and kind; the rest is counted
+const volatile __u32 burst = 2000;      // events for each CPU and kind at once, a quarter of it each second; the rest is counted
 const volatile __u32 want_ustack = 0;   // --stacks
 const volatile __u32 close_slots = 16384; // for each CPU, a power of two
 const volatile __u32 open_slots = 16384;
@@ -36,8 +36,9 @@ struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } eve
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 16); __type(key, __u32); __type(value, struct counter); } counters SEC(".maps");
 struct bucket { __u64 last_ns, tokens; };
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 16); __type(key, __u32); __type(value, struct bucket); } buckets SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, struct flood_key); __type(value, struct flood_value); } floods SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, struct wire_key); __type(value, __u64); } ledger SEC(".maps");
+// Counted on each CPU for itself: two CPUs that meet a new key at the same time lose nothing.
+struct { __uint(type, BPF_MAP_TYPE_LRU_PERCPU_HASH); __uint(max_entries, 1024); __type(key, struct flood_key); __type(value, struct flood_value); } floods SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_LRU_PERCPU_HASH); __uint(max_entries, 4096); __type(key, struct wire_key); __type(value, __u64); } ledger SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __uint(max_entries, 16384); __type(key, __u32); __type(value, struct close_record); } closes SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __uint(max_entries, 16384); __type(key, __u32); __type(value, struct open_record); } opens SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 1024); __type(key, __u32); __type(value, struct killer); } killers SEC(".maps");
@@ -72,12 +73,14 @@ static __always_inline __u8 state_before(struct cpu *cp, const struct sock *sk) 
 	return 0;
 }
 
-// ---- rate limit and loss accounting: seen = sent + lost + suppressed, always
+// ---- rate limit and loss accounting: seen = sent + lost + suppressed, always.
+// Submitting wakes the reader only when it has read everything before: it then sleeps,
+// and looks at intervals afterwards, so that a flood wakes it a hundred times a second.
 
 static __noinline int allow(__u32 kind) {
 	struct bucket *b = bpf_map_lookup_elem(&buckets, &kind);
 	if (!b) return 0;
-	__u64 now = bpf_ktime_get_ns(), fresh = (now - b->last_ns) * burst / 1000000000ULL;
+	__u64 now = bpf_ktime_get_ns(), fresh = (now - b->last_ns) * (burst / 4 + 1) / 1000000000ULL;
 	if (fresh) {
 		b->last_ns = now;
 		b->tokens += fresh;
@@ -93,12 +96,19 @@ static __noinline void fold(__u8 kind, __u8 origin, __u64 netns, __u16 port, __s
 	struct flood_value *v = bpf_map_lookup_elem(&floods, &key);
 	__u64 now = bpf_ktime_get_ns();
 	if (v) {
-		__sync_fetch_and_add(&v->count, 1);
+		if (!v->count++) v->first_ns = now;
 		v->last_ns = now;
 		return;
 	}
 	struct flood_value first = {.count = 1, .first_ns = now, .last_ns = now};
 	bpf_map_update_elem(&floods, &key, &first, BPF_ANY);
+}
+
+static __noinline void tally(__u64 netns, __u32 origin) {
+	struct wire_key key = {.netns = netns, .origin = origin};
+	__u64 *n = bpf_map_lookup_elem(&ledger, &key), one = 1;
+	if (n) ++*n;
+	else bpf_map_update_elem(&ledger, &key, &one, BPF_ANY);
 }
 
 static __always_inline struct counter *count(__u32 kind) {
@@ -320,10 +330,7 @@ static __always_inline int on_send(void *ctx, const struct sock *sk, const struc
 	struct cpu *cp = this_cpu();
 	if (!c || !cp) return 0;
 	__u64 netns = sk ? BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie) : skb ? netns_of_skb(skb) : 0;
-	struct wire_key key = {.netns = netns};
-	__u64 *sent = bpf_map_lookup_elem(&ledger, &key), one = 1;
-	if (sent) __sync_fetch_and_add(sent, 1);
-	else bpf_map_update_elem(&ledger, &key, &one, BPF_ANY);
+	tally(netns, 0);
 	if (!allow(SEND)) {
 		c->suppressed++;
 		fold(SEND, 0, netns, 0, reason);
@@ -338,7 +345,7 @@ static __always_inline int on_send(void *ctx, const struct sock *sk, const struc
 	copy_task(e);
 	e->prev_state = state_before(cp, sk);
 	copy_stacks(ctx, e);
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, BPF_RB_WAKE_IF_IDLE);
 	return 0;
 }
 SEC("tp_btf/tcp_send_reset") int BPF_PROG(send_tp3, const struct sock *sk, const struct sk_buff *skb, int reason) { return on_send(ctx, sk, skb, reason); }
@@ -379,7 +386,7 @@ static __always_inline int on_recv(void *ctx, struct sock *sk, struct sk_buff *s
 	if (skb) copy_packet(&e->packet, skb);
 	copy_task(e);
 	copy_stacks(ctx, e);
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, BPF_RB_WAKE_IF_IDLE);
 	return 0;
 }
 SEC("fentry/tcp_reset") int BPF_PROG(recv_fe, struct sock *sk, struct sk_buff *skb) { return on_recv(ctx, sk, skb); }
@@ -406,7 +413,7 @@ static __always_inline int on_err(void *ctx, const struct sock *sk, __s32 errno)
 	struct cpu *cp = this_cpu();
 	if (cp) e->prev_state = state_before(cp, sk);
 	copy_stacks(ctx, e);
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, BPF_RB_WAKE_IF_IDLE);
 	return 0;
 }
 
@@ -534,7 +541,7 @@ static __always_inline int on_drop(void *ctx, struct sk_buff *skb, void *loc, __
 	e->loc = (__u64)loc;
 	copy_task(e);
 	copy_stacks(ctx, e);
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, BPF_RB_WAKE_IF_IDLE);
 	return 0;
 }
 SEC("tp_btf/kfree_skb") int BPF_PROG(drop_tp4, struct sk_buff *skb, void *loc, int reason, struct sock *rx) { return on_drop(ctx, skb, loc, reason, rx); }
@@ -561,11 +568,8 @@ static __always_inline int on_rst(void *ctx, struct sk_buff *skb) {
 	struct counter *c = count(WIRE);
 	if (!c) return 0;
 	__u8 origin = origin_of(skb);
-	__u64 netns = netns_of_skb(skb), one = 1;
-	struct wire_key key = {.netns = netns, .origin = origin + 1};
-	__u64 *n = bpf_map_lookup_elem(&ledger, &key);
-	if (n) __sync_fetch_and_add(n, 1);
-	else bpf_map_update_elem(&ledger, &key, &one, BPF_ANY);
+	__u64 netns = netns_of_skb(skb);
+	tally(netns, origin + 1);
 	if (!allow(WIRE)) {
 		c->suppressed++;
 		if (origin != ORIGIN_ACTIVE && origin != ORIGIN_REPLY) fold(WIRE, origin, netns, 0, -1);
@@ -582,7 +586,7 @@ static __always_inline int on_rst(void *ctx, struct sk_buff *skb) {
 	e->mark = READ(skb, mark);
 	copy_task(e);
 	copy_stacks(ctx, e);
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, BPF_RB_WAKE_IF_IDLE);
 	return 0;
 }
 
@@ -624,7 +628,7 @@ int BPF_PROG(owner, struct sock *sk) {
 	e->sk = key;
 	e->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
 	copy_task(e);
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, BPF_RB_WAKE_IF_IDLE);
 	return 0;
 }
 
@@ -642,7 +646,7 @@ int BPF_PROG(icmp, struct sk_buff *skb, int type, int code) {
 	e->packet.icmp_type = type;
 	e->packet.icmp_code = code;
 	copy_stacks(ctx, e);
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(e, BPF_RB_WAKE_IF_IDLE);
 	return 0;
 }
 
