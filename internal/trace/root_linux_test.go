@@ -47,7 +47,7 @@ func watching(t *testing.T, cfg Config, f func() netip.AddrPort) []Observed {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, o := range all {
-			if o.Flow.Server == at {
+			if o.Flow.Server == at || o.Flow.Client == at { // without some hooks the roles are a guess
 				list = append(list, o)
 			}
 		}
@@ -57,7 +57,9 @@ func watching(t *testing.T, cfg Config, f func() netip.AddrPort) []Observed {
 		select {
 		case <-got:
 		case <-ctx.Done():
-			t.Fatal("no case came")
+			mu.Lock()
+			defer mu.Unlock()
+			t.Fatalf("no case of %v came; %d others, stats %+v, coverage %+v", at, len(all), s.Stats(), s.Coverage())
 		}
 	}
 	stop()
@@ -101,6 +103,9 @@ func closeUnread(t *testing.T) netip.AddrPort {
 func TestRootCloseWithUnreadData(t *testing.T) {
 	list := watching(t, Config{}, func() netip.AddrPort { return closeUnread(t) })
 	o := list[0]
+	if o.Flow.Server.Port() != uint16(o.Flow.ServerPort.Or(0)) {
+		t.Errorf("flow %v, server_port %v", o.Flow.Server, o.Flow.ServerPort)
+	}
 	for name, want := range map[string]any{
 		"outcome": "reset", "phase": "established", "emit.role": "server", "emit.seen": true, "emit.call": "close", "emit.syscall": "close",
 		"emit.sock.unread_bytes": int64(400), "emit.sock.prev_state": "ESTABLISHED", "emit.sock.received_bytes": int64(500),
