@@ -144,6 +144,16 @@ func writeLedgers(w io.Writer, st report.Style, list []daemon.Ledger) {
 	}
 }
 
+// writeEachLedger prints the account of each namespace whose counters can be
+// read, also where they agree.
+func writeEachLedger(w io.Writer, list []daemon.Ledger) {
+	for _, l := range list {
+		if l.OutRsts >= 0 && l.Remainder == 0 {
+			fmt.Fprintf(w, "ledger: namespace %s: OutRsts %d, seen leaving the stack %d\n", report.Clean(l.Netns), l.OutRsts, l.StackSent)
+		}
+	}
+}
+
 // writeBlind prints what this tier can not see.
 func writeBlind(w io.Writer, c daemon.Coverage) {
 	for i, b := range c.Blind {

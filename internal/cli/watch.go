@@ -230,7 +230,11 @@ func (s *screen) finish(w *daemon.Watcher) {
 	st := s.o.style()
 	watched := time.Since(s.begun)
 	s.count.write(s.o.env.err, st, watched)
-	writeStats(s.o.env.err, st, w.Stats())
+	stats := w.Stats()
+	writeStats(s.o.env.err, st, stats)
+	if s.w.details {
+		writeEachLedger(s.o.env.err, stats.Ledgers)
+	}
 	if watched > time.Minute { // the start line has scrolled away
 		writeBlind(s.o.env.err, w.Coverage())
 	}
