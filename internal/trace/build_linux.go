@@ -414,10 +414,11 @@ func (b *builder) reason(n int32) string {
 }
 
 func (b *builder) syscall(e *resetEvent) string {
-	if e.TaskFlags&4 != 0 && e.Syscall == -1 {
-		return "exit"
+	name := syscallName(e.Syscall)
+	if e.TaskFlags&4 != 0 && name != "exit_group" {
+		return "exit" // killed in the middle of another call, or by a fault
 	}
-	return syscallName(e.Syscall)
+	return name
 }
 
 // socket copies the socket facts.

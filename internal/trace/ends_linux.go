@@ -178,6 +178,9 @@ func (b *builder) victim(o *observation, ob *Observed) {
 	}
 	v.Seen = some(true)
 	b.socket(&v.Sock, e)
+	if e.Owned == 1 && o.refused != e {
+		v.Syscall = some(b.syscall(e)) // the call of the socket's owner that met the RST
+	}
 	v.Stack = some(strings.Join(b.stack(e), "<"))
 	switch {
 	case o.recv != nil:

@@ -74,7 +74,7 @@ func watching(t *testing.T, cfg Config, f func() netip.AddrPort) []Observed {
 }
 
 // closeUnread resets a loopback connection by closing it with 500 bytes unread.
-func closeUnread(t *testing.T) netip.AddrPort {
+func closeUnread(t testing.TB) netip.AddrPort {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
