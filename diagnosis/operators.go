@@ -3,7 +3,6 @@ package diagnosis
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -247,14 +246,14 @@ func (x *compiler) matches(n *ast.BinaryNode) operand {
 	if !ok || l.kind != text {
 		return x.fail(n, "matches needs a string on its left and a constant pattern on its right", "")
 	}
-	re, err := regexp.Compile(p.Value)
+	re, err := newPattern(p.Value, &latest)
 	if err != nil {
 		return x.fail(n.Right, "pattern: "+strings.TrimPrefix(err.Error(), "error parsing regexp: "), "")
 	}
 	f := l.text()
 	return known(func(c *fact.Case) Answer {
 		v, s := f(c)
-		return answer(s, s == fact.Present && re.MatchString(v))
+		return answer(s, s == fact.Present && re.match(v))
 	})
 }
 
