@@ -33,8 +33,8 @@ golden: ## rewrite the golden files, then read the diff
 fuzz: ## a minute of fuzzing for each target
 	scripts/fuzz-each 60s
 
-bench: ## benchmarks, ten runs, for benchstat
-	$(GO) test -run '^$$' -bench . -count 10 ./... | tee bench.txt
+bench: ## cost, flood, latency beside other tools into docs/performance.md (root, nine minutes)
+	cd bench && $(GO) run . -write ../docs/performance.md
 
 demo: ## watch this host while a dozen resets are made (root)
 	$(GO) build -o holdfast ./cmd/holdfast

@@ -31,6 +31,7 @@ var (
 	none  = variant{name: "none"}
 	null  = variant{name: "none again (noise)"}
 	watch = variant{"holdfast watch", "holdfast", func(b *bench, _ *space) (*tool, error) { return b.watch(nil) }}
+	blind = variant{"holdfast watch --wire=false", "holdfast", func(b *bench, _ *space) (*tool, error) { return b.watch(nil, "--wire=false") }}
 	rst   = variant{"tcpdump -i any, RST filter", "tcpdump", tcpdump("tcp[tcpflags] & tcp-rst != 0")}
 	full  = variant{"tcpdump -i any, everything", "tcpdump", tcpdump("")}
 	life  = variant{"bpftrace, tcplife style", "bpftrace", bpftrace(tcplife)}
@@ -129,7 +130,7 @@ http {
 	cmd := exec.Command("nginx", "-p", dir, "-c", path)
 	var errs strings.Builder
 	cmd.Stderr = &errs
-	if err := s.start(cmd); err != nil {
+	if err := s.startOn(0, cmd); err != nil { // the scheduler's choice of CPUs would be the larger part of the noise
 		return nil, fmt.Errorf("start nginx: %w", err)
 	}
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -151,7 +152,7 @@ func wrk(s *space, server int, seconds float64) (l load, err error) {
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
 	before := cpuTime(server)
-	if err := s.start(cmd); err != nil {
+	if err := s.startOn(1, cmd); err != nil {
 		return l, fmt.Errorf("start wrk: %w", err)
 	}
 	if err := cmd.Wait(); err != nil {

@@ -65,6 +65,19 @@ func (s *space) close() {
 	s.here.Close()
 }
 
+// startOn starts cmd inside the namespace, on one CPU.
+func (s *space) startOn(cpu int, cmd *exec.Cmd) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var all unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		return fmt.Errorf("read the CPUs of this thread: %w", err)
+	}
+	pin(cpu) // a child inherits it
+	defer func() { _ = unix.SchedSetaffinity(0, &all) }()
+	return s.start(cmd)
+}
+
 // start starts cmd inside the namespace.
 func (s *space) start(cmd *exec.Cmd) error {
 	runtime.LockOSThread()
