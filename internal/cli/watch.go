@@ -19,10 +19,10 @@ import (
 // watchFlags are the flags of holdfast watch.
 type watchFlags struct {
 	filter
-	all, details, why, facts, stacks, wire, demo, noFold bool
-	source                                               string
-	knowledge                                            []string
-	duration                                             time.Duration
+	all, details, why, facts, stacks, demo, noFold bool
+	source, wire                                   string
+	knowledge                                      []string
+	duration                                       time.Duration
 }
 
 var sources = []string{"auto", "kernel", "packet", "counters"}
@@ -54,7 +54,8 @@ CAP_PERFMON; with less it sees less and says so.`,
 	fs.BoolVar(&w.why, "why", false, "show the arithmetic of each verdict")
 	fs.BoolVar(&w.facts, "facts", false, "add every observed fact to JSON and YAML")
 	fs.BoolVar(&w.stacks, "stacks", false, "record the kernel and user stack of whoever closed")
-	fs.BoolVar(&w.wire, "wire", true, "attach the wire witness, which sees resets that no socket sent")
+	fs.StringVar(&w.wire, "wire", "auto", "the wire witness, which sees resets that no socket sent: always, never, or auto (from the first sign of one)")
+	fs.Lookup("wire").NoOptDefVal = "always"
 	fs.BoolVar(&w.demo, "demo", false, "make a dozen different resets in private namespaces while watching, then stop")
 	fs.BoolVar(&w.noFold, "no-fold", false, "print repeats as lines of their own")
 	fs.StringVar(&w.source, "source", "auto", "where to look: auto, kernel, packet or counters")
@@ -66,6 +67,12 @@ CAP_PERFMON; with less it sees less and says so.`,
 func (w *watchFlags) check() error {
 	if !slices.Contains(sources, w.source) {
 		return usageError("--source auto, kernel, packet or counters", "unknown source %q", w.source)
+	}
+	if w.wire == "true" || w.wire == "false" {
+		w.wire = map[string]string{"true": "always", "false": "never"}[w.wire]
+	}
+	if !slices.Contains([]string{"auto", "always", "never"}, w.wire) {
+		return usageError("--wire auto, always or never", "unknown --wire %q", w.wire)
 	}
 	if w.duration < 0 {
 		return usageError("--for 30s", "--for %s is negative", w.duration)
@@ -87,7 +94,7 @@ func (o *options) watch(ctx context.Context, w *watchFlags) error {
 	if err != nil {
 		return err
 	}
-	watcher, err := daemon.Open(daemon.Config{Source: w.source, Stacks: w.stacks, Wire: w.wire, Knowledge: base, Why: w.why, Facts: true})
+	watcher, err := daemon.Open(daemon.Config{Source: w.source, Stacks: w.stacks, Wire: w.wire != "never", Demand: w.wire == "auto" && !w.demo, Knowledge: base, Why: w.why, Facts: true})
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,8 @@ import (
 type Config struct {
 	Source    string           // auto, kernel, packet, counters; "" is auto
 	Stacks    bool             // take user stacks of the closing call
-	Wire      bool             // attach the wire witness
+	Wire      bool             // allow the wire witness
+	Demand    bool             // attach it only after a sign of resets that no socket sent
 	Knowledge *diagnosis.Base  // the causes
 	Why       bool             // fill Finding.Arithmetic
 	Facts     bool             // fill Finding.Case
@@ -122,7 +123,7 @@ func Open(cfg Config) (*Watcher, error) {
 // a test of the ladder, not a setting.
 func openSource(cfg Config) (source, error) {
 	tc := cfg.Trace
-	tc.Stacks, tc.NoWire = cfg.Stacks, !cfg.Wire
+	tc.Stacks, tc.NoWire, tc.Demand = cfg.Stacks, !cfg.Wire, cfg.Demand
 	if skip := os.Getenv("HOLDFAST_SKIP_PROGRAMS"); skip != "" {
 		tc.Skip = append(slices.Clone(tc.Skip), strings.Split(skip, ",")...)
 	}

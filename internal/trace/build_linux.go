@@ -20,6 +20,7 @@ type builder struct {
 	symbols *symbolTable
 	join    *joiner
 	hz      uint64
+	witness *witness
 	lossy   func(from, to uint64) bool // records of resets were suppressed or lost in that time
 	name    string
 	serial  uint64
@@ -45,6 +46,9 @@ func (b *builder) build(o *observation) Observed {
 	b.flow(o, &ob)
 	b.outcome(o, c)
 	b.youth(o, &ob)
+	if o.kind == obsReset && o.send == nil && (o.refused != nil || c.Emit.Seen.State() == fact.Present && !c.Emit.Seen.Or(true)) {
+		_ = b.witness.arm() // a RST that nobody here sent: the next one has a witness
+	}
 	if o.kind == obsReset {
 		c.Pattern.BothWays = fact.SomeBy(b.join.bothWays(o), fact.ByKernel)
 	}
@@ -130,7 +134,7 @@ func (b *builder) reset(o *observation, ob *Observed) {
 	switch {
 	case len(o.wires) > 0:
 		b.origin(o, ob)
-	case o.send == nil && b.has("wire") && !b.lossy(o.first, o.deadline) && ob.VictimNetns != 0:
+	case o.send == nil && b.witness.saw(o.first) && !b.lossy(o.first, o.deadline) && ob.VictimNetns != 0:
 		r.OriginHere = some(false)
 	}
 	switch {

@@ -113,6 +113,7 @@ type kernel struct {
 	facts    kernelFacts
 	maps     map[string]*ebpf.Map
 	links    []link.Link
+	wire     link.Link                // of the wire witness, apart because it comes and goes
 	attached map[string]string        // slot -> program
 	programs map[string]*ebpf.Program // slot -> the same, to ask how often it could not run
 	failures []string
@@ -123,6 +124,9 @@ type kernel struct {
 func (k *kernel) close() {
 	for _, l := range k.links {
 		l.Close()
+	}
+	if k.wire != nil {
+		k.wire.Close()
 	}
 	for _, p := range k.programs {
 		p.Close()
@@ -232,7 +236,11 @@ func (k *kernel) attachSlot(spec *ebpf.CollectionSpec, s slot, cfg Config, types
 			k.failures = append(k.failures, fmt.Sprintf("%s: %v", name, shortError(err)))
 			continue
 		}
-		k.links = append(k.links, l)
+		if s.name == "wire" {
+			k.wire = l
+		} else {
+			k.links = append(k.links, l)
+		}
 		k.programs[s.name] = p
 		k.attached[s.name] = name
 		return

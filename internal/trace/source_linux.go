@@ -103,7 +103,13 @@ func assemble(cfg Config, k *kernel) (*Source, error) {
 	s.build = &builder{kernel: k, host: s.host, mem: mem, symbols: symbols, hz: uint64(hz), name: name, stacks: cfg.Stacks, lossy: s.lossy}
 	s.join = newJoiner(cfg.Hold, k.facts.dropReasons, s.flush)
 	s.build.join = s.join
-	s.join.blocked = cfg.Blocked
+	s.build.witness = newWitness(k, cfg.Demand)
+	s.join.blocked = func(netns uint64) {
+		_ = s.build.witness.arm() // a REJECT writes its RST without a socket
+		if cfg.Blocked != nil {
+			cfg.Blocked(netns)
+		}
+	}
 	s.join.isICMP = func(e *resetEvent) bool { return classify(s.build.stack(e), errorPaths) == "icmp" }
 	s.join.isCopy = func(e *resetEvent) bool { return classify(s.build.stack(e), copyPaths) != "" }
 	s.host.refresh()
@@ -127,6 +133,8 @@ func monotonic() uint64 {
 // Close detaches everything. Run must have returned.
 func (s *Source) Close() error {
 	_ = s.build.symbols.wait() // Run returned its error
+	s.build.witness.demand = true
+	s.build.witness.off()
 	s.build.mem.close()
 	err := s.reader.Close()
 	s.kernel.close()
@@ -151,6 +159,7 @@ func (s *Source) Run(ctx context.Context, emit func(Observed)) error {
 	for {
 		if s.cfg.Tick != nil && time.Since(second) >= tickEvery {
 			second = time.Now()
+			s.build.witness.rest(monotonic())
 			s.cfg.Tick()
 		}
 		if err := s.build.symbols.failed(); err != nil {
@@ -262,7 +271,10 @@ func (s *Source) flush(o *observation) { s.emit(s.build.build(o)) }
 func (s *Source) Coverage() Coverage {
 	c := Coverage{Tier: "kernel", ReadyIn: s.readyIn, Failures: slices.Clone(s.kernel.failures)}
 	for _, sl := range ladder(s.kernel.facts, s.cfg) {
-		if p := s.kernel.attached[sl.name]; p != "" {
+		if sl.name == "wire" && s.build.witness.demand && s.build.witness.since.Load() == 0 {
+			c.Hooks = append(c.Hooks, "wire:on demand")
+			c.Sees = append(c.Sees, sl.blind+", from the first sign of one")
+		} else if p := s.kernel.attached[sl.name]; p != "" {
 			c.Hooks = append(c.Hooks, sl.name+":"+p)
 			c.Sees = append(c.Sees, sl.blind)
 		} else if !sl.optional {
@@ -383,3 +395,7 @@ func (s *Source) Spaces() []linux.Netns {
 	s.host.refresh()
 	return s.host.spaces.All()
 }
+
+// Arm attaches the wire witness, because resets that no socket sends must be
+// expected here. Call it before Run, or from emit.
+func (s *Source) Arm() error { return s.build.witness.arm() }
