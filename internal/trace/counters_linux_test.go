@@ -215,7 +215,7 @@ func met(t *testing.T, src *CountersSource, c *net.TCPConn, ready func(polled) b
 	ns := src.host.spaces.All() // as nobody, also those of other processes of nobody
 	ns = ns[slices.IndexFunc(ns, isOwn):]
 	local, remote := netip.MustParseAddrPort(c.LocalAddr().String()), netip.MustParseAddrPort(c.RemoteAddr().String())
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		p, ok := src.sockets.find(ns[0].Cookie, local, remote)
 		_, other := src.sockets.find(ns[0].Cookie, remote, local)
 		if ok && other && src.sockets.owner(p.Inode) != 0 && (ready == nil || ready(p)) {
