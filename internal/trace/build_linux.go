@@ -46,13 +46,16 @@ func (b *builder) build(o *observation) Observed {
 	b.flow(o, &ob)
 	b.outcome(o, c)
 	b.youth(o, &ob)
+	if o.send == nil && impliedNoSocket(c) {
+		c.Emit.Reason = some("NO_SOCKET")
+	}
 	if o.kind == obsReset && o.send == nil && (o.refused != nil || c.Emit.Seen.State() == fact.Present && !c.Emit.Seen.Or(true)) {
 		_ = b.witness.arm() // a RST that nobody here sent: the next one has a witness
 	}
 	if o.kind == obsReset {
 		c.Pattern.BothWays = fact.SomeBy(b.join.bothWays(o), fact.ByKernel)
 	}
-	if o.send != nil && o.send.Packet.Present == 1 {
+	if o.send != nil && o.send.Packet.Present == 1 || o.send == nil && c.Emit.Call.Or("") == "reply" {
 		c.Pattern.ScanPorts = fact.SomeBy(b.join.ports(o.dst.Addr(), o.first), fact.ByPattern)
 	}
 	return ob
@@ -79,6 +82,9 @@ func (b *builder) ends(o *observation, ob *Observed) {
 	}
 	if len(o.wires) > 0 {
 		ob.WireNetns = o.wires[0].Netns
+		if ob.EmitNetns == 0 && (o.wires[0].fromTCP() || strings.HasPrefix(classify(b.stack(o.wires[0]), wirePaths), "tcp-")) {
+			ob.EmitNetns = ob.WireNetns // a TCP stack resets in its own name only
+		}
 	}
 	for _, e := range append([]*resetEvent{o.send, o.recv, o.err, o.refused, o.drop}, o.wires...) {
 		if e != nil {

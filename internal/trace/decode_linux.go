@@ -21,6 +21,11 @@ const (
 var kindNames = [...]string{kindSend: "send", kindRecv: "recv", kindErr: "err", kindDrop: "drop", kindWire: "wire", kindOwner: "owner", kindICMP: "icmp"}
 
 // Origins of a RST on the wire, as in bpf/reset.bpf.c.
+const (
+	originActive = 1
+	originReply  = 2
+)
+
 var originNames = [...]string{"other", "tcp-active", "tcp-reply", "other", "raw-socket", "packet-socket", "forwarded"}
 
 const (
@@ -72,6 +77,10 @@ func packetAddr(version uint8, b *[16]uint8) netip.Addr {
 	}
 	return netip.AddrFrom16(*b).Unmap()
 }
+
+// fromTCP says whether a device got the RST from a TCP stack, by the socket
+// that it bears.
+func (e *resetEvent) fromTCP() bool { return e.Origin == originActive || e.Origin == originReply }
 
 // command is comm without control characters; it comes from outside.
 func command(comm [16]int8) string {

@@ -317,6 +317,9 @@ func (j *joiner) addWire(e *resetEvent) {
 			return
 		}
 	}
+	if len(o.wires) == 0 && o.send == nil && e.fromTCP() && e.Origin != originActive {
+		j.knock(k.dst.Addr(), k.src.Port(), e.TimeNs)
+	}
 	if len(o.wires) < maxWires {
 		o.wires = append(o.wires, e)
 	}

@@ -1,5 +1,15 @@
 package trace
 
+import (
+	"strings"
+	"time"
+
+	"github.com/holdfast-project/holdfast/fact"
+)
+
+// timeWait is TCP_TIMEWAIT_LEN (include/net/tcp.h), which can not be changed.
+const timeWait = 60 * time.Second
+
 // impliedReason returns the name that Linux 6.12 gives to the reason of a
 // reset, on kernels that record none (before 6.10) or not yet this one: there
 // each call site has its own, and stack and socket tell the call sites apart.
@@ -51,4 +61,30 @@ func impliedReply(stack []string, e *resetEvent) string {
 		return "TCP_ABORT_ON_DATA"
 	}
 	return ""
+}
+
+// impliedNoSocket says whether a reply of which only the device knows can have
+// had no socket: that it went straight from the receipt of the segment, and that
+// no TIME_WAIT socket can have been there, the other way to come here.
+func impliedNoSocket(c *fact.Case) bool {
+	em := &c.Emit
+	stack := em.Stack.Or("")
+	if em.Reason.State() == fact.Present || em.Call.Or("") != "reply" ||
+		!strings.Contains(stack, "tcp_v4_send_reset<tcp_v4_rcv") && !strings.Contains(stack, "tcp_v6_send_reset<tcp_v6_rcv") {
+		return false
+	}
+	if c.Trigger.Flags.Or("") == "S" {
+		return true // TIME_WAIT answers a SYN with an ACK
+	}
+	if had, ok := em.Had.Get(); ok && !had {
+		return true
+	}
+	if d := &em.Dead; d.Known.Or(false) {
+		switch d.How.Or("") {
+		case "reset", "timeout", "abort": // straight to CLOSE
+			return true
+		}
+		return d.Age.Or(0) > timeWait
+	}
+	return false
 }

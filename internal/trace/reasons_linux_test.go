@@ -3,6 +3,9 @@ package trace
 import (
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/holdfast-project/holdfast/fact"
 )
 
 func TestImpliedReason(t *testing.T) {
@@ -45,6 +48,40 @@ func TestImpliedReason(t *testing.T) {
 	} {
 		if got := impliedReason(c.call, strings.Split(c.stack, "<"), c.e); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestImpliedNoSocket(t *testing.T) {
+	direct := func(more func(*fact.Case)) *fact.Case {
+		c := &fact.Case{}
+		c.Emit.Call, c.Emit.Stack = some("reply"), some("ip_send_unicast_reply<tcp_v4_send_reset<tcp_v4_rcv<ip_local_deliver")
+		more(c)
+		return c
+	}
+	for _, c := range []struct {
+		name string
+		c    *fact.Case
+		want bool
+	}{
+		{"may be TIME_WAIT", direct(func(*fact.Case) {}), false},
+		{"SYN", direct(func(c *fact.Case) { c.Trigger.Flags = some("S") }), true},
+		{"never had the connection", direct(func(c *fact.Case) { c.Emit.Had = some(false) }), true},
+		{"had it", direct(func(c *fact.Case) { c.Emit.Had = some(true) }), false},
+		{"closed lately", direct(func(c *fact.Case) {
+			c.Emit.Dead.Known, c.Emit.Dead.How, c.Emit.Dead.Age = some(true), some("close"), some(time.Second)
+		}), false},
+		{"closed long ago", direct(func(c *fact.Case) {
+			c.Emit.Dead.Known, c.Emit.Dead.How, c.Emit.Dead.Age = some(true), some("close"), some(timeWait+1)
+		}), true},
+		{"was reset", direct(func(c *fact.Case) { c.Emit.Dead.Known, c.Emit.Dead.How = some(true), some("reset") }), true},
+		{"by a listener", direct(func(c *fact.Case) {
+			c.Emit.Had, c.Emit.Stack = some(false), some("tcp_v4_send_reset<tcp_v4_do_rcv<tcp_v4_rcv")
+		}), false},
+		{"the kernel says so", direct(func(c *fact.Case) { c.Emit.Had, c.Emit.Reason = some(false), some("TCP_FLAGS") }), false},
+	} {
+		if got := impliedNoSocket(c.c); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
 		}
 	}
 }
