@@ -31,7 +31,7 @@ var (
 	none  = variant{name: "none"}
 	null  = variant{name: "none again (noise)"}
 	watch = variant{"holdfast watch", "holdfast", func(b *bench, _ *space) (*tool, error) { return b.watch(nil) }}
-	blind = variant{"holdfast watch --wire=false", "holdfast", func(b *bench, _ *space) (*tool, error) { return b.watch(nil, "--wire=false") }}
+	blind = variant{"holdfast watch --wire=always", "holdfast", func(b *bench, _ *space) (*tool, error) { return b.watch(nil, "--wire=always") }}
 	rst   = variant{"tcpdump -i any, RST filter", "tcpdump", tcpdump("tcp[tcpflags] & tcp-rst != 0")}
 	full  = variant{"tcpdump -i any, everything", "tcpdump", tcpdump("")}
 	life  = variant{"bpftrace, tcplife style", "bpftrace", bpftrace(tcplife)}
