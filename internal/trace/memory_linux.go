@@ -14,7 +14,9 @@ import (
 // writes. Records are indexed only when a question needs them, so that a busy
 // host pays nothing for history that nobody asks about.
 type memory struct {
-	closes, opens []byte // mapped read-only
+	closes, opens []byte // mapped read-only while somebody asks; a mapping counts as resident memory
+	maps          map[string]*ebpf.Map
+	asked         uint64 // monotonic ns of the latest question
 	cpu           *ebpf.Map
 	cpus, slots   int
 	doneC, doneO  []uint64           // records of each CPU already indexed
@@ -44,19 +46,38 @@ type resetCPU struct {
 }
 
 func openMemory(k *kernel, now uint64) (*memory, error) {
-	m := &memory{cpu: k.maps["cpu"], cpus: k.cpus, slots: k.slots, doneC: make([]uint64, k.cpus), doneO: make([]uint64, k.cpus),
+	m := &memory{maps: k.maps, cpu: k.maps["cpu"], cpus: k.cpus, slots: k.slots, doneC: make([]uint64, k.cpus), doneO: make([]uint64, k.cpus),
 		byTuple: map[uint64]closeAt{}, bySock: map[uint64]openAt{}, openTuple: map[uint64]uint64{}, started: now}
 	if got, want := int(m.cpu.ValueSize()), int(unsafe.Sizeof(resetCPU{})); got != want {
 		return nil, fmt.Errorf("internal error: struct cpu has %d bytes, Go expects %d", got, want)
 	}
-	var err error
-	if m.closes, err = mapMemory(k.maps["closes"], k.slots*k.cpus*int(unsafe.Sizeof(resetCloseRecord{}))); err != nil {
-		return nil, err
-	}
-	if m.opens, err = mapMemory(k.maps["opens"], k.slots*k.cpus*int(unsafe.Sizeof(resetOpenRecord{}))); err != nil {
+	if err := m.mapRings(); err != nil { // now, so that a refusal is known before anything is watched
+		m.close()
 		return nil, err
 	}
 	return m, nil
+}
+
+func (m *memory) mapRings() (err error) {
+	if m.closes == nil {
+		if m.closes, err = mapMemory(m.maps["closes"], m.slots*m.cpus*int(unsafe.Sizeof(resetCloseRecord{}))); err != nil {
+			return err
+		}
+	}
+	if m.opens == nil {
+		m.opens, err = mapMemory(m.maps["opens"], m.slots*m.cpus*int(unsafe.Sizeof(resetOpenRecord{})))
+	}
+	return err
+}
+
+// restAfter is how long the rings stay mapped after the latest question.
+const restAfter = 5 * time.Second
+
+// rest gives the mappings back when nobody has asked for a while.
+func (m *memory) rest(now uint64) {
+	if now-min(m.asked, now) > uint64(restAfter) {
+		m.close()
+	}
 }
 
 func mapMemory(m *ebpf.Map, size int) ([]byte, error) {
@@ -72,8 +93,12 @@ func (m *memory) close() {
 	if m == nil {
 		return
 	}
-	_ = unix.Munmap(m.closes)
-	_ = unix.Munmap(m.opens)
+	for _, b := range []*[]byte{&m.closes, &m.opens} {
+		if *b != nil {
+			_ = unix.Munmap(*b)
+			*b = nil
+		}
+	}
 }
 
 func (m *memory) closeRecord(slot int) *resetCloseRecord {
@@ -86,6 +111,10 @@ func (m *memory) openRecord(slot int) *resetOpenRecord {
 
 // refresh indexes the records written since the last call.
 func (m *memory) refresh() error {
+	m.asked = monotonic()
+	if err := m.mapRings(); err != nil {
+		return err
+	}
 	m.heads = m.heads[:0]
 	if err := m.cpu.Lookup(uint32(0), &m.heads); err != nil {
 		return fmt.Errorf("read the heads of the close rings: %w", err)
@@ -137,7 +166,7 @@ func (m *memory) closed(netns uint64, local, remote netip.AddrPort, at uint64) (
 	horizon = time.Duration(at - min(m.oldest, at))
 	key := tupleKey(netns, local, remote)
 	c, found := m.byTuple[key]
-	if !found {
+	if !found || m.closes == nil {
 		return rec, horizon, false
 	}
 	rec = *m.closeRecord(c.slot)

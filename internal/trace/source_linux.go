@@ -169,6 +169,8 @@ func (s *Source) Run(ctx context.Context, emit func(Observed)) error {
 		if busy {
 			wait = 0
 			pause(ctx, s.untilExpiry(every))
+		} else {
+			s.build.mem.rest(monotonic())
 		}
 		now := monotonic() // before the drain: what is younger than now may not be drained yet
 		n, err := s.drain(&rec, &ev, wait)
