@@ -14,6 +14,13 @@ type pattern struct {
 	re    *regexp.Regexp
 	words []string // in lower case; none when no word is certain
 	lower *lowered
+	last  atomic.Pointer[matched] // one diagnosis asks several times
+}
+
+// matched is the answer for a text.
+type matched struct {
+	text string
+	yes  bool
 }
 
 // lowered remembers the latest text in lower case: one diagnosis asks many
@@ -52,13 +59,23 @@ func newPattern(expr string, lower *lowered) (*pattern, error) {
 }
 
 func (p *pattern) match(text string) bool {
-	if len(p.words) == 0 {
-		return p.re.MatchString(text)
+	if len(p.words) > 0 && !p.possible(text) {
+		return false
 	}
+	if m := p.last.Load(); m != nil && m.text == text {
+		return m.yes
+	}
+	m := &matched{text, p.re.MatchString(text)}
+	p.last.Store(m)
+	return m.yes
+}
+
+// possible says whether one of the words stands in the text.
+func (p *pattern) possible(text string) bool {
 	low := p.lower.of(text)
 	for _, w := range p.words {
 		if strings.Contains(low, w) {
-			return p.re.MatchString(text)
+			return true
 		}
 	}
 	return false
