@@ -37,7 +37,7 @@ func (b *bench) micro() (string, error) {
 			rows = append(rows, []string{m.what, "not measured", "-", "-", m.target, m.dir + " " + m.name})
 			continue
 		}
-		rows = append(rows, []string{m.what, nanos(ns.median()), fmt.Sprint(results[m.dir][m.name+" allocs/op"].median()), fmt.Sprint(results[m.dir][m.name+" B/op"].median()), m.target, m.dir + " " + m.name})
+		rows = append(rows, []string{m.what, nanos(ns.median()), fmt.Sprintf("%.0f", results[m.dir][m.name+" allocs/op"].median()), fmt.Sprintf("%.0f", results[m.dir][m.name+" B/op"].median()), m.target, m.dir + " " + m.name})
 	}
 	return table([]string{"step", "median time", "allocations", "bytes", "to reach", "benchmark"}, rows), nil
 }
