@@ -384,7 +384,7 @@ func testAbort(t *testing.T, src *PacketSource, got *cases, addr string) {
 	client, server := pairOf(t, addr)
 	port, cport := portOf(server.LocalAddr()), portOf(client.LocalAddr())
 	var found polled
-	for deadline := time.Now().Add(5 * time.Second); found.Inode == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); src.sockets.owner(found.Inode) == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		for _, ns := range src.list() {
 			if p, ok := src.sockets.find(ns.Cookie, netip.MustParseAddrPort(client.LocalAddr().String()), netip.MustParseAddrPort(client.RemoteAddr().String())); ok {
 				found = p
