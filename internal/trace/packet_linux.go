@@ -30,6 +30,7 @@ type PacketSource struct {
 	sockets   *poller
 	emit      func(Observed)
 	readyIn   time.Duration
+	partial   bool    // the namespaces of other users' processes can not even be found
 	tokens    float64 // of the limit on recorded segments
 	refilled  uint64
 	batch     []sighting
@@ -79,6 +80,8 @@ func OpenPacket(cfg Config) (*PacketSource, error) {
 	s.join = newJoiner(cfg.Hold, nil, func(o *observation) { s.emit(s.packetCase(o)) })
 	s.build = &builder{kernel: &kernel{}, host: s.host, join: s.join, name: name, lossy: s.lossy}
 	own := linux.Netns{}
+	first, err := h.Process(1)
+	s.partial = err != nil || first.NetnsInode == 0
 	s.host.refresh()
 	for _, ns := range s.host.spaces.All() {
 		if isOwn(ns) {
@@ -344,7 +347,7 @@ func (s *PacketSource) lossy(from, to uint64) bool {
 func (s *PacketSource) watchesAll() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.barred) == 0 && len(s.rings) < maxRings
+	return !s.partial && len(s.barred) == 0 && len(s.rings) < maxRings
 }
 
 // Close stops watching. Run must have returned.
@@ -366,6 +369,9 @@ func (s *PacketSource) Coverage() Coverage {
 		Sees:  []string{"resets on the wire with their form, TTL and options", "who opened the connection, when its handshake was seen", "which process of this host holds or held the socket, as far as it may be asked"},
 	}
 	c.Blind = append(c.Blind, s.refused.blind...)
+	if s.partial {
+		c.Blind = append(c.Blind, "other users' network namespaces, such as those of containers (needs CAP_SYS_PTRACE and CAP_SYS_ADMIN)")
+	}
 	if len(s.barred) > 0 {
 		c.Blind = append(c.Blind, fmt.Sprintf("%d network namespaces that could not be entered (needs CAP_SYS_ADMIN)", len(s.barred)))
 	}

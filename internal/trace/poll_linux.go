@@ -221,7 +221,8 @@ func (r *refusals) add(err error) {
 	}
 	var a *AccessError
 	if errors.As(err, &a) && a.Hint != "" {
-		r.blind = append(r.blind, "what a better source sees: "+a.Hint)
+		hint, _, _ := strings.Cut(a.Hint, "; holdfast watch --source") // that is what was chosen
+		r.blind = append(r.blind, "what a better source sees: "+hint)
 	}
 }
 
