@@ -135,41 +135,36 @@ type runs struct {
 // settle lets what a tool does when it starts, or leaves when it ends, pass.
 const settle = 400 * time.Millisecond
 
-// round runs the variants in that order. A variant that follows itself keeps its tool.
+// round runs the variants in that order. Each run has a fresh tool, so that
+// none remembers what the end of an earlier load looked like.
 func (b *bench) round(order []variant, s *space, run func(float64) (load, error)) (map[string]*runs, error) {
 	sums := map[string]*runs{}
-	var t *tool
-	for i, v := range order {
-		if b.ctx.Err() != nil {
-			break
+	for _, v := range order {
+		if sums[v.name] == nil {
+			sums[v.name] = &runs{}
 		}
-		if v.start != nil && t == nil {
-			var err error
-			if t, err = v.start(b, s); err != nil {
-				return nil, err
-			}
-		}
-		time.Sleep(settle)
-		sum := sums[v.name]
-		if sum == nil {
-			sum = &runs{}
-			sums[v.name] = sum
-		}
-		if err := sum.measure(b, t, run); err != nil {
-			if t != nil {
-				t.stop()
-			}
+		if err := b.single(v, s, run, sums[v.name]); err != nil {
 			return nil, err
 		}
-		if t != nil && (i+1 == len(order) || order[i+1].name != v.name) {
-			t.stop()
-			t = nil
+		if b.ctx.Err() != nil {
+			return nil, b.ctx.Err()
 		}
 	}
-	if t != nil {
-		t.stop()
+	return sums, nil
+}
+
+// single adds one run of a variant to its sum.
+func (b *bench) single(v variant, s *space, run func(float64) (load, error), sum *runs) error {
+	var t *tool
+	if v.start != nil {
+		var err error
+		if t, err = v.start(b, s); err != nil {
+			return err
+		}
+		defer t.stop()
 	}
-	return sums, b.ctx.Err()
+	time.Sleep(settle)
+	return sum.measure(b, t, run)
 }
 
 func (r *runs) measure(b *bench, t *tool, run func(float64) (load, error)) error {

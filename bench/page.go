@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,8 +54,43 @@ func machine(ctx context.Context, repo string) string {
 		{"kernel", unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Machine[:])},
 		{"virtual", virtual()},
 		{"measured", time.Now().UTC().Format("2006-01-02 15:04 UTC") + ", commit " + commit + ", " + runtime.Version()},
-		{"load before", strings.Join(strings.Fields(readFile("/proc/loadavg"))[:1], "")},
+		{"busy before", quiet(ctx)},
 	})
+}
+
+// quiet says how busy the CPUs are with other work.
+func quiet(ctx context.Context) string {
+	busy, all := cpuTicks()
+	select {
+	case <-ctx.Done():
+	case <-time.After(2 * time.Second):
+	}
+	busy2, all2 := cpuTicks()
+	if all2 == all {
+		return "unknown"
+	}
+	share := 100 * (busy2 - busy) / (all2 - all)
+	if share > 5 {
+		progress("the machine is not quiet: its CPUs are %.0f %% busy with other work; the numbers will be noisy\n", share)
+		return fmt.Sprintf("%.0f %% (**not quiet: the numbers are noisy**)", share)
+	}
+	return fmt.Sprintf("%.1f %%", share)
+}
+
+// cpuTicks returns the busy and all ticks of all CPUs since the boot.
+func cpuTicks() (busy, all float64) {
+	fields := strings.Fields(strings.SplitN(readFile("/proc/stat"), "\n", 2)[0])
+	for i, f := range fields {
+		n, err := strconv.ParseFloat(f, 64)
+		if err != nil || i > 8 { // the name; guests are counted in user already
+			continue
+		}
+		all += n
+		if i != 4 && i != 5 { // idle, waiting for a disk
+			busy += n
+		}
+	}
+	return busy, all
 }
 
 func virtual() string {

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -73,19 +74,27 @@ const (
 )
 
 // timed lets the workers run and measures them. Each worker counts in its own
-// cache line and never returns; the process ends under it.
-func timed(seconds float64, workers int, work func(id int, count *atomic.Uint64)) (load, error) {
+// cache line. When the time is over those that look at stop end what they are
+// doing and return; timed waits for the last n of them, so that no connection
+// is torn and no reset is made. The others end with the process.
+func timed(seconds float64, workers, n int, work func(id int, stop *atomic.Bool, count *atomic.Uint64)) (load, error) {
 	debug.SetGCPercent(-1) // a stop of the world would wait for a blocked thread
 	runtime.GOMAXPROCS(4*threads + 4)
 	counts := make([]struct {
 		atomic.Uint64
 		_ [120]byte
 	}, workers)
+	var stop atomic.Bool
+	var ending sync.WaitGroup
+	ending.Add(n)
 	for id := range workers {
 		go func() {
 			runtime.LockOSThread()
 			pin(id % threads)
-			work(id, &counts[id].Uint64)
+			work(id, &stop, &counts[id].Uint64)
+			if id >= workers-n {
+				ending.Done()
+			}
 		}()
 	}
 	var before, after unix.Rusage
@@ -102,6 +111,8 @@ func timed(seconds float64, workers int, work func(id int, count *atomic.Uint64)
 		return load{}, err
 	}
 	l.CPU = busy(&after) - busy(&before)
+	stop.Store(true)
+	ending.Wait()
 	if l.Units == 0 {
 		return l, errors.New("no unit of work was done")
 	}
@@ -167,7 +178,7 @@ func connections(seconds float64) (load, error) {
 		}
 		listeners[i] = fd
 	}
-	return timed(seconds, 2*threads, func(id int, count *atomic.Uint64) {
+	return timed(seconds, 2*threads, threads, func(id int, stop *atomic.Bool, count *atomic.Uint64) {
 		var b byte
 		if id < threads {
 			for {
@@ -181,7 +192,7 @@ func connections(seconds float64) (load, error) {
 			}
 		}
 		server := loopback(1, uint16(basePort+id-threads))
-		for {
+		for !stop.Load() {
 			fd := call(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM, 0)
 			if address(fd, unix.SYS_CONNECT, server) == 0 {
 				transfer(unix.SYS_WRITE, fd, &b)
@@ -221,7 +232,7 @@ func pingpong(seconds float64) (load, error) {
 		}
 		pairs[i] = [2]int{client, server}
 	}
-	return timed(seconds, 2*threads, func(id int, count *atomic.Uint64) {
+	return timed(seconds, 2*threads, threads, func(id int, stop *atomic.Bool, count *atomic.Uint64) {
 		var b byte
 		if id < threads {
 			for transfer(unix.SYS_READ, pairs[id][1], &b) == 1 {
@@ -229,7 +240,7 @@ func pingpong(seconds float64) (load, error) {
 			}
 			return
 		}
-		for fd := pairs[id-threads][0]; transfer(unix.SYS_WRITE, fd, &b) == 1 && transfer(unix.SYS_READ, fd, &b) == 1; {
+		for fd := pairs[id-threads][0]; !stop.Load() && transfer(unix.SYS_WRITE, fd, &b) == 1 && transfer(unix.SYS_READ, fd, &b) == 1; {
 			count.Add(1)
 		}
 	})

@@ -63,24 +63,17 @@ func flood(seconds float64) (load, error) {
 	if err != nil {
 		return load{}, err
 	}
-	var stop atomic.Bool
 	var fds [threads]int
 	for i := range fds {
 		if fds[i], err = unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW); err != nil {
 			return load{}, fmt.Errorf("open a raw socket: %w", err)
 		}
 	}
-	done := make(chan struct{}, threads)
-	l, err := timed(seconds, threads, func(id int, count *atomic.Uint64) {
-		burst(fds[id], uint32(id)*77777, &stop, count)
-		done <- struct{}{}
+	l, err := timed(seconds, threads, threads, func(id int, stop *atomic.Bool, count *atomic.Uint64) {
+		burst(fds[id], uint32(id)*77777, stop, count)
 	})
 	if err != nil {
 		return l, err
-	}
-	stop.Store(true)
-	for range fds {
-		<-done
 	}
 	after, err := outRsts(os.Getpid())
 	l.Resets = after - before
