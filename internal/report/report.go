@@ -21,6 +21,7 @@ type Style struct {
 	Color bool // ANSI colours
 	Width int  // cells of the terminal; 0 means no limit
 	Date  bool // write the date before the time
+	ASCII bool // draw ladders and tables with ASCII only
 }
 
 // The colours. They are SGR parameters.
