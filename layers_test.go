@@ -25,10 +25,11 @@ var mayImport = map[string]string{
 	"internal/logs":   "fact internal/linux",
 	"internal/trace":  "fact internal/linux",
 	"internal/report": "fact diagnosis",
-	"internal/lab":    "knowledge internal/linux",
+	"internal/lab":    "knowledge internal/linux packet",
 	"internal/daemon": "fact diagnosis knowledge internal/report internal/linux internal/logs internal/trace",
 	"internal/cli":    "fact diagnosis knowledge internal/daemon internal/lab internal/linux internal/logs internal/report internal/trace",
 	"cmd/holdfast":    "internal/cli",
+	"steady":          "",
 }
 
 // onlyIn names modules and standard packages that one of our packages keeps to

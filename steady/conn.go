@@ -1,0 +1,446 @@
+package steady
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Conn is a TCP connection that counts what is read and remembers what the
+// kernel knew when a request began, so that Explain can judge a failure. It
+// keeps the fast paths of *net.TCPConn (splice, sendfile). Under TLS it belongs
+// below the tls.Conn: tls.Client(steady.Track(c), config).
+type Conn struct {
+	net.Conn
+	raw syscall.RawConn // nil: TCP_INFO is of no use here
+	ctl func(fd uintptr)
+	up  *upstream // what was learned of the other end; nil when alone
+
+	nread    atomic.Uint64
+	lastRead atomic.Int64 // when, on the clock of now
+	born     int64
+
+	readEnded chan struct{}
+	closed    chan struct{}
+
+	infoMu sync.Mutex
+	// infoMu guards what ctl uses.
+	info kernelInfo
+	into Snapshot
+	inq  bool
+
+	mu sync.Mutex
+	// mu guards the rest.
+	flight flight
+	// what happened to the connection as a whole
+	ended    bool // the reader met EOF or a reset
+	isClosed bool
+	pending  bool // Close was called during a request; settle closes
+	goner    bool // settle is done with a connection that failed, or the peer said Connection: close
+	last     Snapshot
+}
+
+// flight is the request that a Conn carries.
+type flight struct {
+	armed    bool // the next write begins the request
+	live     bool // armed or begun, and not finished
+	http     bool // an http.Transport owns the connection: Close waits for settle
+	reused   bool
+	refused  bool // the first write was refused: the connection is stale
+	fenced   bool // nothing may be written any more
+	writing  int
+	writeErr bool
+	idle     time.Duration // between the last read and the begin
+	wrote    uint64
+	before   Snapshot
+}
+
+// errStale is what the first write of a request returns when the connection is
+// known to be closed, or about to be.
+var errStale = errors.New("steady: connection is stale, nothing was sent")
+
+var epoch = time.Now()
+
+// now is the monotonic clock.
+func now() int64 { return int64(time.Since(epoch)) }
+
+// Track wraps c, which must not have carried data yet for the verdicts to be
+// sharp. A c that is not a *net.TCPConn, or speaks Multipath TCP, is only
+// counted: TCP_INFO would describe one subflow.
+func Track(c net.Conn) *Conn { return track(c, nil) }
+
+func track(c net.Conn, up *upstream) *Conn {
+	t := &Conn{Conn: c, up: up, readEnded: make(chan struct{}), closed: make(chan struct{}), born: now()}
+	t.lastRead.Store(t.born)
+	t.ctl = func(fd uintptr) {
+		t.info.read(fd, &t.into)
+		if t.inq && t.into.Taken {
+			t.into.Unread, t.into.Taken = unread(fd)
+		}
+	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		if multi, err := tcp.MultipathTCP(); err == nil && !multi {
+			t.raw, _ = tcp.SyscallConn()
+		}
+	}
+	return t
+}
+
+// NetConn returns the wrapped connection. Data read from it directly is not
+// counted.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
+
+// Mark says that a request begins: its first write takes the snapshot that
+// Explain compares with. Do not mark while another request is unanswered.
+func (c *Conn) Mark() { c.arm(flight{armed: true, live: true}) }
+
+func (c *Conn) arm(f flight) {
+	c.mu.Lock()
+	c.flight = f
+	c.mu.Unlock()
+}
+
+// snapshot asks the kernel. It does not block.
+func (c *Conn) snapshot(inq bool) Snapshot {
+	if c.raw == nil {
+		return Snapshot{}
+	}
+	c.infoMu.Lock()
+	defer c.infoMu.Unlock()
+	c.inq = inq
+	if c.raw.Control(c.ctl) != nil {
+		return Snapshot{}
+	}
+	return c.into
+}
+
+// Read reads from the connection and counts.
+func (c *Conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.didRead(int64(n), err)
+	return n, err
+}
+
+// WriteTo keeps the splice of *net.TCPConn.
+func (c *Conn) WriteTo(w io.Writer) (int64, error) {
+	n, err := io.Copy(w, c.Conn)
+	c.didRead(n, nil)
+	if err == nil { // io.Copy hides the io.EOF
+		c.didRead(0, io.EOF)
+	}
+	return n, err // the error may be w's
+}
+
+func (c *Conn) didRead(n int64, err error) {
+	if n > 0 {
+		c.nread.Add(uint64(n))
+		c.lastRead.Store(now())
+	}
+	if err != nil && isFinal(err) {
+		c.endRead()
+	}
+}
+
+// isFinal reports whether the connection will never give another byte after err.
+func isFinal(err error) bool {
+	return !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed)
+}
+
+func (c *Conn) endRead() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	c.ended = true
+	close(c.readEnded)
+	c.last = c.snapshot(true)
+	if c.up != nil && !c.flight.live && !c.goner {
+		c.up.sawIdleClose(time.Duration(now() - c.lastRead.Load()))
+	}
+}
+
+// Write writes to the connection. The first write of a marked request is
+// refused, with nothing sent, when the peer has already closed.
+func (c *Conn) Write(p []byte) (int, error) {
+	if err := c.beginWrite(); err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Write(p)
+	c.endWrite(int64(n), err)
+	return n, err
+}
+
+// ReadFrom keeps the sendfile and splice of *net.TCPConn.
+func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
+	if err := c.beginWrite(); err != nil {
+		return 0, err
+	}
+	n, err := io.Copy(c.Conn, r)
+	c.endWrite(n, err)
+	return n, err
+}
+
+func (c *Conn) beginWrite() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := &c.flight
+	if f.fenced {
+		return net.ErrClosed
+	}
+	if f.armed {
+		f.armed = false
+		f.before = c.snapshot(false)
+		f.idle = time.Duration(now() - c.lastRead.Load())
+		f.refused = c.lockedStale()
+	}
+	if f.refused {
+		return errStale
+	}
+	f.writing++
+	return nil
+}
+
+// lockedStale is the liveness check before the first byte: the kernel already
+// has the peer's FIN or RST, or the peer is about to close by its idle timer.
+func (c *Conn) lockedStale() bool {
+	f := &c.flight
+	if c.ended || f.before.Taken && f.before.State != stateEstablished {
+		return true
+	}
+	if !f.reused || c.up == nil {
+		return false
+	}
+	limit := c.up.idleLimit(f.before.RTT)
+	return limit > 0 && f.idle >= limit
+}
+
+func (c *Conn) endWrite(n int64, err error) {
+	c.mu.Lock()
+	f := &c.flight
+	f.writing--
+	f.wrote += uint64(n)
+	f.writeErr = f.writeErr || err != nil
+	park := err != nil && f.http && isReset(err)
+	c.mu.Unlock()
+	if park {
+		c.awaitReader()
+	}
+}
+
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// readerPatience is how long a failed write waits for a reader that gets
+// nothing.
+const readerPatience = time.Second
+
+// awaitReader holds a failed write back until the reader has met its end. A
+// server that answers early and resets leaves its answer in the receive queue,
+// and http.Transport closes the connection at the first write error.
+func (c *Conn) awaitReader() {
+	t := time.NewTimer(readerPatience)
+	defer t.Stop()
+	start := c.nread.Load()
+	for {
+		select {
+		case <-c.readEnded:
+			return
+		case <-c.closed:
+			return
+		case <-t.C:
+			if c.nread.Load() == start && c.snapshot(true).Unread == 0 {
+				return
+			}
+			t.Reset(readerPatience)
+		}
+	}
+}
+
+// CloseWrite shuts the sending half down.
+func (c *Conn) CloseWrite() error {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// Close closes the connection and keeps what the kernel knew.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isClosed {
+		return net.ErrClosed
+	}
+	c.isClosed = true
+	close(c.closed)
+	if !c.ended || c.last.State != stateClose {
+		if s := c.snapshot(true); s.Taken {
+			c.last = s
+		}
+	}
+	c.flight.fenced = true
+	if c.flight.http && c.flight.live {
+		c.pending = true
+		return c.Conn.SetDeadline(time.Unix(1, 0))
+	}
+	return c.Conn.Close()
+}
+
+// finish ends a request that was answered.
+func (c *Conn) finish(closing bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flight.live, c.flight.http = false, false
+	c.goner = c.goner || closing
+	if c.pending {
+		c.pending = false
+		c.Conn.Close()
+	}
+}
+
+// confirmation bounds how long settle waits for the RST that answers a request
+// sent after the peer's FIN.
+const (
+	confirmFloor = 30 * time.Millisecond
+	confirmCap   = 500 * time.Millisecond
+)
+
+// settle ends a request that failed: it gathers the evidence, waits about a
+// round trip when only the confirmation of the FIN-first rule is missing, stops
+// further writes and really closes the connection.
+func (c *Conn) settle(ctx context.Context, err error) Evidence {
+	c.mu.Lock()
+	c.flight.fenced = true
+	c.mu.Unlock()
+	ev := c.evidence(err)
+	if finFirst(ev) && !ev.Refused && ev.Wrote > 0 {
+		ev = c.awaitRST(ctx, ev, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flight.live, c.flight.http, c.goner = false, false, true
+	if c.pending {
+		c.pending = false
+		c.Conn.Close()
+	}
+	if c.up != nil && c.flight.reused && ev.FIN && !c.flight.refused {
+		c.up.sawIdleClose(c.flight.idle)
+	}
+	return ev
+}
+
+// awaitRST polls until the peer refuses the request or acknowledges it.
+func (c *Conn) awaitRST(ctx context.Context, ev Evidence, err error) Evidence {
+	limit := min(confirmFloor+3*ev.After.RTT, confirmCap)
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	for step := 50 * time.Microsecond; ; step = min(2*step, 5*time.Millisecond) {
+		t := time.NewTimer(step)
+		select {
+		case <-t.C:
+		case <-deadline.C:
+			t.Stop()
+			return c.evidence(err)
+		case <-ctx.Done():
+			t.Stop()
+			return c.evidence(err)
+		}
+		ev = c.evidence(err)
+		if ev.Refused || !finFirst(ev) {
+			return ev
+		}
+	}
+}
+
+// evidence gathers what is known now of the request in flight.
+func (c *Conn) evidence(err error) Evidence {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := &c.flight
+	if s := c.snapshot(true); s.Taken {
+		c.last = s
+	}
+	ev := Evidence{
+		Before: f.before, After: c.last, Read: c.nread.Load(), Tracked: true, Ended: c.ended,
+		Wrote: f.wrote, Whole: !f.writeErr && f.writing == 0,
+	}
+	if f.writing > 0 && ev.Wrote == 0 {
+		ev.Wrote = 1 // a write is under way, so something may have gone
+	}
+	return weigh(ev, err)
+}
+
+// weigh fills what follows from the rest: FIN and Refused.
+func weigh(ev Evidence, err error) Evidence {
+	ev.FIN = finSeen(ev)
+	ev.Refused = finFirst(ev) && ev.After.State == stateClose &&
+		!errors.Is(err, syscall.ETIMEDOUT) && !errors.Is(err, syscall.ECONNABORTED)
+	return ev
+}
+
+// Explain judges err, the failure of an operation on conn, and returns a
+// *ResetError around it; nil when err is nil. It accepts any TCP connection and
+// looks through tls.Conn and other wrappers that have a NetConn method. With a
+// connection from Track or Dialer, marked when the request began, it can prove
+// that a request was not delivered. With another it knows only totals since the
+// connection began. Call it before Close.
+func Explain(conn net.Conn, err error) error {
+	if err == nil {
+		return nil
+	}
+	if r, ok := errors.AsType[*ResetError](err); ok {
+		return r
+	}
+	for conn != nil {
+		switch c := conn.(type) {
+		case *Conn:
+			return newResetError(c.explain(err), err)
+		case *net.TCPConn:
+			return newResetError(untracked(c, err), err)
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			conn = nil
+		}
+	}
+	return newResetError(Evidence{}, err)
+}
+
+// explain is settle for a caller who owns the connection: it does not close,
+// but it stops further writes of this request when it may be sent again.
+func (c *Conn) explain(err error) Evidence {
+	ev := c.evidence(err)
+	if finFirst(ev) && !ev.Refused && ev.Wrote > 0 {
+		ev = c.awaitRST(context.Background(), ev, err)
+	}
+	if v, _ := judge(ev, err); v.SafeToRetry() {
+		c.mu.Lock()
+		c.flight.fenced = true
+		c.mu.Unlock()
+	}
+	return ev
+}
+
+func untracked(c *net.TCPConn, err error) Evidence {
+	ev := Evidence{}
+	if multi, merr := c.MultipathTCP(); merr != nil || multi {
+		return ev
+	}
+	raw, rerr := c.SyscallConn()
+	if rerr != nil {
+		return ev
+	}
+	var info kernelInfo
+	if raw.Control(func(fd uintptr) { info.read(fd, &ev.After) }) != nil {
+		ev.After = Snapshot{}
+	}
+	return weigh(ev, err)
+}

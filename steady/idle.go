@@ -1,0 +1,118 @@
+package steady
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	idleSamples = 16               // closes remembered for each upstream
+	idleMemory  = 10 * time.Minute // after which a learned timeout is tried again
+	idleFloor   = time.Millisecond // a close sooner than this was not by an idle timer
+)
+
+// upstream is what was learned of one address.
+type upstream struct {
+	timeout atomic.Int64 // learned idle timeout, 0 when unknown
+	expires atomic.Int64
+
+	mu      sync.Mutex
+	samples []time.Duration // guarded by mu
+	next    int
+}
+
+// sawIdleClose notes that the peer closed after a silence of d. One close may
+// have another reason, so the timeout is the second shortest of the last ones,
+// or the only one.
+func (u *upstream) sawIdleClose(d time.Duration) {
+	if d < idleFloor {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if now() > u.expires.Load() {
+		u.samples, u.next = u.samples[:0], 0
+	}
+	if len(u.samples) < idleSamples {
+		u.samples = append(u.samples, d)
+	} else {
+		u.samples[u.next%idleSamples] = d
+	}
+	u.next++
+	sorted := slices.Sorted(slices.Values(u.samples))
+	u.learn(sorted[min(1, len(sorted)-1)])
+}
+
+func (u *upstream) learn(d time.Duration) {
+	u.expires.Store(now() + int64(idleMemory))
+	u.timeout.Store(int64(d))
+}
+
+// idleLimit returns how long a connection may be silent and still be used:
+// the learned timeout less a margin for the way there and for slow timers. 0
+// means no limit is known.
+func (u *upstream) idleLimit(rtt time.Duration) time.Duration {
+	d := time.Duration(u.timeout.Load())
+	if d == 0 || now() > u.expires.Load() {
+		return 0
+	}
+	margin := min(max(d/4, time.Millisecond), 2*time.Second) + 2*rtt
+	return max(d-margin, d/4)
+}
+
+// readKeepAlive learns from the header Keep-Alive: timeout=N (RFC 2068
+// 19.7.1.1; Apache, Node and others send it).
+func (u *upstream) readKeepAlive(h http.Header) {
+	v := h["Keep-Alive"]
+	if len(v) == 0 {
+		return
+	}
+	for part := range strings.SplitSeq(v[0], ",") {
+		name, val, _ := strings.Cut(strings.TrimSpace(part), "=")
+		if !strings.EqualFold(name, "timeout") {
+			continue
+		}
+		if n, err := strconv.Atoi(val); err == nil && n > 0 && n < 1<<20 {
+			u.mu.Lock()
+			if d := time.Duration(n) * time.Second; len(u.samples) == 0 || d < time.Duration(u.timeout.Load()) {
+				u.learn(d)
+			}
+			u.mu.Unlock()
+		}
+	}
+}
+
+// upstreams is the bounded table of them.
+type upstreams struct {
+	mu sync.Mutex
+	m  map[string]*upstream // guarded by mu
+}
+
+const maxUpstreams = 1024
+
+// get returns the entry of addr. A full table forgets an arbitrary one; that
+// costs only learning it again.
+func (t *upstreams) get(addr string) *upstream {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	u := t.m[addr]
+	if u == nil {
+		if t.m == nil {
+			t.m = make(map[string]*upstream)
+		}
+		if len(t.m) >= maxUpstreams {
+			for k := range t.m {
+				delete(t.m, k)
+				break
+			}
+		}
+		u = &upstream{}
+		t.m[addr] = u
+	}
+	return u
+}
