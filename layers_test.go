@@ -19,6 +19,7 @@ const module = "github.com/holdfast-project/holdfast/"
 // knowledge and knowledge never imports sources, they meet in fact.
 var mayImport = map[string]string{
 	"fact":            "",
+	"packet":          "",
 	"diagnosis":       "fact",
 	"knowledge":       "fact diagnosis",
 	"internal/linux":  "",
@@ -41,7 +42,7 @@ var onlyIn = []struct{ imported, pkg, why string }{
 }
 
 // pure are the packages that also build for wasm, macOS and Windows.
-var pure = []string{"fact", "diagnosis", "knowledge"}
+var pure = []string{"fact", "packet", "diagnosis", "knowledge"}
 
 // impure are what a pure package may not import: I/O, processes, the network.
 var impure = []string{"net", "net/http", "os/exec", "os/signal", "syscall", "golang.org/x/sys/unix"}
