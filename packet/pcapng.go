@@ -21,6 +21,7 @@ const (
 // Options that are read.
 const (
 	optEnd           = 0
+	optComment       = 1
 	optFlags         = 2 // of packet blocks
 	optDropCount     = 4 // of enhanced packet blocks
 	optName          = 2 // of interfaces
