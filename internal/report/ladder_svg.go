@@ -233,6 +233,10 @@ func (d *drawing) frame(f *fact.Frame, s step) {
 		d.text(svgDelta, y, "end", "hl-m", sign+span(s.delta))
 	}
 	d.arrow(e, from, to, y)
+	if lifelines(d.l) > 2 { // the lines between must not cross the label
+		w := float64(cells(label))*svgChar + 6
+		fmt.Fprintf(&d.b, `<rect class="hl-halo" x="%.1f" y="%.1f" width="%.1f" height="14"/>`, (from+to-w)/2, y-17, w)
+	}
 	d.text((from+to)/2, y-6, "middle", "hl-t hl-k", label)
 	y += 18
 	for _, l := range infoLines {

@@ -220,7 +220,7 @@ func (st Style) groups(list []Group) string {
 		if g.Octets > 0 {
 			lost = Bytes(g.Octets)
 		}
-		row(tint, thousands(g.Endings), harmful, Clean(g.Cause), Clean(g.Role), string(g.Grade), lost)
+		row(tint, thousands(g.Endings), harmful, Clean(g.Cause), Clean(g.Role), Clean(string(g.Grade)), lost)
 	}
 	return b.String()
 }
