@@ -31,6 +31,8 @@ type labResult struct {
 	Error       string        `json:"error,omitempty"`
 	Skipped     string        `json:"skipped,omitempty"`
 
+	Recording *lab.Recording `json:"recording,omitempty"` // of its packets, with --pcap
+
 	seen []sighting // every finding on these connections, the chosen one included
 }
 

@@ -79,6 +79,7 @@ func (o *options) printScenarios(list []labEntry) {
 type labFlags struct {
 	all, why          bool
 	source, record    string
+	pcap              string
 	knowledge         []string
 	skipSlow, details bool
 }
@@ -90,12 +91,20 @@ func (o *options) labRunCommand() *cobra.Command {
 		Short: "Run scenarios while watching, and compare each verdict with the truth",
 		Long: `run starts the watcher, makes each scenario happen, and compares the finding
 with the truth. Right means that sender and cause are exact and that nothing
-wrong was called proved. The exit code is 1 when any scenario is not right.`,
-		Example: "  sudo holdfast lab run close-unread --details\n  sudo holdfast lab run --all -o ndjson > lab.ndjson",
+wrong was called proved. The exit code is 1 when any scenario is not right.
+
+With --pcap, every packet of every host is written to DIR/SCENARIO/HOST.pcapng,
+and the truth to DIR/SCENARIO/truth.json. With --source none nobody watches and
+nothing is judged: the packets are all there is.`,
+		Example: "  sudo holdfast lab run close-unread --details\n  sudo holdfast lab run --all -o ndjson > lab.ndjson\n" +
+			"  sudo holdfast lab run --all --source none --pcap captures",
 		RunE: func(c *cobra.Command, ids []string) error {
 			list, err := chooseScenarios(ids, l)
 			if err != nil {
 				return err
+			}
+			if l.source == noSource {
+				return o.recordLab(c.Context(), l, list)
 			}
 			results, err := o.runLab(c.Context(), l, list, o.labOutput(l, len(list)))
 			if err != nil {
@@ -117,15 +126,16 @@ wrong was called proved. The exit code is 1 when any scenario is not right.`,
 	fs.BoolVarP(&l.details, "details", "d", false, "show each finding in full, not only the wrong ones")
 	fs.BoolVar(&l.why, "why", false, "show the arithmetic with the details")
 	fs.StringVar(&l.record, "record", "", "write the observed cases with their truth into this directory")
-	fs.StringVar(&l.source, "source", "auto", "where to look: auto, kernel, packet or counters")
+	fs.StringVar(&l.source, "source", "auto", "where to look: auto, kernel, packet, counters, or none with --pcap")
+	fs.StringVar(&l.pcap, "pcap", "", "write the packets of every host, with the truth, into this directory")
 	fs.StringSliceVar(&l.knowledge, "knowledge", nil, "directory with causes of your own")
 	return c
 }
 
 // chooseScenarios returns the scenarios that the command line names.
 func chooseScenarios(ids []string, l *labFlags) ([]lab.Scenario, error) {
-	if !slices.Contains(sources, l.source) {
-		return nil, usageError("--source auto, kernel, packet or counters", "unknown source %q", l.source)
+	if !slices.Contains(sources, l.source) && (l.source != noSource || l.pcap == "") {
+		return nil, usageError("--source auto, kernel, packet or counters; none only with --pcap", "unknown source %q", l.source)
 	}
 	all := lab.All()
 	if l.all == (len(ids) > 0) {
@@ -165,7 +175,7 @@ func (o *options) runLab(ctx context.Context, l *labFlags, list []lab.Scenario, 
 	watching, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- watcher.Run(watching, c.add) }()
-	results, err := runScenarios(ctx, c, list, show)
+	results, err := runScenarios(ctx, c, list, l.pcap, show)
 	stop()
 	if werr := <-ended; werr != nil && !errors.Is(werr, context.Canceled) {
 		err = errors.Join(err, fmt.Errorf("watch: %w", werr))
@@ -176,11 +186,16 @@ func (o *options) runLab(ctx context.Context, l *labFlags, list []lab.Scenario, 
 	if l.record != "" {
 		err = errors.Join(err, recordCases(l.record, results))
 	}
+	if l.pcap != "" {
+		o.noteRecorded(l.pcap, results)
+	}
 	writeStats(o.env.err, o.style(), watcher.Stats())
 	return results, err
 }
 
-func runScenarios(ctx context.Context, c *collector, list []lab.Scenario, show func(*labResult)) (results []*labResult, err error) {
+// runScenarios runs scenarios one after another, judged by what c collects
+// unless c is nil, with their packets written to pcap unless it is empty.
+func runScenarios(ctx context.Context, c *collector, list []lab.Scenario, pcap string, show func(*labResult)) (results []*labResult, err error) {
 	var net *lab.Net
 	closeNet := func() {
 		if net != nil {
@@ -190,8 +205,11 @@ func runScenarios(ctx context.Context, c *collector, list []lab.Scenario, show f
 	}
 	defer closeNet()
 	var truth labTruth // of the scenario that runs
-	settle := func(ctx context.Context, res lab.Result) {
-		c.await(ctx, verdictSoon, res, func(list []sighting) bool { return primary(list, truth, true) != nil })
+	opt := lab.Options{Pcap: pcap}
+	if c != nil {
+		opt.Settle = func(ctx context.Context, res lab.Result) {
+			c.await(ctx, verdictSoon, res, func(list []sighting) bool { return primary(list, truth, true) != nil })
+		}
 	}
 	for _, sc := range list {
 		truth = newResult(sc).Truth
@@ -201,7 +219,7 @@ func runScenarios(ctx context.Context, c *collector, list []lab.Scenario, show f
 		out := newResult(sc)
 		if out.Skipped = lab.Missing(sc); out.Skipped == "" {
 			if net == nil {
-				if net, err = lab.NewNet(ctx, lab.Options{Settle: settle}); err != nil {
+				if net, err = lab.NewNet(ctx, opt); err != nil {
 					return results, err
 				}
 			}
@@ -216,14 +234,19 @@ func runScenarios(ctx context.Context, c *collector, list []lab.Scenario, show f
 }
 
 func runScenario(ctx context.Context, c *collector, net *lab.Net, sc lab.Scenario) *labResult {
-	c.reset()
-	res, err := sc.Run(ctx, net)
-	if err != nil {
-		out := newResult(sc)
-		out.Error = err.Error()
-		return out
+	if c != nil {
+		c.reset()
 	}
-	return c.judge(ctx, sc, res)
+	res, err := sc.Run(ctx, net)
+	out := newResult(sc)
+	switch {
+	case err != nil:
+		out.Error = err.Error()
+	case c != nil:
+		out = c.judge(ctx, sc, res)
+	}
+	out.Recording = res.Recording
+	return out
 }
 
 // labOutput returns the function that prints each result as it comes.
@@ -381,7 +404,7 @@ func (o *options) demo(ctx context.Context, s *screen) error {
 		}
 	}
 	right := 0
-	results, err := runScenarios(ctx, c, titled, func(r *labResult) {
+	results, err := runScenarios(ctx, c, titled, "", func(r *labResult) {
 		switch {
 		case r.Right:
 			right++

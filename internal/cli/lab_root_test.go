@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/holdfast-project/holdfast/internal/lab"
 )
 
 func needRoot(t *testing.T) {
@@ -68,5 +70,19 @@ func TestLabNeedsRoot(t *testing.T) {
 		if code != codePermission || !strings.Contains(errOut, "try: sudo holdfast") {
 			t.Errorf("%v: exit code %d\n%s%s", args, code, out, errOut)
 		}
+	}
+}
+
+// TestRootLabPcap records packets without watching.
+func TestRootLabPcap(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	code, out, errOut := run(t, 0, "lab", "run", "closed-port", "--pcap", dir, "--source", "none")
+	if code != codeOK || !strings.Contains(out, "4 hosts, ") || !strings.Contains(out, "packets, 4 resets") || !strings.Contains(errOut, "0 lost") {
+		t.Fatalf("exit code %d\n%s%s", code, out, errOut)
+	}
+	rec, err := lab.ReadRecording(filepath.Join(dir, "closed-port"))
+	if err != nil || rec.Cause != "connection-refused-closed-port" || len(rec.Hosts) != 4 {
+		t.Errorf("%+v, %v", rec, err)
 	}
 }

@@ -49,8 +49,8 @@ type Truth struct {
 
 // Flow is one connection, or an attempt at one.
 type Flow struct {
-	Client netip.AddrPort // the address the client end uses
-	Server netip.AddrPort // the address the client connects to, or the one the server end uses (see Result.Flows)
+	Client netip.AddrPort `json:"client"` // the address the client end uses
+	Server netip.AddrPort `json:"server"` // the address the client connects to, or the one the server end uses (see Result.Flows)
 }
 
 // Result is what a run of a scenario really produced.
@@ -65,6 +65,9 @@ type Result struct {
 	// of Truth. Run has already compared them with it.
 	Victim, Error string
 	Lost          int64
+	// Recording describes the captures of the run; nil unless they were asked
+	// for with Options.Pcap.
+	Recording *Recording
 }
 
 // Scenario is one way to make a connection fail, with its truth.
@@ -88,6 +91,11 @@ type Options struct {
 	// up, so that an observer can still look at rules, listeners and
 	// namespaces, as it could on a host where they stay. May be nil.
 	Settle func(ctx context.Context, res Result)
+	// Pcap is a directory. When it is set, everything that enters and leaves
+	// the interfaces of each namespace during a scenario is written to
+	// Pcap/SCENARIO/NAMESPACE.pcapng, with the truth beside it (Recording).
+	// What an earlier run of the scenario wrote there is removed.
+	Pcap string
 }
 
 // Namespace is one namespace of a Net, for those who want to watch it.

@@ -38,6 +38,8 @@ type Net struct {
 	spaces  map[string]*space
 	ports   uint16         // next free block of server ports
 	left    []func() error // undo what plays leave behind, see leave
+	pcap    string         // of Options
+	deck    *deck          // records the play that runs; nil when nobody asked
 }
 
 // space is one namespace.
@@ -109,7 +111,7 @@ func NewNet(ctx context.Context, opt Options) (*Net, error) {
 	if opt.Logf == nil && os.Getenv("HOLDFAST_LAB_TRACE") != "" {
 		opt.Logf = func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 	}
-	n := &Net{logf: opt.Logf, settle: opt.Settle, starter: st, spaces: map[string]*space{}, ports: 20000}
+	n := &Net{logf: opt.Logf, settle: opt.Settle, pcap: opt.Pcap, starter: st, spaces: map[string]*space{}, ports: 20000}
 	if n.claim, n.links, err = claimLinks(); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -150,6 +152,9 @@ func (n *Net) addSpace(ctx context.Context, name string, v4, v6 netip.Addr) erro
 	}
 	if sp.inode == n.starter.ino || sp.inode == n.starter.host {
 		return errors.New("the new namespace is the host's")
+	}
+	if err := n.deck.add(sp); err != nil {
+		return err
 	}
 	return n.sysctls(ctx, name,
 		"ipv4/conf/all/rp_filter=0", "ipv4/conf/default/rp_filter=0", "ipv4/tcp_no_metrics_save=1",
@@ -200,6 +205,7 @@ func (n *Net) detach(ctx context.Context, name string) error {
 	}
 	delete(n.spaces, name)
 	_, err := n.spaces["router"].holder.call(ctx, request{Op: "unlink", Text: "to-" + name})
+	n.deck.leave(name)
 	sp.holder.kill()
 	return err
 }

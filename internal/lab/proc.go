@@ -94,6 +94,17 @@ func (s *starter) startHere(path, name string) (p *proc, err error) {
 	return p, err
 }
 
+// within runs f on the thread of the starter, in the namespace at path.
+func (s *starter) within(path string, f func() error) (err error) {
+	done := make(chan struct{})
+	s.jobs <- func() {
+		defer close(done)
+		err = s.inside(path, f)
+	}
+	<-done
+	return err
+}
+
 // inside runs f on this thread, in the namespace at path.
 func (s *starter) inside(path string, f func() error) error {
 	if err := s.enter(path); err != nil {

@@ -92,13 +92,21 @@ func md5Obstacle() string {
 	return ""
 }
 
+// name is the id of the recipe's scenario over IPv4 or IPv6.
+func (rc recipe) name(v6 bool) string {
+	if v6 {
+		return rc.id + "-v6"
+	}
+	return rc.id
+}
+
 func (rc recipe) scenario(v6 bool) Scenario {
 	sc := Scenario{
-		ID: rc.id, Title: rc.title, Needs: rc.needs,
+		ID: rc.name(v6), Title: rc.title, Needs: rc.needs,
 		Demo: rc.demo && !v6, Slow: rc.slow, Truth: rc.truth,
 	}
 	if v6 {
-		sc.ID, sc.Title = sc.ID+"-v6", sc.Title+" (IPv6)"
+		sc.Title += " (IPv6)"
 	}
 	sc.Run = func(ctx context.Context, n *Net) (Result, error) {
 		r, err := rc.run(ctx, n, v6)
@@ -117,8 +125,18 @@ func (rc recipe) run(ctx context.Context, n *Net, v6 bool) (res Result, err erro
 	}
 	s := &stage{ctx: ctx, n: n, v6: v6, port: n.takePorts(), actors: map[string]*proc{}}
 	s.res.Victim = "none"
+	if err := n.record(); err != nil {
+		return res, fmt.Errorf("record packets: %w", err)
+	}
 	defer func() {
 		err = errors.Join(err, s.close())
+	}()
+	defer func() {
+		if rec, werr := s.recorded(rc, err == nil); werr != nil {
+			err = errors.Join(err, fmt.Errorf("record packets: %w", werr))
+		} else {
+			res.Recording = rec
+		}
 	}()
 	defer func() {
 		res = s.res

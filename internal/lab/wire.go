@@ -102,6 +102,8 @@ func parseSegment(b []byte) (s segment, ok bool) {
 		total, s.TTL = int(binary.BigEndian.Uint16(b[4:])), b[7]
 		src, dst = netip.AddrFrom16([16]byte(b[8:])), netip.AddrFrom16([16]byte(b[24:]))
 		b = b[40:]
+	default:
+		return s, false // ARP, for one
 	}
 	if len(b) < 20 {
 		return s, false
