@@ -51,6 +51,7 @@ type pageView struct {
 	CSS                  template.CSS
 	JS                   template.JS
 	Headline             string
+	Harm                 bool
 	Verdicts             []verdictView
 	Inputs               []inputView
 	Groups               []groupView
@@ -83,8 +84,8 @@ func digest(s string) string {
 func viewOf(r *Report) *pageView {
 	css := pageCSS + ladderCSS
 	v := &pageView{
-		Title: cmpOr(r.Title, r.title()), Version: r.Version, Headline: r.Headline(), Timeline: r.timeline(),
-		CSS: template.CSS(css), JS: template.JS(pageJS), //nolint:gosec // our own assets
+		Title: cmpOr(r.Title, r.title()), Version: r.Version, Headline: r.Headline(), Harm: r.Totals().Harmful > 0, Timeline: r.timeline(),
+		CSS: template.CSS(css), JS: template.JS(pageJS), // our own assets
 		Policy: "default-src 'none'; style-src " + digest(css) + "; script-src " + digest(pageJS) + "; base-uri 'none'; form-action 'none'",
 	}
 	if !r.Made.IsZero() {
@@ -142,6 +143,9 @@ func (r *Report) groupOf(g Group) groupView {
 		Cause: cmpOr(g.Cause, "unknown"), Title: g.Title, Role: roleWord(g.Role), Grade: gradeWord(g.Grade), Count: thousands(g.Endings),
 		Harmful: thousands(g.Harmful), Benign: g.Harmful == 0,
 	}
+	if g.Cause == "" || g.Cause == string(fact.Unknown) {
+		v.Title = notKnown
+	}
 	if g.Octets > 0 {
 		v.Lost = Bytes(g.Octets)
 	}
@@ -180,8 +184,8 @@ func scrub(v reflect.Value) {
 			scrub(v.Elem())
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			scrub(v.Field(i))
+		for _, f := range v.Fields() {
+			scrub(f)
 		}
 	case reflect.Slice:
 		if v.IsNil() {

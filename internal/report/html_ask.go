@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/holdfast-project/holdfast/fact"
@@ -119,7 +120,7 @@ func (v *askView) measured(l *fact.Ladder) {
 			continue
 		}
 		if idle > 0 {
-			v.add("Silence before", silence(idle))
+			v.add("Silence before", strings.TrimSuffix(silence(idle), " of silence"))
 		}
 		v.add("The reset", fmt.Sprintf("%s, from the %s's address, TTL %d, IP ID %d, window %d, %s after the packet before", labels(f)[2], side(f.FromClient), f.TTL, f.IPID, f.Window, span(steps[i].delta)))
 		return

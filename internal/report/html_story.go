@@ -30,7 +30,10 @@ type storyView struct {
 	Arithmetic                  string
 	Others                      []connectionView
 	MoreOthers                  string
+	ManyCauses                  bool // among Others
 }
+
+const notKnown = "Cause not known"
 
 type proofView struct{ Says, Witness, Weight, File, Frame string }
 
@@ -43,14 +46,14 @@ type connectionView struct{ Time, Client, Server, Cause, Effect, Where string }
 func storyOf(n int, s *Story) storyView {
 	f := s.Findings[0]
 	v := storyView{
-		N: n, Title: cmpOr(f.Cause.Title, cmpOr(f.Cause.ID, "Unknown cause")), Cause: f.Cause.ID, Harm: s.Harmful() > 0, Grade: gradeWord(f.Cause.Grade), Role: roleWord(f.Sender.Role),
+		N: n, Title: cmpOr(f.Cause.Title, cmpOr(f.Cause.ID, notKnown)), Cause: f.Cause.ID, Harm: s.Harmful() > 0, Grade: gradeWord(f.Cause.Grade), Role: roleWord(f.Sender.Role),
 		When: utc(f.Time), Scope: strings.TrimSpace(storyScope(s)), Flow: flowText(f),
 		Who: whoText(f), Why: cmpOr(f.Cause.Says, f.Cause.Title), Sure: sureText(f), Cost: costText(s),
 		Fixes: f.Fixes, Missing: f.Missing, Confirm: f.Confirm, Prevent: f.Prevent, Ask: askOf(s),
 		Arithmetic: Style{Width: 110}.Why(f),
 	}
 	if f.Cause.Grade == fact.Unknown || f.Cause.ID == "unknown" {
-		v.Title = "Cause not known"
+		v.Title = notKnown
 	}
 	if f.Count > 1 && len(s.Findings) == 1 {
 		v.Scope = number(s.Endings(), "time")
@@ -60,7 +63,7 @@ func storyOf(n int, s *Story) storyView {
 		v.Stop = append(v.Stop, x.Title)
 	}
 	if s.Ladder != nil && len(s.Ladder.Frames) > 0 {
-		v.Ladder = template.HTML(drawLadder(s.Ladder, "ladder-"+itoa(n), false)) //nolint:gosec // every text in it passed esc
+		v.Ladder = template.HTML(drawLadder(s.Ladder, "ladder-"+itoa(n), false)) // every text in it passed esc
 		v.LadderText = Style{Width: 100}.Ladder(s.Ladder)
 	}
 	if f.Where != nil {
@@ -84,8 +87,10 @@ func costText(s *Story) string {
 		text = "Nothing: it is harmless."
 	case f.Effect.Says != "" && f.Effect.AppError != "":
 		text += " The program saw " + f.Effect.AppError + "."
+	case text == Clean(f.Effect.AppError):
+		text = "The program saw " + text + "."
 	case f.Effect.Says == "":
-		text = strings.ToUpper(text[:1]) + text[1:] + "."
+		text = capital(text) + "."
 	}
 	if n := s.Endings(); n > 1 {
 		text += fmt.Sprintf(" Over the whole story: %s", number(n, "connection end"))
@@ -97,9 +102,17 @@ func costText(s *Story) string {
 	return text
 }
 
+// capital starts a text with a capital letter.
+func capital(s string) string {
+	if s != "" && s[0] >= 'a' && s[0] <= 'z' {
+		return strings.ToUpper(s[:1]) + s[1:]
+	}
+	return s
+}
+
 func (v *storyView) addProof(f *fact.Finding) {
 	for _, p := range f.Proof {
-		pv := proofView{Says: p.Says, Witness: p.Witness, Weight: fmt.Sprintf("%+.0f", p.Weight), File: p.File}
+		pv := proofView{Says: capital(p.Says), Witness: p.Witness, Weight: fmt.Sprintf("%+.0f", p.Weight), File: p.File}
 		if pv.Weight == "+0" {
 			pv.Weight = "0"
 		}
@@ -132,8 +145,9 @@ func (v *storyView) addOthers(s *Story) {
 	for _, f := range list[:n] {
 		c := connectionView{Time: f.Time.UTC().Format("2006-01-02 15:04:05.000"), Client: address(f.Flow.Client, true), Server: address(f.Flow.Server, true), Cause: f.Cause.ID, Effect: counted(f)}
 		if f.Where != nil {
-			c.Where = fmt.Sprintf("%s, frame %d", f.Where.File, f.Where.Frame)
+			c.Where = fmt.Sprintf("%s, stream %d, frame %d", f.Where.File, f.Where.Stream, f.Where.Frame)
 		}
+		v.ManyCauses = v.ManyCauses || f.Cause.ID != list[0].Cause.ID
 		v.Others = append(v.Others, c)
 	}
 	if more := int64(len(list) - n); more > 0 {

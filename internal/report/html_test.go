@@ -83,7 +83,7 @@ func checkPage(t *testing.T, page string) {
 		}
 	}
 	for _, m := range regexp.MustCompile(`aria-labelledby="([^"]*)"`).FindAllStringSubmatch(body, -1) {
-		for _, id := range strings.Fields(m[1]) {
+		for id := range strings.FieldsSeq(m[1]) {
 			if !ids[id] {
 				t.Errorf("label %s does not exist", id)
 			}

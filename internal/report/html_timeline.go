@@ -42,7 +42,7 @@ func (r *Report) timeline() template.HTML {
 	}
 	axis(&b, from, to, float64(34*len(lanes)+6))
 	b.WriteString("</svg>")
-	return template.HTML(b.String()) //nolint:gosec // every text in it passed esc
+	return template.HTML(b.String()) // every text in it passed esc
 }
 
 // span is the time that inputs and findings cover.
@@ -158,5 +158,5 @@ func axis(b *strings.Builder, from, to time.Time, y float64) {
 		}
 		fmt.Fprintf(b, `<line class="tl-tick" x1="%.1f" x2="%.1f" y1="4" y2="%.0f"/><text x="%.1f" y="%.0f" text-anchor="%s" class="tl-m">%s</text>`, x, x, y, x, y+18, anchor, t.Format(layout))
 	}
-	fmt.Fprintf(b, `<text x="%d" y="%.0f" text-anchor="end" class="tl-m">UTC</text>`, timelineLeft-12, y+18)
+	fmt.Fprintf(b, `<text x="%d" y="%.0f" text-anchor="end" class="tl-m">UTC</text>`, timelineLeft-56, y+18)
 }

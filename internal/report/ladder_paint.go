@@ -15,16 +15,15 @@ const pipeWidth = 100 // cells of a ladder without a limit
 // painter draws a ladder on a terminal, row by row: a gutter with frame number,
 // offset and delta, then the lifelines.
 type painter struct {
-	st                      Style
-	ch                      *strokes
-	l                       *fact.Ladder
-	out                     strings.Builder
-	width, gutter           int
-	number, offset, delta   int // widths of the columns, 0 when left out
-	life                    []int
-	frames                  []fact.Frame
-	steps                   []step
-	offsetTexts, deltaTexts []string
+	st                    Style
+	ch                    *strokes
+	l                     *fact.Ladder
+	out                   strings.Builder
+	width, gutter         int
+	number, offset, delta int // widths of the columns, 0 when left out
+	life                  []int
+	frames                []fact.Frame
+	steps                 []step
 }
 
 // cell is one position of a row.

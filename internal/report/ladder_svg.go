@@ -79,25 +79,25 @@ func ladderTitle(l *fact.Ladder) string {
 
 // describe tells in words what the drawing shows.
 func describe(frames []fact.Frame, steps []step) string {
-	s := number(int64(len(frames)), "frame") + " drawn."
+	parts := []string{number(int64(len(frames)), "frame") + " drawn"}
 	for i := range frames {
 		f := &frames[i]
 		if steps[i].gap && f.Skipped == 0 {
-			s += " " + silence(steps[i].delta) + " before frame " + strconv.FormatInt(f.Number, 10) + "."
+			parts = append(parts, fmt.Sprintf("%s before frame %d", silence(steps[i].delta), f.Number))
 		}
 		if f.Kind == fact.FramePlain || f.Kind == fact.FrameNextStep {
 			continue
 		}
+		s := fmt.Sprintf("Frame %d, %s after the first, from the %s: %s", f.Number, span(steps[i].offset), side(f.FromClient), labels(f)[0])
 		info, note := remarks(f)
-		s += fmt.Sprintf(" Frame %d, %s after the first, from the %s: %s", f.Number, span(steps[i].offset), side(f.FromClient), labels(f)[0])
 		for _, t := range []string{info, note} {
 			if t != "" {
 				s += ", " + t
 			}
 		}
-		s += "."
+		parts = append(parts, s)
 	}
-	return s
+	return strings.Join(parts, ". ") + "."
 }
 
 func side(client bool) string {
@@ -142,7 +142,10 @@ func (d *drawing) head(frames []fact.Frame) {
 	if len(d.l.Points) == 1 && d.l.Points[0] != "" {
 		when += ", captured at " + fit(Clean(d.l.Points[0]), 60)
 	}
-	d.text(8, 20, "start", "hl-m", when)
+	if c, s := address(d.l.Client, true), address(d.l.Server, true); lifelines(d.l) > 2 && max(len(c), len(s)) > 21 { // the boxes cut them
+		when += ", client " + c + ", server " + s
+	}
+	d.text(8, 20, "start", "hl-m", fit(when, 130))
 	d.text(svgNumber, 68, "end", "hl-m", "frame")
 	d.text(svgOffset, 68, "end", "hl-m", "seconds")
 	d.text(svgDelta, 68, "end", "hl-m", "delta")
@@ -168,10 +171,10 @@ func (d *drawing) box(x, room float64, top, name string, isFirst, isLast bool) {
 	if !isFirst && !isLast || lifelines(d.l) > 2 {
 		room = min(room, 210)
 	} else {
-		room = min(room/2, 330)
+		room = 348 // a full IPv6 address and port
 	}
-	name = fit(Clean(name), int((room-12)/svgChar))
-	w := max(float64(cells(name))*svgChar, float64(len(top))*svgChar) + 14
+	name = fit(Clean(name), int((room-7)/svgChar))
+	w := min(max(float64(cells(name)), float64(len(top)))*svgChar+14, room)
 	left := x - w/2
 	if isFirst {
 		left = max(x-20, 0)
