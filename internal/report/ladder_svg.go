@@ -89,11 +89,8 @@ func describe(frames []fact.Frame, steps []step) string {
 			continue
 		}
 		s := fmt.Sprintf("Frame %d, %s after the first, from the %s: %s", f.Number, span(steps[i].offset), side(f.FromClient), labels(f)[0])
-		info, note := remarks(f)
-		for _, t := range []string{info, note} {
-			if t != "" {
-				s += ", " + t
-			}
+		if info, note := remarks(f); info != "" || note != "" {
+			s += ", " + strings.Trim(info+", "+note, ", ")
 		}
 		parts = append(parts, s)
 	}
