@@ -22,6 +22,7 @@ var mayImport = map[string]string{
 	"packet":           "",
 	"diagnosis":        "fact",
 	"knowledge":        "fact diagnosis",
+	"internal/capture": "fact packet tcp",
 	"internal/linux":   "",
 	"internal/logs":    "fact internal/linux",
 	"internal/trace":   "fact internal/linux",
