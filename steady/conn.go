@@ -2,6 +2,7 @@ package steady
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -40,6 +41,9 @@ type Conn struct {
 	flight flight
 	// what happened to the connection as a whole
 	ended    bool // the reader met EOF or a reset
+	readErr  error
+	proto    string // negotiated by TLS
+	hasProto bool
 	isClosed bool
 	pending  bool // Close was called during a request; settle closes
 	goner    bool // settle is done with a connection that failed, or the peer said Connection: close
@@ -53,6 +57,7 @@ type flight struct {
 	http     bool // an http.Transport owns the connection: Close waits for settle
 	reused   bool
 	refused  bool // the first write was refused: the connection is stale
+	veto     bool // net/http must not send the request again
 	fenced   bool // nothing may be written any more
 	writing  int
 	writeErr bool
@@ -143,8 +148,28 @@ func (c *Conn) didRead(n int64, err error) {
 		c.lastRead.Store(now())
 	}
 	if err != nil && isFinal(err) {
-		c.endRead()
+		c.endRead(err)
 	}
+}
+
+// readError is what ended the reading, or io.EOF.
+func (c *Conn) readError() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.readErr == nil {
+		return io.EOF
+	}
+	return c.readErr
+}
+
+// negotiated returns the protocol that sec, above c, has agreed on.
+func (c *Conn) negotiated(sec *tls.Conn) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.hasProto {
+		c.proto, c.hasProto = sec.ConnectionState().NegotiatedProtocol, true
+	}
+	return c.proto
 }
 
 // isFinal reports whether the connection will never give another byte after err.
@@ -152,13 +177,13 @@ func isFinal(err error) bool {
 	return !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed)
 }
 
-func (c *Conn) endRead() {
+func (c *Conn) endRead(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
 		return
 	}
-	c.ended = true
+	c.ended, c.readErr = true, err
 	close(c.readEnded)
 	c.last = c.snapshot(true)
 	if c.up != nil && !c.flight.live && !c.goner {
@@ -169,30 +194,40 @@ func (c *Conn) endRead() {
 // Write writes to the connection. The first write of a marked request is
 // refused, with nothing sent, when the peer has already closed.
 func (c *Conn) Write(p []byte) (int, error) {
-	if err := c.beginWrite(); err != nil {
+	late, err := c.beginWrite()
+	if err != nil {
+		if errors.Is(err, errInnerReplay) {
+			return min(1, len(p)), err // or net/http takes another connection
+		}
 		return 0, err
 	}
 	n, err := c.Conn.Write(p)
-	c.endWrite(int64(n), err)
+	c.endWrite(int64(n), err, late)
 	return n, err
 }
 
 // ReadFrom keeps the sendfile and splice of *net.TCPConn.
 func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
-	if err := c.beginWrite(); err != nil {
+	late, err := c.beginWrite()
+	if err != nil {
 		return 0, err
 	}
 	n, err := io.Copy(c.Conn, r)
-	c.endWrite(n, err)
+	c.endWrite(n, err, late)
 	return n, err
 }
 
-func (c *Conn) beginWrite() error {
+// beginWrite reports late when the reader has met its end: what is written then,
+// such as the alert with which tls.Conn closes, is not counted.
+func (c *Conn) beginWrite() (late bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := &c.flight
-	if f.fenced {
-		return net.ErrClosed
+	switch {
+	case f.fenced:
+		return false, net.ErrClosed
+	case f.veto:
+		return false, errInnerReplay
 	}
 	if f.armed {
 		f.armed = false
@@ -201,10 +236,10 @@ func (c *Conn) beginWrite() error {
 		f.refused = c.lockedStale()
 	}
 	if f.refused {
-		return errStale
+		return false, errStale
 	}
 	f.writing++
-	return nil
+	return c.ended, nil
 }
 
 // lockedStale is the liveness check before the first byte: the kernel already
@@ -221,11 +256,13 @@ func (c *Conn) lockedStale() bool {
 	return limit > 0 && f.idle >= limit
 }
 
-func (c *Conn) endWrite(n int64, err error) {
+func (c *Conn) endWrite(n int64, err error, late bool) {
 	c.mu.Lock()
 	f := &c.flight
 	f.writing--
-	f.wrote += uint64(n)
+	if !late || f.wrote == 0 {
+		f.wrote += uint64(n)
+	}
 	f.writeErr = f.writeErr || err != nil
 	park := err != nil && f.http && isReset(err)
 	c.mu.Unlock()
@@ -369,6 +406,7 @@ func (c *Conn) evidence(err error) Evidence {
 		c.last = s
 	}
 	ev := Evidence{
+		stale:  f.refused,
 		Before: f.before, After: c.last, Read: c.nread.Load(), Tracked: true, Ended: c.ended,
 		Wrote: f.wrote, Whole: !f.writeErr && f.writing == 0,
 	}

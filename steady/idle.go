@@ -69,7 +69,7 @@ func (u *upstream) idleLimit(rtt time.Duration) time.Duration {
 // 19.7.1.1; Apache, Node and others send it).
 func (u *upstream) readKeepAlive(h http.Header) {
 	v := h["Keep-Alive"]
-	if len(v) == 0 {
+	if len(v) == 0 || u == nil {
 		return
 	}
 	for part := range strings.SplitSeq(v[0], ",") {
@@ -87,32 +87,40 @@ func (u *upstream) readKeepAlive(h http.Header) {
 	}
 }
 
-// upstreams is the bounded table of them.
-type upstreams struct {
-	mu sync.Mutex
-	m  map[string]*upstream // guarded by mu
+// table keeps one T for each name, at most tableSize of them.
+type table[T any] struct {
+	make func() *T
+
+	mu sync.RWMutex
+	m  map[string]*T // guarded by mu
 }
 
-const maxUpstreams = 1024
+const tableSize = 1024
 
-// get returns the entry of addr. A full table forgets an arbitrary one; that
-// costs only learning it again.
-func (t *upstreams) get(addr string) *upstream {
+// get returns the entry of name, made if need be. A full table forgets an
+// arbitrary one; that costs only learning it again.
+func (t *table[T]) get(name string) *T {
+	t.mu.RLock()
+	v := t.m[name]
+	t.mu.RUnlock()
+	if v != nil {
+		return v
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	u := t.m[addr]
-	if u == nil {
-		if t.m == nil {
-			t.m = make(map[string]*upstream)
-		}
-		if len(t.m) >= maxUpstreams {
-			for k := range t.m {
-				delete(t.m, k)
-				break
-			}
-		}
-		u = &upstream{}
-		t.m[addr] = u
+	if v = t.m[name]; v != nil {
+		return v
 	}
-	return u
+	if t.m == nil {
+		t.m = make(map[string]*T)
+	}
+	if len(t.m) >= tableSize {
+		for k := range t.m {
+			delete(t.m, k)
+			break
+		}
+	}
+	v = t.make()
+	t.m[name] = v
+	return v
 }

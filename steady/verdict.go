@@ -114,6 +114,7 @@ type Evidence struct {
 	FIN     bool     // the peer's FIN was received
 	Refused bool     // an RST came after the FIN, without an acknowledgement
 	RST     *RST     // from the Tap
+	stale   bool     // the connection refused the first write
 }
 
 // ResetError is an error of a connection with a verdict on what was in flight.

@@ -1,0 +1,259 @@
+package steady
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"time"
+)
+
+// attempt ties one pass through http.Transport to the connection it got. It is
+// pooled, unless the caller traces too: then the trace is changed to call both.
+type attempt struct {
+	t     *Transport
+	trace httptrace.ClientTrace
+
+	ctx    context.Context
+	host   *host
+	safe   bool // net/http may replay the request by itself, metered here
+	cancel context.CancelCauseFunc
+
+	conn    *Conn
+	h2      bool
+	got     int
+	reused  bool
+	before  Snapshot // HTTP/2: when the stream got its connection
+	tainted bool     // an earlier connection of this attempt may have delivered it
+}
+
+// failure is a failed attempt.
+type failure struct {
+	err     error
+	verdict Verdict
+	cause   Cause
+	stale   bool // a pooled connection was left before the first byte
+	reused  bool
+}
+
+var errInnerReplay = errors.New("steady: net/http would have sent the request again")
+
+func newAttempt(t *Transport) *attempt {
+	a := &attempt{t: t}
+	a.trace.GotConn = a.gotConn
+	return a
+}
+
+func (t *Transport) getAttempt(ctx context.Context) *attempt {
+	if httptrace.ContextClientTrace(ctx) != nil {
+		return newAttempt(t)
+	}
+	a, _ := t.attempts.Get().(*attempt)
+	return a
+}
+
+// release forgets the request. The trace stays as it is: a dial that outlives
+// the attempt still reads it.
+func (a *attempt) release(pooled bool) {
+	a.ctx, a.host, a.cancel, a.conn = nil, nil, nil, nil
+	a.safe, a.h2, a.got, a.reused, a.tainted = false, false, 0, false, false
+	a.before = Snapshot{}
+	if pooled {
+		a.t.attempts.Put(a)
+	}
+}
+
+// try makes one attempt.
+func (t *Transport) try(req *http.Request, body io.ReadCloser, h *host) (*http.Response, *failure) {
+	ctx := req.Context()
+	a := t.getAttempt(ctx)
+	pooled := httptrace.ContextClientTrace(ctx) == nil
+	defer a.release(pooled)
+	a.ctx, a.host, a.safe = ctx, h, innerReplays(req.Method)
+	inner := a.prepare(req, body)
+	resp, err := t.inner.RoundTrip(inner)
+	if err != nil {
+		if a.cancel != nil {
+			a.cancel(err)
+		}
+		return nil, a.failed(err)
+	}
+	if a.conn != nil && !a.h2 {
+		a.conn.finish(resp.Close)
+		a.conn.up.readKeepAlive(resp.Header)
+	}
+	resp.Request = req
+	return resp, nil
+}
+
+// prepare copies req so that net/http can not replay it unseen: without GetBody
+// it does not replay a body, and without the canonical name of the key header
+// (names are case-insensitive on the wire) it does not replay for the key.
+func (a *attempt) prepare(req *http.Request, body io.ReadCloser) *http.Request {
+	ctx := httptrace.WithClientTrace(a.ctx, &a.trace)
+	bare := !hasBody(req)
+	if bare && !isIdempotent(req.Method) {
+		ctx, body = a.guardBare(ctx, body)
+	}
+	inner := req.WithContext(ctx)
+	inner.Body, inner.GetBody = body, nil
+	if bare && !a.safe {
+		hideKeys(inner)
+	}
+	return inner
+}
+
+// guardBare keeps HTTP/2 from replaying a request without a body, as net/http
+// does for any method after PROTOCOL_ERROR. On a host known to speak HTTP/2 an
+// empty body does; elsewhere it would change HTTP/1's framing, and the second
+// connection cancels.
+func (a *attempt) guardBare(ctx context.Context, body io.ReadCloser) (context.Context, io.ReadCloser) {
+	a.host.mu.Lock()
+	h2 := a.host.h2
+	a.host.mu.Unlock()
+	if h2 {
+		return ctx, emptyBody{}
+	}
+	ctx, a.cancel = context.WithCancelCause(ctx)
+	return ctx, body
+}
+
+// keyHeaders are what net/http takes for permission to replay
+// (net/http/request.go, isReplayable), and the same in lower case.
+var keyHeaders = map[string]string{"Idempotency-Key": "idempotency-key", "X-Idempotency-Key": "x-idempotency-key"}
+
+// hideKeys renames those headers.
+func hideKeys(req *http.Request) {
+	for canonical, hidden := range keyHeaders {
+		if v, ok := req.Header[canonical]; ok {
+			h := maps.Clone(req.Header)
+			delete(h, canonical)
+			h[hidden] = v
+			req.Header = h
+		}
+	}
+}
+
+// gotConn is called on the goroutine of the request, before its first byte.
+func (a *attempt) gotConn(info httptrace.GotConnInfo) {
+	a.got++
+	veto := a.got > 1 && !a.leave()
+	c, sec := trackedConn(info.Conn)
+	a.conn, a.reused = c, info.Reused
+	a.h2 = a.speaksHTTP2(c, sec)
+	switch {
+	case a.h2 && a.got > 1 && a.cancel != nil:
+		a.cancel(errInnerReplay)
+	case c == nil:
+	case a.h2:
+		a.before = c.snapshot(false)
+	default:
+		c.arm(flight{armed: true, live: true, http: true, reused: info.Reused, veto: veto})
+	}
+}
+
+// leave judges the connection that net/http gives up for another one, and
+// reports whether the replay may go on.
+func (a *attempt) leave() bool {
+	if a.h2 || a.conn == nil {
+		return true // HTTP/2 gives up only streams that were not processed, or safe ones
+	}
+	err := a.conn.readError()
+	ev := a.conn.settle(a.ctx, err)
+	if v, _ := judge(ev, err); v.SafeToRetry() {
+		return true
+	}
+	a.tainted = true
+	a.t.count.attempts.Add(1)
+	return a.t.Budget.Take()
+}
+
+func (a *attempt) speaksHTTP2(c *Conn, sec *tls.Conn) bool {
+	if sec == nil {
+		return a.t.h2c
+	}
+	h2 := false
+	if c == nil {
+		h2 = sec.ConnectionState().NegotiatedProtocol == "h2"
+	} else {
+		h2 = c.negotiated(sec) == "h2"
+	}
+	if h2 {
+		a.host.mu.Lock()
+		a.host.h2 = true
+		a.host.mu.Unlock()
+	}
+	return h2
+}
+
+// failed judges the attempt.
+func (a *attempt) failed(err error) *failure {
+	ev := a.evidence(err)
+	f := &failure{cause: causeOf(err, a.got > 0, ev), reused: a.reused}
+	if f.cause == CauseOther && a.got > 0 && a.h2 {
+		if c, ok := http2Verdict(err); ok {
+			f.cause = c
+		}
+	}
+	re := newResetError(ev, err)
+	if c, ok := http2Verdict(err); ok && a.h2 {
+		re.Verdict, re.Acked, re.Evidence.Source, f.cause = NotDelivered, 0, SourceHTTP2, c
+	}
+	if a.tainted {
+		re.Verdict = Unknown
+	}
+	re.Hint = hints[re.Verdict]
+	f.verdict, f.err = re.Verdict, re
+	f.stale = !a.tainted && ev.stale
+	if f.cause == CauseOther {
+		f.err = err
+	}
+	return f
+}
+
+// evidence gathers what is known of the attempt.
+func (a *attempt) evidence(err error) Evidence {
+	switch {
+	case a.got == 0:
+		// Without a connection nothing can have been sent.
+		return Evidence{Tracked: !a.t.strange}
+	case a.conn == nil:
+		return Evidence{}
+	case !a.h2:
+		return a.tapped(a.conn.settle(a.ctx, err), err)
+	}
+	ev := a.conn.evidence(err)
+	// Others share the connection: what they wrote can not be told apart, but
+	// if nothing at all was acknowledged since, nothing of this stream was.
+	ev.Before, ev.Wrote, ev.Whole = a.before, 1, false
+	return weigh(ev, err)
+}
+
+// tapPatience is how long to wait for the tap to have read what the kernel has
+// already acted on.
+const tapPatience = 5 * time.Millisecond
+
+// tapped adds what the tap saw, when the verdict hangs on it.
+func (a *attempt) tapped(ev Evidence, err error) Evidence {
+	if v, _ := judge(ev, err); a.t.Tap == nil || v.SafeToRetry() || ev.After.State != stateClose {
+		return ev
+	}
+	local, lerr := netip.ParseAddrPort(a.conn.LocalAddr().String())
+	remote, rerr := netip.ParseAddrPort(a.conn.RemoteAddr().String())
+	if lerr != nil || rerr != nil {
+		return ev
+	}
+	for deadline := time.Now().Add(tapPatience); ; time.Sleep(100 * time.Microsecond) {
+		if r, ok := a.t.Tap.RST(local, remote); ok {
+			ev.RST = &r
+			return ev
+		}
+		if time.Now().After(deadline) {
+			return ev
+		}
+	}
+}

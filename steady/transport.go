@@ -1,0 +1,386 @@
+package steady
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Transport is an http.RoundTripper for HTTP/1.1 and HTTP/2 that retries what
+// can not be executed twice by it:
+//
+//   - any method, when the failed attempt is proved not sent or not delivered;
+//   - idempotent methods (RFC 9110 9.2.2), when that is unknown;
+//   - others, when that is unknown, only with a key of KeyHeaders.
+//
+// It checks that a pooled connection lives before the first byte is sent, and
+// retires connections before the idle timeout that it learns of each server.
+// Errors of connections are wrapped in a *ResetError. The zero value is ready;
+// fields must not change after the first request.
+type Transport struct {
+	// Base is cloned at the first request, and its dial functions are wrapped.
+	// Default: a clone of http.DefaultTransport. Connections that
+	// Base.DialTLSContext makes can not be judged, and protocols added by
+	// Base.RegisterProtocol are lost, as by Clone.
+	Base *http.Transport
+	// Dial makes connections, such as Dialer.DialContext. Default: Base's.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// Attempts is the most that one request gets. Default 3. Leaving a stale
+	// pooled connection, with nothing sent, is not an attempt.
+	Attempts int
+	// Backoff is the wait between attempts.
+	Backoff Backoff
+	// KeyHeaders name the request headers by which the servers recognise a
+	// repeated request, such as Idempotency-Key. A request that has one is
+	// retried as if it were idempotent. Default: none, since it is the server
+	// that must know the header.
+	KeyHeaders []string
+	// MaxReplay is how much of a body without GetBody is kept for replay, in
+	// bytes. Default 64 KiB, negative for none.
+	MaxReplay int64
+	// MaxRetryAfter is the longest Retry-After that is waited for. An answer
+	// 503 or 429 with a longer one, or with none, is returned as it is.
+	// Default 5 s, negative for none.
+	MaxRetryAfter time.Duration
+
+	// Budget bounds retries. Default: an own one. Share it between transports
+	// and dialers of the same servers.
+	Budget *Budget
+	// NoThrottle and NoBreaker leave out what would keep requests back.
+	NoThrottle, NoBreaker bool
+	// Tap, when set, sees RSTs on the wire and proves more requests undelivered.
+	Tap Tap
+	// Observer is told of failures and of what was done.
+	Observer Observer
+
+	once     sync.Once
+	inner    *http.Transport
+	strange  bool // a foreign round tripper may not report its connections
+	h2c      bool
+	ups      table[upstream]
+	hosts    table[host]
+	attempts sync.Pool
+	count    counters
+}
+
+// host is what is kept for each authority.
+type host struct {
+	throttle Throttle
+	breaker  Breaker
+	mu       sync.Mutex
+	h2       bool // guarded by mu: the last connection spoke HTTP/2
+}
+
+// Stats returns counts since the start.
+func (t *Transport) Stats() Stats { return t.count.stats() }
+
+// CloseIdleConnections closes pooled connections that are not in use.
+func (t *Transport) CloseIdleConnections() {
+	t.once.Do(t.init)
+	t.inner.CloseIdleConnections()
+}
+
+func (t *Transport) init() {
+	base := t.Base
+	if base == nil {
+		base, _ = http.DefaultTransport.(*http.Transport)
+		if base == nil {
+			base = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
+		}
+	}
+	t.inner = base.Clone()
+	if _, had := base.TLSNextProto["h2"]; had && t.inner.TLSNextProto == nil {
+		t.inner.ForceAttemptHTTP2 = true // a wrapped dial would turn HTTP/2 off
+	}
+	t.strange = len(t.inner.TLSNextProto) > 0
+	if p := t.inner.Protocols; p != nil {
+		t.h2c = p.UnencryptedHTTP2() && !p.HTTP1()
+	}
+	t.inner.DialContext = t.tracked(t.dialFunc())
+	t.inner.Dial = nil //nolint:staticcheck // a deprecated field that may be set in Base
+	if t.Attempts == 0 {
+		t.Attempts = 3
+	}
+	if t.MaxReplay == 0 {
+		t.MaxReplay = 64 << 10
+	}
+	if t.MaxRetryAfter == 0 {
+		t.MaxRetryAfter = 5 * time.Second
+	}
+	if t.Budget == nil {
+		t.Budget = &Budget{}
+	}
+	t.ups.make = func() *upstream { return &upstream{} }
+	t.hosts.make = func() *host {
+		return &host{throttle: Throttle{Off: t.NoThrottle}, breaker: Breaker{Off: t.NoBreaker}}
+	}
+	t.attempts.New = func() any { return newAttempt(t) }
+}
+
+type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+func (t *Transport) dialFunc() dialFunc {
+	switch {
+	case t.Dial != nil:
+		return t.Dial
+	case t.inner.DialContext != nil:
+		return t.inner.DialContext
+	case t.inner.Dial != nil: //nolint:staticcheck // as above
+		dial := t.inner.Dial //nolint:staticcheck // as above
+		return func(_ context.Context, network, addr string) (net.Conn, error) { return dial(network, addr) }
+	}
+	return (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+}
+
+// tracked wraps dial so that http.Transport gets connections that count.
+func (t *Transport) tracked(dial dialFunc) dialFunc {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		if tc, ok := c.(*Conn); ok {
+			tc.up = t.ups.get(addr)
+			return tc, nil
+		}
+		return track(c, t.ups.get(addr)), nil
+	}
+}
+
+// RoundTrip sends req, and again as the type's comment says.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	t.once.Do(t.init)
+	t.count.requests.Add(1)
+	if req.URL == nil {
+		return t.inner.RoundTrip(req)
+	}
+	r := run{t: t, req: req, host: t.hosts.get(req.URL.Host), bodies: newBodies(req, t.MaxReplay), n: 1}
+	t.Budget.Earn()
+	resp, err := r.loop()
+	r.bodies.done()
+	if err != nil {
+		t.count.failures.Add(1)
+	}
+	return resp, err
+}
+
+// run is one request with all its attempts.
+type run struct {
+	t      *Transport
+	req    *http.Request
+	host   *host
+	bodies bodies
+	n      int // the attempt under way, from 1
+	stale  int // connections left with nothing sent
+	free   bool
+}
+
+// staleLimit ends a search for a living pooled connection; after half of it
+// the pool is emptied.
+const staleLimit = 512
+
+func (r *run) loop() (*http.Response, error) {
+	for {
+		if err := r.admit(); err != nil {
+			return nil, err
+		}
+		body, err := r.bodies.next(r.n + r.stale)
+		if err != nil {
+			return nil, err
+		}
+		resp, f := r.t.try(r.req, body, r.host)
+		if f == nil {
+			again, err := r.answered(resp)
+			if !again {
+				return resp, err
+			}
+			continue
+		}
+		if again := r.failed(f); !again {
+			return nil, f.err
+		}
+	}
+}
+
+// admit asks breaker and throttle, once for each attempt.
+func (r *run) admit() error {
+	if r.stale > 0 {
+		return nil
+	}
+	h := r.host
+	var rej *RejectedError
+	if cause, after, ok := h.breaker.Allow(); !ok {
+		rej = &RejectedError{By: "breaker", Upstream: r.req.URL.Host, Cause: cause, After: after}
+	} else if !h.throttle.Allow() {
+		rej = &RejectedError{By: "throttle", Upstream: r.req.URL.Host}
+	} else {
+		return nil
+	}
+	r.t.count.rejected.Add(1)
+	if hasBody(r.req) && r.n == 1 && r.bodies.tee == nil {
+		r.req.Body.Close()
+	}
+	r.tell(Event{Kind: EventRejected, Verdict: NotSent, Cause: rej.Cause, Err: rej})
+	return rej
+}
+
+// answered decides on a response; again means that another attempt follows.
+func (r *run) answered(resp *http.Response) (again bool, err error) {
+	r.t.count.attempts.Add(1)
+	if r.n > 1 {
+		r.t.count.retries.Add(1)
+	}
+	r.host.breaker.Succeeded()
+	if resp.StatusCode != http.StatusServiceUnavailable && resp.StatusCode != http.StatusTooManyRequests {
+		r.host.throttle.Accepted()
+		return false, nil
+	}
+	r.host.throttle.Failed()
+	wait, ok := retryAfter(resp.Header, time.Now())
+	if !ok || wait > r.t.MaxRetryAfter || !r.repeatable() || r.n >= r.t.Attempts || !r.bodies.replayable() ||
+		!r.timeFor(wait) || !r.t.Budget.Take() {
+		return false, nil
+	}
+	io.CopyN(io.Discard, resp.Body, 4<<10)
+	resp.Body.Close()
+	wait += r.t.Backoff.Wait(r.n)
+	r.tell(Event{Kind: EventRetry, Cause: CauseUnavailable, Delay: wait})
+	r.n, r.stale = r.n+1, 0
+	return true, sleep(r.req.Context(), wait)
+}
+
+// failed decides on a failed attempt.
+func (r *run) failed(f *failure) (again bool) {
+	if f.stale && r.stale < staleLimit && r.bodies.replayable() {
+		r.t.count.stale.Add(1)
+		if r.stale++; r.stale == staleLimit/2 {
+			r.t.inner.CloseIdleConnections()
+		}
+		r.tell(Event{Kind: EventStale, Verdict: f.verdict, Cause: f.cause, Err: f.err})
+		return r.req.Context().Err() == nil
+	}
+	r.t.count.attempts.Add(1)
+	if r.n > 1 {
+		r.t.count.retries.Add(1)
+	}
+	r.t.count.verdicts[f.verdict].Add(1)
+	if f.cause != CauseLocal && f.cause != CauseOther && f.cause != CauseIdleClose {
+		r.host.throttle.Failed()
+	}
+	r.host.breaker.Failed(f.cause)
+	delay, reason := r.decide(f)
+	if reason != "" {
+		r.tell(Event{Kind: EventGiveUp, Verdict: f.verdict, Cause: f.cause, Err: f.err, Reason: reason})
+		return false
+	}
+	r.tell(Event{Kind: EventRetry, Verdict: f.verdict, Cause: f.cause, Err: f.err, Delay: delay})
+	r.n, r.stale = r.n+1, 0
+	return sleep(r.req.Context(), delay) == nil
+}
+
+// decide returns the wait before the next attempt, or why there is none.
+func (r *run) decide(f *failure) (delay time.Duration, reason string) {
+	safe := f.verdict.SafeToRetry()
+	switch {
+	case f.cause == CauseLocal || f.cause == CauseOther || r.req.Context().Err() != nil:
+		return 0, "not a failure that another attempt mends"
+	case !safe && f.cause == CauseTimeout:
+		return 0, "no answer in time, the server may be at it"
+	case !safe && !r.repeatable():
+		return 0, "it may have been executed, and " + r.req.Method + " has no key"
+	case r.n >= r.t.Attempts:
+		return 0, "attempts are used up"
+	case !r.bodies.replayable():
+		return 0, "the body can not be read again: set GetBody, or raise MaxReplay"
+	}
+	// A dead pooled connection says nothing about the server's load, and there
+	// are only as many as the pool held: the first step away from one is free.
+	if safe && f.reused && !r.free {
+		r.free = true
+		return 0, ""
+	}
+	delay = r.t.Backoff.Wait(r.n)
+	if !r.timeFor(delay) {
+		return 0, "the deadline comes first"
+	}
+	if !r.t.Budget.Take() {
+		return 0, "the retry budget is used up"
+	}
+	return delay, ""
+}
+
+// repeatable reports whether executing the request twice is allowed.
+func (r *run) repeatable() bool {
+	if isIdempotent(r.req.Method) {
+		return true
+	}
+	for _, k := range r.t.KeyHeaders {
+		if r.req.Header.Get(k) != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// timeFor reports whether the deadline leaves time to wait for d.
+func (r *run) timeFor(d time.Duration) bool {
+	deadline, ok := r.req.Context().Deadline()
+	return !ok || time.Until(deadline) > d
+}
+
+func (r *run) tell(e Event) {
+	if r.t.Observer != nil {
+		e.Upstream, e.Method, e.Attempt = r.req.URL.Host, r.req.Method, r.n
+		r.t.Observer(r.req.Context(), e)
+	}
+}
+
+// sleep waits for d, or returns the context's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// retryAfter reads Retry-After, RFC 9110 10.2.3: seconds or a date.
+func retryAfter(h http.Header, at time.Time) (time.Duration, bool) {
+	v := h.Get("Retry-After")
+	if n, err := strconv.Atoi(v); err == nil && n >= 0 && n < 1<<20 {
+		return time.Duration(n) * time.Second, true
+	}
+	if d, err := http.ParseTime(v); err == nil {
+		return max(0, d.Sub(at)), true
+	}
+	return 0, false
+}
+
+// trackedConn finds the Conn below conn, and whether TLS is above it.
+func trackedConn(conn net.Conn) (c *Conn, sec *tls.Conn) {
+	for conn != nil {
+		switch x := conn.(type) {
+		case *Conn:
+			return x, sec
+		case *tls.Conn:
+			sec, conn = x, x.NetConn()
+		case interface{ NetConn() net.Conn }:
+			conn = x.NetConn()
+		default:
+			return nil, sec
+		}
+	}
+	return nil, sec
+}
