@@ -23,7 +23,7 @@ var tsharkFields = []string{
 	"frame.number", "frame.time_epoch", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport",
 	"tcp.seq_raw", "tcp.ack_raw", "tcp.flags", "tcp.window_size_value", "tcp.len", "ip.ttl", "ipv6.hlim", "ip.id",
 	"tcp.option_kind", "tcp.payload", "ip.flags.df", "tcp.hdr_len", "tcp.options.mss_val", "tcp.options.timestamp.tsval",
-	"tcp.options.timestamp.tsecr", "tcp.options.wscale.shift", "tcp.urgent_pointer",
+	"tcp.options.timestamp.tsecr", "tcp.options.wscale.shift", "tcp.urgent_pointer", "frame.protocols",
 }
 
 // TestTshark compares every frame with what tshark says.
@@ -190,13 +190,18 @@ func tsharkLine(v []string) string {
 	t, _ := strconv.ParseInt(sec, 10, 64)
 	ns, _ := strconv.ParseInt((frac + "000000000")[:9], 10, 64)
 	src, dst, ttl := f["ip.src"], f["ip.dst"], num("ip.ttl")
-	if src == "" {
+	protocols := ":" + f["frame.protocols"]
+	if v6 := strings.LastIndex(protocols, ":ipv6"); v6 >= 0 && v6 > strings.LastIndex(protocols, ":ip:") {
 		src, dst, ttl = f["ipv6.src"], f["ipv6.dst"], num("ipv6.hlim")
+	}
+	id := num("ip.id")
+	if strings.Contains(src, ":") {
+		id = 0
 	}
 	a, _ := netip.ParseAddr(src)
 	b, _ := netip.ParseAddr(dst)
 	df := 0
-	if f["ip.flags.df"] == "1" || f["ip.flags.df"] == "True" {
+	if v := f["ip.flags.df"]; (v == "1" || v == "True") && strings.Contains(src, ".") {
 		df = 1
 	}
 	var hash uint32
@@ -218,7 +223,7 @@ func tsharkLine(v []string) string {
 	}
 	l := fmt.Sprintf("%d %s:%d>%s:%d seq=%d ack=%d flags=%03x win=%d len=%d ttl=%d id=%04x df=%d hdr=%d urg=%d opts=%08x data=%x",
 		t*1e9+ns, a, num("tcp.srcport"), b, num("tcp.dstport"), num("tcp.seq_raw"), num("tcp.ack_raw"), num("tcp.flags"),
-		num("tcp.window_size_value"), num("tcp.len"), ttl, num("ip.id"), df, num("tcp.hdr_len"), num("tcp.urgent_pointer"), hash, data)
+		num("tcp.window_size_value"), num("tcp.len"), ttl, id, df, num("tcp.hdr_len"), num("tcp.urgent_pointer"), hash, data)
 	if f["tcp.options.mss_val"] != "" {
 		l += " mss=" + f["tcp.options.mss_val"]
 	}
