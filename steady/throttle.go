@@ -33,7 +33,8 @@ const (
 	outageRun      = 20 // failures in a row after which a success ends an outage
 )
 
-// Allow counts a request and reports whether it may be sent.
+// Allow reports whether a request may be sent. A request counts when it is
+// rejected or over: those under way, which may be many and slow, say nothing yet.
 func (t *Throttle) Allow() bool {
 	if t.Off {
 		return true
@@ -47,7 +48,6 @@ func (t *Throttle) Allow() bool {
 		k = 2
 	}
 	p := (t.requests - k*t.accepts) / (t.requests + 1)
-	t.requests++
 	if t.requests < throttleVolume || p <= 0 || rand.Float64() >= p {
 		return true
 	}
@@ -55,6 +55,7 @@ func (t *Throttle) Allow() bool {
 		t.probe = at
 		return true
 	}
+	t.requests++
 	t.rejected++
 	return false
 }
@@ -71,6 +72,8 @@ func (t *Throttle) Accepted() {
 		t.requests, t.accepts = 0, 0
 	}
 	t.failing = 0
+	t.lockedFade(now())
+	t.requests++
 	t.accepts++
 }
 
@@ -80,6 +83,8 @@ func (t *Throttle) Failed() {
 		return
 	}
 	t.mu.Lock()
+	t.lockedFade(now())
+	t.requests++
 	t.failing++
 	t.mu.Unlock()
 }
@@ -91,7 +96,7 @@ func (t *Throttle) Rejected() uint64 {
 	return t.rejected
 }
 
-// lockedFade halves, so to say, in steps of a tenth of the window.
+// lockedFade takes a tenth away with each tenth of the window.
 func (t *Throttle) lockedFade(at int64) {
 	w := t.Window
 	if w == 0 {
