@@ -27,7 +27,20 @@ type Recording struct {
 	At       time.Time `json:"at"`    // just before the decisive event was provoked
 	Flows    []Flow    `json:"flows"` // as in Result
 
-	Hosts []RecordedHost `json:"hosts"`
+	// SenderHost is the host that saw the first RST of the flows at or after At,
+	// before all others did: the one that sent it. "" when there was none.
+	SenderHost string         `json:"sender_host,omitempty"`
+	Hosts      []RecordedHost `json:"hosts"`
+}
+
+// Role returns the role of a host, "" when there is no such host.
+func (r *Recording) Role(host string) string {
+	for _, h := range r.Hosts {
+		if h.Name == host {
+			return h.Role
+		}
+	}
+	return ""
 }
 
 // RecordedHost is one point of capture: everything that entered and left the

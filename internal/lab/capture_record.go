@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -287,6 +288,7 @@ func (s *stage) recorded(rc recipe, ok bool) (*Recording, error) {
 		Scenario: id, Title: rc.title, Sender: t.Sender, Cause: t.Cause, Also: t.Also,
 		Victim: s.res.Victim, Error: s.res.Error, Lost: s.res.Lost, At: s.res.At, Flows: s.res.Flows,
 	}
+	rec.SenderHost = s.senderHost(d.tapes)
 	for len(d.tapes) > 0 {
 		name := d.tapes[0].host
 		h, err := s.writeHost(dir, name, d.take(name))
@@ -297,6 +299,34 @@ func (s *stage) recorded(rc recipe, ok bool) (*Recording, error) {
 	}
 	slices.SortFunc(rec.Hosts, func(a, b RecordedHost) int { return hostRank(a.Name) - hostRank(b.Name) })
 	return rec, rec.write(dir)
+}
+
+// senderHost finds the host that saw the first RST of the decisive moment
+// before all others did. One clock stamps them all.
+func (s *stage) senderHost(tapes []*tape) (host string) {
+	first := int64(math.MaxInt64)
+	for _, t := range tapes {
+		for i := range t.frames {
+			f := &t.frames[i]
+			if f.at >= first || f.at < s.res.At.UnixNano() {
+				continue
+			}
+			g, ok := f.segment()
+			if ok && g.Flags&flagRST != 0 && slices.ContainsFunc(s.res.Flows, func(x Flow) bool { return x.has(g.Src, g.Dst) || x.has(g.Dst, g.Src) }) {
+				first, host = f.at, t.host
+			}
+		}
+	}
+	return host
+}
+
+// segment decodes the frame as one of an Ethernet.
+func (f *frame) segment() (segment, bool) {
+	const ether = 14
+	if len(f.data) < ether {
+		return segment{}, false
+	}
+	return parseSegment(f.data[ether:])
 }
 
 // hostRank orders hosts along the path.
@@ -354,21 +384,17 @@ func (s *stage) writeHost(dir, name string, tapes []*tape) (*RecordedHost, error
 	err = errors.Join(err, f.Close())
 	for _, t := range tapes {
 		for i := range t.frames {
-			s.notice(h, t.frames[i].data)
+			s.notice(h, &t.frames[i])
 		}
 	}
 	return h, err
 }
 
 // notice counts a packet and notes which flows of the truth the host sees.
-func (s *stage) notice(h *RecordedHost, data []byte) {
-	const ether = 14
+func (s *stage) notice(h *RecordedHost, p *frame) {
 	h.Packets++
-	h.Bytes += int64(len(data))
-	if len(data) < ether {
-		return
-	}
-	g, ok := parseSegment(data[ether:])
+	h.Bytes += int64(len(p.data))
+	g, ok := p.segment()
 	if !ok {
 		return
 	}

@@ -87,6 +87,9 @@ func TestRootRecording(t *testing.T) {
 	if rec.Sender != "server-app" || rec.Cause != "close-with-unread-data" || !slices.Equal(rec.Flows, res.Flows) || !rec.At.Equal(res.At) {
 		t.Errorf("truth is %+v, the result %+v", rec, res)
 	}
+	if rec.SenderHost != "server" || rec.Role("server") != "server" || rec.Role("nobody") != "" {
+		t.Errorf("sent by %q, whose role is %q", rec.SenderHost, rec.Role("server"))
+	}
 	resets := map[string][]packet.Direction{}
 	for _, h := range rec.Hosts {
 		if h.Lost+h.Refused > 0 {
