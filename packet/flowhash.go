@@ -56,12 +56,12 @@ func (d *Decoder) FlowHash(rec *Record, data []byte) (hash uint64, ok bool) {
 			at += 4
 		}
 	case LinkSLL:
-		if len(data) < 36 || be.Uint16(data[2:]) == arphrdGRE {
+		if len(data) < 36 || notEtherType(be.Uint16(data[2:])) {
 			return 0, false
 		}
 		t, at = be.Uint16(data[14:]), 16
 	case LinkSLL2:
-		if len(data) < 40 || be.Uint16(data[8:]) == arphrdGRE {
+		if len(data) < 40 || notEtherType(be.Uint16(data[8:])) {
 			return 0, false
 		}
 		t, at = be.Uint16(data), 20
@@ -76,6 +76,11 @@ func (d *Decoder) FlowHash(rec *Record, data []byte) (hash uint64, ok bool) {
 		return 0, false
 	}
 	return hashIP(t, data[at:])
+}
+
+// notEtherType tells the hardware types whose protocol is no EtherType.
+func notEtherType(hardware uint16) bool {
+	return hardware == arphrdGRE || hardware == arphrdRadiotap
 }
 
 func hashIP(t uint16, b []byte) (hash uint64, ok bool) {
