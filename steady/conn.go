@@ -90,8 +90,12 @@ func track(c net.Conn, up *upstream) *Conn {
 		}
 	}
 	if tcp, ok := c.(*net.TCPConn); ok {
-		if multi, err := tcp.MultipathTCP(); err == nil && !multi {
-			t.raw, _ = tcp.SyscallConn()
+		if raw, err := tcp.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) {
+				if isPlainTCP(fd) {
+					t.raw = raw
+				}
+			})
 		}
 	}
 	return t
@@ -368,10 +372,21 @@ func (c *Conn) settle(ctx context.Context, err error) Evidence {
 		c.pending = false
 		c.Conn.Close()
 	}
-	if c.up != nil && c.flight.reused && ev.FIN && !c.flight.refused {
-		c.up.sawIdleClose(c.flight.idle)
-	}
+	c.lockedLearn(ev)
 	return ev
+}
+
+// lockedLearn draws what a failed request says about the server's idle timer,
+// or about a device on the path that forgot the connection.
+func (c *Conn) lockedLearn(ev Evidence) {
+	f := &c.flight
+	switch {
+	case c.up == nil || !f.reused || f.refused:
+	case ev.FIN:
+		c.up.sawIdleClose(f.idle)
+	case ev.After.Taken && ev.After.State == stateClose && ev.After.BytesAcked == f.before.BytesAcked:
+		c.up.sawPathLoss(f.idle)
+	}
 }
 
 // awaitRST polls until the peer refuses the request or acknowledges it.
@@ -469,15 +484,17 @@ func (c *Conn) explain(err error) Evidence {
 
 func untracked(c *net.TCPConn, err error) Evidence {
 	ev := Evidence{}
-	if multi, merr := c.MultipathTCP(); merr != nil || multi {
-		return ev
-	}
 	raw, rerr := c.SyscallConn()
 	if rerr != nil {
 		return ev
 	}
 	var info kernelInfo
-	if raw.Control(func(fd uintptr) { info.read(fd, &ev.After) }) != nil {
+	read := func(fd uintptr) {
+		if isPlainTCP(fd) {
+			info.read(fd, &ev.After)
+		}
+	}
+	if raw.Control(read) != nil {
 		ev.After = Snapshot{}
 	}
 	return weigh(ev, err)

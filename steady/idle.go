@@ -20,6 +20,8 @@ const (
 type upstream struct {
 	timeout atomic.Int64 // learned idle timeout, 0 when unknown
 	expires atomic.Int64
+	path    atomic.Int64 // shortest silence after which the path had lost the connection
+	pathAge atomic.Int64 // when that is forgotten
 
 	mu      sync.Mutex
 	samples []time.Duration // guarded by mu
@@ -57,12 +59,41 @@ func (u *upstream) learn(d time.Duration) {
 // the learned timeout less a margin for the way there and for slow timers. 0
 // means no limit is known.
 func (u *upstream) idleLimit(rtt time.Duration) time.Duration {
+	path := u.pathLimit() * 3 / 4
 	d := time.Duration(u.timeout.Load())
 	if d == 0 || now() > u.expires.Load() {
-		return 0
+		return path
 	}
 	margin := min(max(d/4, time.Millisecond), 2*time.Second) + 2*rtt
-	return max(d-margin, d/4)
+	d = max(d-margin, d/4)
+	if path > 0 {
+		d = min(d, path)
+	}
+	return d
+}
+
+// pathFloor is the shortest silence that a device on a path is blamed for:
+// timers of NAT and firewalls are not shorter.
+const pathFloor = 10 * time.Second
+
+// sawPathLoss notes that a connection was dead, without a FIN, after a silence
+// of d: the server or a device between had forgotten it.
+func (u *upstream) sawPathLoss(d time.Duration) {
+	if d < pathFloor {
+		return
+	}
+	if p := u.path.Load(); p == 0 || int64(d) < p || now() > u.pathAge.Load() {
+		u.path.Store(int64(d))
+	}
+	u.pathAge.Store(now() + int64(time.Hour))
+}
+
+// pathLimit returns the learned timer of the path, 0 when there is none.
+func (u *upstream) pathLimit() time.Duration {
+	if now() > u.pathAge.Load() {
+		return 0
+	}
+	return time.Duration(u.path.Load())
 }
 
 // readKeepAlive learns from the header Keep-Alive: timeout=N (RFC 2068

@@ -146,7 +146,9 @@ func (t *Transport) tracked(dial dialFunc) dialFunc {
 			return nil, err
 		}
 		if tc, ok := c.(*Conn); ok {
-			tc.up = t.ups.get(addr)
+			if tc.up == nil {
+				tc.up = t.ups.get(addr)
+			}
 			return tc, nil
 		}
 		return track(c, t.ups.get(addr)), nil
