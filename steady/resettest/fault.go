@@ -143,7 +143,7 @@ func requestFaults() []Fault {
 			Truth: truth(Yes, Yes, notDone, No, ServerApp, "rst-ack", "reset")},
 		{Name: "fin-after-read", Layer: "http/1.1", stage: stageRequest, run: runFinAfterRead, Doc: "The server reads the whole request and closes in good order without executing it.",
 			Truth: truth(Yes, Yes, notDone, No, Nobody, "fin", "eof")},
-		{Name: "stall", Layer: "http/1.1", Stream: true, stage: stageRequest, run: runStall, Doc: "The server reads the whole request, does not execute it and never answers.",
+		{Name: "stall", Layer: "http/1.1", stage: stageRequest, run: runStall, Doc: "The server reads the whole request, does not execute it and never answers.",
 			Truth: truth(Yes, Yes, notDone, No, Nobody, "nothing", "timeout")},
 	}
 }

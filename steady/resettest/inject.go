@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -107,6 +108,32 @@ func (p *plan) choose(key string, eligible func(Fault) bool) *armed {
 		return &hit
 	}
 	return nil
+}
+
+// add arms one more injection.
+func (p *plan) add(in Injection, f Fault) *armed {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := &armed{Injection: in, fault: f}
+	p.list = append(p.list, a)
+	return a
+}
+
+// remove disarms an injection.
+func (p *plan) remove(a *armed) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.list = slices.DeleteFunc(p.list, func(b *armed) bool { return a == b })
+}
+
+// chosen returns how often an injection was chosen; a may be nil.
+func (p *plan) chosen(a *armed) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if a == nil {
+		return 0
+	}
+	return a.injected
 }
 
 // chance maps a seed and a key evenly onto [0,1).

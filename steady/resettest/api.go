@@ -1,0 +1,404 @@
+package resettest
+
+import (
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// API is an http.Handler that makes and controls proxies, in the manner of
+// toxiproxy: proxies have toxics, and the type of a toxic is the name of a fault.
+//
+//	GET    /faults                        every fault with its truth
+//	GET    /proxies                       the proxies
+//	POST   /proxies                       {"name","listen","upstream"}
+//	GET    /proxies/{name}
+//	POST   /proxies/{name}                {"enabled":false}
+//	DELETE /proxies/{name}
+//	GET    /proxies/{name}/toxics
+//	POST   /proxies/{name}/toxics         {"name","type","toxicity","attributes":{"at","after_ms","skip","times"}}
+//	GET    /proxies/{name}/toxics/{toxic}
+//	DELETE /proxies/{name}/toxics/{toxic}
+//	GET    /proxies/{name}/streams        what happened to each connection
+//	POST   /proxies/{name}/reset          abort the connections that are open now
+//	POST   /reset                         enable every proxy, remove every toxic
+//
+// Whoever reaches the API can make this process listen and connect. So it answers
+// only requests for a loopback host without an Origin (no browser sends those for a
+// page), or with the token; and proxies listen on loopback unless Public is set.
+type API struct {
+	Seed   uint64 // of every proxy
+	Token  string // wanted as Authorization: Bearer; empty: none
+	Public bool   // proxies may listen beyond loopback
+
+	mu      sync.Mutex
+	proxies map[string]*Proxy // guarded by mu
+	closed  bool              // guarded by mu
+}
+
+// The limits of an API.
+const (
+	maxProxies = 64
+	maxRequest = 64 << 10
+)
+
+// apiProxy, apiToxic and apiAttributes are the JSON of the API.
+type apiProxy struct {
+	Name     string     `json:"name"`
+	Listen   string     `json:"listen"`
+	Upstream string     `json:"upstream"`
+	Enabled  *bool      `json:"enabled,omitempty"`
+	Toxics   []apiToxic `json:"toxics,omitempty"`
+	Refused  int        `json:"refused,omitempty"`
+}
+
+type apiToxic struct {
+	Name       string        `json:"name"`
+	Type       string        `json:"type"`
+	Toxicity   *float64      `json:"toxicity,omitempty"` // 1 by default
+	Attributes apiAttributes `json:"attributes"`
+	Chosen     int           `json:"chosen"`
+	Truth      *Truth        `json:"truth,omitempty"`
+}
+
+type apiAttributes struct {
+	At      int64 `json:"at,omitempty"`
+	AfterMS int64 `json:"after_ms,omitempty"`
+	Skip    int   `json:"skip,omitempty"`
+	Times   int   `json:"times,omitempty"`
+}
+
+// apiError is an error with its HTTP status.
+type apiError struct {
+	status int
+	err    error
+}
+
+func (e *apiError) Error() string { return e.err.Error() }
+
+func apiErrorf(status int, format string, args ...any) error {
+	return &apiError{status, fmt.Errorf(format, args...)}
+}
+
+// ServeHTTP implements http.Handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	out, err := a.handle(w, r)
+	status := http.StatusOK
+	switch {
+	case err != nil:
+		status = http.StatusInternalServerError
+		if e := (*apiError)(nil); errors.As(err, &e) {
+			status = e.status
+		}
+		out = map[string]any{"error": err.Error(), "status": status}
+	case out == nil:
+		w.WriteHeader(http.StatusNoContent)
+		return
+	case r.Method == http.MethodPost:
+		if _, ok := out.(created); ok {
+			status = http.StatusCreated
+		}
+	}
+	if c, ok := out.(created); ok {
+		out = c.value
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(out) // the client is gone: nothing to tell it
+}
+
+// created marks an answer of status 201.
+type created struct{ value any }
+
+func (a *API) handle(w http.ResponseWriter, r *http.Request) (any, error) {
+	if err := a.allow(r); err != nil {
+		return nil, err
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	route := r.Method + " " + parts[0]
+	switch {
+	case len(parts) == 1 && route == "GET faults":
+		return Faults(), nil
+	case len(parts) == 1 && route == "GET proxies":
+		return a.list(), nil
+	case len(parts) == 1 && route == "POST proxies":
+		return a.create(r.Body)
+	case len(parts) == 1 && route == "POST reset":
+		return nil, a.resetAll()
+	case len(parts) >= 2 && parts[0] == "proxies":
+		return a.proxyRoute(r, parts[1], parts[2:])
+	}
+	return nil, apiErrorf(http.StatusNotFound, "no such resource: %s %s", r.Method, r.URL.Path)
+}
+
+// allow refuses what a web page could send, and strangers.
+func (a *API) allow(r *http.Request) error {
+	if a.Token != "" {
+		given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !ok || subtle.ConstantTimeCompare([]byte(given), []byte(a.Token)) != 1 {
+			return apiErrorf(http.StatusUnauthorized, "wrong or no token; send Authorization: Bearer TOKEN")
+		}
+		return nil
+	}
+	if r.Header.Get("Origin") != "" {
+		return apiErrorf(http.StatusForbidden, "requests of web pages are refused")
+	}
+	if !loopbackHost(r.Host) {
+		return apiErrorf(http.StatusForbidden, "host %q is not loopback", r.Host)
+	}
+	return nil
+}
+
+// loopbackHost says whether host, with or without a port, is this machine for
+// certain: an address or localhost, no other name (they can point anywhere).
+func loopbackHost(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+func (a *API) proxyRoute(r *http.Request, name string, rest []string) (any, error) {
+	p := a.Proxy(name)
+	if p == nil {
+		return nil, apiErrorf(http.StatusNotFound, "no proxy is called %q", name)
+	}
+	route := r.Method + " " + strings.Join(rest, "/")
+	switch {
+	case route == "GET ":
+		return show(name, p), nil
+	case route == "POST ":
+		return change(name, p, r.Body)
+	case route == "DELETE ":
+		a.forget(name)
+		return nil, p.Close()
+	case route == "GET toxics":
+		return show(name, p).Toxics, nil
+	case route == "POST toxics":
+		return addToxic(name, p, r.Body)
+	case route == "GET streams":
+		return p.Streams(), nil
+	case route == "POST reset":
+		return map[string]int{"reset": p.Abort()}, nil
+	case len(rest) == 2 && rest[0] == "toxics" && r.Method == http.MethodGet:
+		return findToxic(name, p, rest[1])
+	case len(rest) == 2 && rest[0] == "toxics" && r.Method == http.MethodDelete:
+		ok, err := p.Remove(rest[1])
+		if !ok {
+			return nil, apiErrorf(http.StatusNotFound, "proxy %s has no toxic %q", name, rest[1])
+		}
+		return nil, err
+	}
+	return nil, apiErrorf(http.StatusNotFound, "no such resource: %s %s", r.Method, r.URL.Path)
+}
+
+// Proxy returns the proxy of that name, or nil.
+func (a *API) Proxy(name string) *Proxy {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.proxies[name]
+}
+
+func (a *API) forget(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.proxies, name)
+}
+
+func (a *API) all() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var names []string
+	for name := range a.proxies {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (a *API) list() map[string]apiProxy {
+	out := map[string]apiProxy{}
+	for _, name := range a.all() {
+		if p := a.Proxy(name); p != nil {
+			out[name] = show(name, p)
+		}
+	}
+	return out
+}
+
+func decode(r io.Reader, v any) error {
+	d := json.NewDecoder(r)
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return apiErrorf(http.StatusBadRequest, "read JSON: %w", err)
+	}
+	return nil
+}
+
+var plainName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+
+func (a *API) create(body io.Reader) (any, error) {
+	var in apiProxy
+	if err := decode(body, &in); err != nil {
+		return nil, err
+	}
+	p, err := a.Add(in.Name, in.Listen, in.Upstream)
+	if err != nil {
+		return nil, err
+	}
+	if in.Enabled != nil && !*in.Enabled {
+		if err := p.Enable(false); err != nil {
+			return nil, err
+		}
+	}
+	return created{show(in.Name, p)}, nil
+}
+
+// Add makes a proxy. An empty listen is a port of its own on loopback.
+func (a *API) Add(name, listen, upstream string) (*Proxy, error) {
+	if !plainName.MatchString(name) {
+		return nil, apiErrorf(http.StatusBadRequest, "name %q: use up to 64 letters, digits and _.-", name)
+	}
+	if listen == "" {
+		listen = "127.0.0.1:0"
+	}
+	if !a.Public && !loopbackHost(listen) {
+		return nil, apiErrorf(http.StatusForbidden, "listen on %q: only loopback is allowed here", listen)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.closed:
+		return nil, apiErrorf(http.StatusServiceUnavailable, "the API is closed")
+	case a.proxies[name] != nil:
+		return nil, apiErrorf(http.StatusConflict, "a proxy is called %q already", name)
+	case len(a.proxies) >= maxProxies:
+		return nil, apiErrorf(http.StatusConflict, "there are %d proxies, the limit", maxProxies)
+	}
+	p, err := NewProxy(listen, upstream, a.Seed)
+	if err != nil {
+		return nil, &apiError{http.StatusBadRequest, err}
+	}
+	if a.proxies == nil {
+		a.proxies = map[string]*Proxy{}
+	}
+	a.proxies[name] = p
+	return p, nil
+}
+
+func show(name string, p *Proxy) apiProxy {
+	on := p.Enabled()
+	out := apiProxy{Name: name, Listen: p.Addr(), Upstream: p.Upstream(), Enabled: &on, Refused: p.Refused(), Toxics: []apiToxic{}}
+	for _, n := range p.Injections() {
+		out.Toxics = append(out.Toxics, showToxic(n))
+	}
+	return out
+}
+
+func showToxic(n Named) apiToxic {
+	rate := n.Rate
+	if rate == 0 {
+		rate = 1
+	}
+	f, _ := Lookup(n.Fault)
+	at := apiAttributes{At: n.At, AfterMS: n.After.Milliseconds(), Skip: n.Skip, Times: n.Times}
+	return apiToxic{Name: n.Name, Type: n.Fault, Toxicity: &rate, Attributes: at, Chosen: n.Chosen, Truth: &f.Truth}
+}
+
+func change(name string, p *Proxy, body io.Reader) (any, error) {
+	var in struct {
+		Enabled *bool `json:"enabled"`
+	}
+	if err := decode(body, &in); err != nil {
+		return nil, err
+	}
+	if in.Enabled != nil {
+		if err := p.Enable(*in.Enabled); err != nil {
+			return nil, err
+		}
+	}
+	return show(name, p), nil
+}
+
+func addToxic(name string, p *Proxy, body io.Reader) (any, error) {
+	var in apiToxic
+	if err := decode(body, &in); err != nil {
+		return nil, err
+	}
+	if in.Name == "" {
+		in.Name = in.Type
+	}
+	if !plainName.MatchString(in.Name) {
+		return nil, apiErrorf(http.StatusBadRequest, "name %q: use up to 64 letters, digits and _.-", in.Name)
+	}
+	inj := Injection{Fault: in.Type, At: in.Attributes.At, Skip: in.Attributes.Skip, Times: in.Attributes.Times}
+	if in.Attributes.AfterMS < 0 || in.Attributes.AfterMS > int64(time.Hour/time.Millisecond) {
+		return nil, apiErrorf(http.StatusBadRequest, "after_ms %d is not between 0 and an hour", in.Attributes.AfterMS)
+	}
+	inj.After = time.Duration(in.Attributes.AfterMS) * time.Millisecond
+	if in.Toxicity != nil {
+		if *in.Toxicity == 0 { // 0 of an Injection is the default, 1
+			return nil, apiErrorf(http.StatusBadRequest, "a toxic of toxicity 0 does nothing")
+		}
+		inj.Rate = *in.Toxicity
+	}
+	if err := p.Inject(in.Name, inj); err != nil {
+		return nil, &apiError{http.StatusBadRequest, err}
+	}
+	t, err := findToxic(name, p, in.Name)
+	return created{t}, err
+}
+
+func findToxic(name string, p *Proxy, toxic string) (any, error) {
+	for _, n := range p.Injections() {
+		if n.Name == toxic {
+			return showToxic(n), nil
+		}
+	}
+	return nil, apiErrorf(http.StatusNotFound, "proxy %s has no toxic %q", name, toxic)
+}
+
+func (a *API) resetAll() error {
+	var errs []error
+	for _, name := range a.all() {
+		p := a.Proxy(name)
+		if p == nil {
+			continue
+		}
+		for _, n := range p.Injections() {
+			_, err := p.Remove(n.Name)
+			errs = append(errs, err)
+		}
+		errs = append(errs, p.Enable(true))
+	}
+	return errors.Join(errs...)
+}
+
+// Close closes every proxy.
+func (a *API) Close() error {
+	a.mu.Lock()
+	a.closed = true
+	list := a.proxies
+	a.proxies = nil
+	a.mu.Unlock()
+	var errs []error
+	for _, p := range list {
+		errs = append(errs, p.Close())
+	}
+	return errors.Join(errs...)
+}
