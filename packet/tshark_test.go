@@ -78,7 +78,12 @@ func compareWithTshark(t *testing.T, tshark, file string) {
 			continue
 		}
 		seen++
-		if want := tsharkLine(v); got != want && got != notice {
+		want := tsharkLine(v)
+		if strings.Contains(got, cutOptions) { // tshark lists those that are left
+			got, _, _ = strings.Cut(got, cutOptions)
+			want = want[:min(len(want), len(got))]
+		}
+		if got != want && got != notice {
 			if bad++; bad < 10 {
 				t.Errorf("frame %d:\n got %s\nwant %s", n, got, want)
 			}
@@ -96,7 +101,10 @@ func compareWithTshark(t *testing.T, tshark, file string) {
 	t.Logf("%d frames agree, %d differ", seen, bad)
 }
 
-const notice = "an ICMP error"
+const (
+	notice     = "an ICMP error"
+	cutOptions = " opts=cut"
+)
 
 // decodeFile returns a line for each TCP segment, by frame.
 func decodeFile(t *testing.T, file string) (lines map[int64]string, cut bool) {
@@ -159,6 +167,10 @@ func line(s *Segment) string {
 	l := fmt.Sprintf("%d %s:%d>%s:%d seq=%d ack=%d flags=%03x win=%d len=%d ttl=%d id=%04x df=%d hdr=%d urg=%d opts=%08x data=%x",
 		s.Time, s.Src.Netip(), s.SrcPort, s.Dst.Netip(), s.DstPort, s.Seq, s.Ack, uint16(s.Flags), s.Window, s.Length, s.TTL, s.IPID, df,
 		s.HeaderSize, s.Urgent, s.OptionHash, payload)
+	if s.HeaderSize > 20 && s.OptionHash == 0 {
+		l, _, _ = strings.Cut(l, " opts=")
+		return l + cutOptions
+	}
 	if s.Options&OptMSS != 0 {
 		l += fmt.Sprintf(" mss=%d", s.MSS)
 	}

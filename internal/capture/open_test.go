@@ -60,8 +60,16 @@ func zstded(t *testing.T, b []byte) []byte {
 	return w.EncodeAll(b, nil)
 }
 
-// bzip2 of "a plain log\n"; the standard library does not write bzip2.
-var bzip2Text = []byte("\x42\x5a\x68\x39\x31\x41\x59\x26\x53\x59")
+// The standard library does not write bzip2: a pcap file of one frame, and a
+// line of text.
+const (
+	bzip2Capture = "\x42\x5a\x68\x39\x31\x41\x59\x26\x53\x59\x67\xa8\x6b\xad\x00\x00\x12\xc1\x1e\xf6\x00\x3c\x00\x20" +
+		"\x00\x10\x00\x08\x00\x04\x00\x00\x00\xa0\x00\x31\x00\x00\x06\x46\xa0\x34\xda\x8a\x42\x95\x0e\x48" +
+		"\x0a\x09\xa8\x23\x7c\xef\xad\xba\x7f\x17\x72\x45\x38\x50\x90\x67\xa8\x6b\xad"
+	bzip2Text = "\x42\x5a\x68\x39\x31\x41\x59\x26\x53\x59\xb8\xd9\x64\xe4\x00\x00\x02\xd1\x80\x00\x10\x40\x00\x1a" +
+		"\x21\xdc\x20\x20\x00\x31\x00\xd0\x01\x4f\x48\xd1\xe9\x37\xaa\x55\x95\x32\xf5\x71\xd1\x9c\x41\xe6" +
+		"\x96\x20\xf8\xbb\x92\x29\xc2\x84\x85\xc6\xcb\x27\x20"
+)
 
 func countFrames(r io.Reader) (int, error) {
 	p, err := packet.NewReader(r)
@@ -118,6 +126,17 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+func TestOpenBzip2(t *testing.T) {
+	f, err := Open("-", strings.NewReader(bzip2Capture))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if n, err := countFrames(f); n != 1 || err != nil {
+		t.Errorf("%d frames, %v", n, err)
+	}
+}
+
 func TestOpenCutShort(t *testing.T) {
 	plain := sampleCapture(t, 3000)
 	for name, content := range map[string][]byte{
@@ -155,7 +174,7 @@ func TestIsCapture(t *testing.T) {
 	text := bytes.Repeat([]byte("Jan 1 00:00:00 host app: connection reset by peer\n"), 100)
 	for name, head := range map[string][]byte{
 		"empty": nil, "text": text, "gzip of text": gzipped(t, text), "zstd of text": zstded(t, text),
-		"begin of bzip2": bzip2Text, "broken gzip": {0x1f, 0x8b, 1}, "one byte": {0x0a},
+		"bzip2 of text": []byte(bzip2Text), "broken gzip": {0x1f, 0x8b, 1}, "one byte": {0x0a},
 	} {
 		if IsCapture(head) {
 			t.Errorf("%s is taken for a capture", name)
@@ -164,7 +183,7 @@ func TestIsCapture(t *testing.T) {
 	plain := sampleCapture(t, 3000)
 	for name, head := range map[string][]byte{
 		"begin of gzip": gzipped(t, plain)[:4096], "begin of zstd": zstded(t, plain)[:HeadSize/2],
-		"old pcap": {0xd4, 0xc3, 0xb2, 0xa1},
+		"bzip2": []byte(bzip2Capture), "old pcap": {0xd4, 0xc3, 0xb2, 0xa1},
 	} {
 		if !IsCapture(head) {
 			t.Errorf("%s is not taken for a capture", name)
