@@ -34,8 +34,9 @@ import (
 //	POST   /reset                         enable every proxy, remove every toxic
 //
 // Whoever reaches the API can make this process listen and connect. So it answers
-// only requests for a loopback host without an Origin (no browser sends those for a
-// page), or with the token; and proxies listen on loopback unless Public is set.
+// only requests with the token, or, when there is none, from this machine, for a
+// loopback host, and without an Origin, which keeps web pages out; and proxies
+// listen on loopback unless Public is set.
 type API struct {
 	Seed   uint64 // of every proxy
 	Token  string // wanted as Authorization: Bearer; empty: none
@@ -150,6 +151,9 @@ func (a *API) allow(r *http.Request) error {
 			return apiErrorf(http.StatusUnauthorized, "wrong or no token; send Authorization: Bearer TOKEN")
 		}
 		return nil
+	}
+	if !loopbackHost(r.RemoteAddr) {
+		return apiErrorf(http.StatusForbidden, "without a token the API answers this machine only")
 	}
 	if r.Header.Get("Origin") != "" {
 		return apiErrorf(http.StatusForbidden, "requests of web pages are refused")
