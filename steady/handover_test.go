@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,7 +20,7 @@ import (
 	"time"
 )
 
-// patience is how long a test waits for what must happen.
+// drainPatience is how long a test waits for what must happen.
 const drainPatience = 30 * time.Second
 
 // childVariable makes the test binary be a server: its value is the path of the
@@ -186,10 +187,23 @@ func postOnce(c *http.Client, addr string) error {
 	return nil
 }
 
+// restartCount is how often TestRestarts restarts: 6 times, or STEADY_RESTARTS times.
+func restartCount(t *testing.T) int {
+	text := os.Getenv("STEADY_RESTARTS")
+	if text == "" {
+		return 6
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("STEADY_RESTARTS=%q", text)
+	}
+	return n
+}
+
 // TestRestarts replaces a server process by its successor several times, under the
 // load of keep-alive POST clients, and wants no request to fail.
 func TestRestarts(t *testing.T) {
-	const restarts = 6
+	restarts := restartCount(t)
 	path := filepath.Join(t.TempDir(), "handover")
 	old := startChild(t, path, nil, nil)
 	if old.from != OriginNew {
@@ -207,6 +221,7 @@ func TestRestarts(t *testing.T) {
 		old = next
 	}
 	ok, failed, err := stop()
+	t.Logf("%d restarts, %d requests answered, %d failed", restarts, ok, failed)
 	if failed != 0 || ok == 0 {
 		t.Errorf("%d requests answered, %d failed, the last with: %v", ok, failed, err)
 	}
