@@ -20,6 +20,7 @@ const module = "github.com/holdfast-project/holdfast/"
 var mayImport = map[string]string{
 	"fact":             "",
 	"packet":           "",
+	"tcp":              "packet",
 	"diagnosis":        "fact",
 	"knowledge":        "fact diagnosis",
 	"internal/capture": "fact packet tcp",
@@ -29,7 +30,7 @@ var mayImport = map[string]string{
 	"internal/report":  "fact diagnosis",
 	"internal/lab":     "knowledge internal/linux packet",
 	"internal/daemon":  "fact diagnosis knowledge internal/report internal/linux internal/logs internal/trace",
-	"internal/cli":     "fact diagnosis knowledge internal/daemon internal/lab internal/linux internal/logs internal/report internal/trace steady/resettest",
+	"internal/cli":     "fact diagnosis knowledge internal/daemon internal/lab internal/linux internal/logs internal/report internal/trace internal/capture packet steady/resettest",
 	"cmd/holdfast":     "internal/cli",
 	"steady":           "",
 	"steady/resettest": "",
@@ -44,7 +45,7 @@ var onlyIn = []struct{ imported, pkg, why string }{
 }
 
 // pure are the packages that also build for wasm, macOS and Windows.
-var pure = []string{"fact", "packet", "diagnosis", "knowledge"}
+var pure = []string{"fact", "packet", "tcp", "diagnosis", "knowledge"}
 
 // impure are what a pure package may not import: I/O, processes, the network.
 var impure = []string{"net", "net/http", "os/exec", "os/signal", "syscall", "golang.org/x/sys/unix"}

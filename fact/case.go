@@ -31,6 +31,7 @@ type Case struct {
 	Emit    End     `fact:"emit" by:"kernel" how:"run holdfast watch on the host that owns the RST's source address"`
 	Victim  End     `fact:"victim" by:"kernel" how:"run holdfast watch on the host that received the RST"`
 	FW      FW      `fact:"fw" by:"host" how:"run holdfast watch with CAP_NET_ADMIN on the host with the firewall"`
+	Wire    Wire    `fact:"wire" by:"wire" how:"give holdfast explain a capture that has the whole connection"`
 	Pattern Pattern `fact:"pattern" by:"pattern" how:"watch for longer: patterns need several cases"`
 	Log     Log     `fact:"log" by:"log" how:"let holdfast read the log of the process (root, or membership in its group)"`
 }

@@ -187,22 +187,18 @@ func clip[T string | []byte](s T, limit int) string { return string(s[:min(len(s
 //	plaintext-to-tls  the client did not speak TLS, the server did or asked for it
 //	http2-to-http1    the server answered the HTTP/2 preface with HTTP/1
 //	http1-to-http2    the server answered HTTP/1 with HTTP/2 frames
-//	proxy-protocol    the server refused a PROXY header
+//	proxy-protocol    the server refused what began with a PROXY header
 //	wrong-service     both are known and different
 //
 // Both must be the true start of the connection: in the middle of one, STARTTLS
 // and its like look the same.
 func Mismatch(client, server Speech, clientRaw []byte) string {
 	c, s := client.Protocol, server.Protocol
-	refused := s == "tls" && server.Message == "Alert" || s == "http/1" && server.Code == 400
 	switch {
 	case s == "" && server.Message == "":
 		return ""
 	case c == "proxy":
-		if refused {
-			return "proxy-protocol"
-		}
-		return ""
+		return proxyMismatch(server, clientRaw)
 	case c == "tls":
 		if s != "tls" {
 			return "tls-to-plaintext"
@@ -221,6 +217,31 @@ func Mismatch(client, server Speech, clientRaw []byte) string {
 		return "http1-to-http2"
 	case c != "" && s != "" && c != s:
 		return "wrong-service"
+	}
+	return ""
+}
+
+// proxyMismatch: a server that does not know PROXY takes the header for a
+// request line, a record or a command. One that knows it can refuse what
+// follows for reasons of its own, so only alerts about a malformed record count.
+func proxyMismatch(server Speech, clientRaw []byte) string {
+	switch server.Protocol {
+	case "http/1":
+		if server.Code == 400 {
+			return "proxy-protocol"
+		}
+	case "redis":
+		if server.Message == "ERR" {
+			return "proxy-protocol"
+		}
+	case "tls":
+		inner := Listen(clientRaw[min(proxySize(clientRaw), len(clientRaw)):], true)
+		switch {
+		case inner.Protocol == "http/1" || inner.Protocol == "http/2":
+			return "plaintext-to-tls"
+		case server.Message == "Alert" && (server.Code == 10 || server.Code == 22 || server.Code == 50):
+			return "proxy-protocol"
+		}
 	}
 	return ""
 }

@@ -1,8 +1,15 @@
 package tcp
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -220,6 +227,11 @@ func TestPhrasesInOrder(t *testing.T) {
 			}
 		}
 	}
+	for _, p := range shapes {
+		if p.protocol != "" && protocolNames[p.protocol] == "" {
+			t.Errorf("shape of %q has no name", p.protocol)
+		}
+	}
 	heard := map[string]bool{"tls": true}
 	for _, k := range spoken {
 		heard[k.protocol] = true
@@ -293,6 +305,109 @@ func TestServerHello(t *testing.T) {
 		if s := Listen(b[:40], false); s.Version != "" {
 			t.Errorf("the version of a cut message is %q", s.Version)
 		}
+	}
+}
+
+// tap notes what is written to a connection.
+type tap struct {
+	net.Conn
+	wrote [][]byte
+}
+
+func (c *tap) Write(b []byte) (int, error) {
+	c.wrote = append(c.wrote, slices.Clone(b))
+	return c.Conn.Write(b)
+}
+
+// talk lets two ends of TLS shake hands, and say goodbye when that worked. It
+// returns what each wrote.
+func talk(t *testing.T, client, server *tls.Config) (c, s [][]byte) {
+	t.Helper()
+	near, far := net.Pipe()
+	clientTap, serverTap := &tap{Conn: near}, &tap{Conn: far}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer far.Close()
+		conn := tls.Server(serverTap, server)
+		if conn.Handshake() == nil {
+			io.Copy(io.Discard, conn)
+		}
+	}()
+	conn := tls.Client(clientTap, client)
+	if err := conn.Handshake(); err == nil {
+		conn.Write([]byte("ping"))
+		conn.Close()
+	}
+	near.Close()
+	<-done
+	return clientTap.wrote, serverTap.wrote
+}
+
+func certificate(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{}, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func TestRefusedHandshake(t *testing.T) {
+	server := &tls.Config{MaxVersion: tls.VersionTLS12, SessionTicketsDisabled: true}
+	client := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
+	_, s := talk(t, client, server)
+	if len(s) != 1 {
+		t.Fatalf("the server wrote %d times", len(s))
+	}
+	if got := Listen(s[0], false); got.Message != "Alert" || got.Code != 70 {
+		t.Errorf("got %+v", got)
+	}
+	level, description, _, encrypted, ok := Alert(s[0])
+	if level != "fatal" || description != "protocol_version" || encrypted || !ok {
+		t.Errorf("Alert: %q %q %v %v", level, description, encrypted, ok)
+	}
+}
+
+func TestGoodbyes(t *testing.T) {
+	cert := certificate(t)
+	client := func(version uint16) *tls.Config {
+		return &tls.Config{InsecureSkipVerify: true, MaxVersion: version, ServerName: "a.example"}
+	}
+	server := &tls.Config{Certificates: []tls.Certificate{cert}, SessionTicketsDisabled: true}
+
+	c, s := talk(t, client(tls.VersionTLS13), server)
+	if got := Listen(s[0], false); got.Message != "ServerHello" || got.Version != "1.3" {
+		t.Errorf("1.3: server says %+v", got)
+	}
+	last := c[len(c)-1]
+	if !CloseNotifyLike(last[:min(len(last), TailBytes)], len(last)) {
+		t.Errorf("1.3: %d bytes of close_notify were not recognised", len(last))
+	}
+	if got := SegmentInfo(c[len(c)-2], true, false); got != "TLS ApplicationData 21 B, perhaps an alert" {
+		t.Errorf("1.3: ping is %q", got)
+	}
+
+	c, s = talk(t, client(tls.VersionTLS12), server)
+	if got := Listen(s[0], false); got.Message != "ServerHello" || got.Version != "1.2" {
+		t.Errorf("1.2: server says %+v", got)
+	}
+	last = c[len(c)-1]
+	if _, _, _, encrypted, ok := Alert(last[:min(len(last), TailBytes)]); !encrypted || !ok {
+		t.Errorf("1.2: close_notify %q was not recognised", last)
+	}
+	if got := SegmentInfo(last, true, false); got != "TLS Alert (encrypted)" {
+		t.Errorf("1.2: close_notify is %q", got)
+	}
+	for _, b := range slices.Concat(c, s) {
+		if SegmentInfo(b, true, false) == "" {
+			t.Errorf("%d bytes of TLS were not recognised", len(b))
+		}
+		steadyMind(t, b[:min(len(b), 200)])
 	}
 }
 
@@ -380,7 +495,11 @@ func TestMismatch(t *testing.T) {
 		{get, "SSH-2.0-OpenSSH_9.2\r\n", "wrong-service"},
 		{"EHLO a\r\n", "220 (vsFTPd 3.0.3)\r\n", "wrong-service"},
 		{"EHLO a\r\n", "220 ready\r\n", ""},
-		{"PROXY TCP4 1.2.3.4 1.2.3.5 1 2\r\n" + clientHello, alert, "proxy-protocol"},
+		{"PROXY TCP4 1.2.3.4 1.2.3.5 1 2\r\n" + clientHello, "\x15\x03\x03\x00\x02\x02\x0a", "proxy-protocol"},
+		{"PROXY TCP4 1.2.3.4 1.2.3.5 1 2\r\n" + clientHello, alert, ""}, // of what follows, perhaps
+		{"PROXY TCP4 1.2.3.4 1.2.3.5 1 2\r\n" + get, alert, "plaintext-to-tls"},
+		{"PROXY TCP4 1.2.3.4 1.2.3.5 1 2\r\n", "-ERR unknown command 'PROXY'\r\n", "proxy-protocol"},
+		{proxySignature + "\x21", bad, "proxy-protocol"},
 		{"PROXY TCP4 1.2.3.4 1.2.3.5 1 2\r\n" + get, bad, "proxy-protocol"},
 		{"PROXY TCP4 1.2.3.4 1.2.3.5 1 2\r\n" + clientHello, serverHello, ""},
 		{"PROXY TCP4 1.2.3.4 1.2.3.5 1 2\r\n" + get, "HTTP/1.1 200 OK\r\n", ""},

@@ -440,14 +440,20 @@ func proxyV2(_ []byte, s Speech) (Speech, bool) {
 	return s, true
 }
 
+// proxySize is the length of a PROXY header, 0 when it is not visible.
+func proxySize(b []byte) int {
+	switch {
+	case hasPrefix(b, "PROXY "):
+		return 1 + bytes.IndexByte(b, '\n')
+	case hasPrefix(b, proxySignature) && len(b) >= 16:
+		return 16 + be16(b[14:])
+	}
+	return 0
+}
+
 // afterProxy says what follows a PROXY header, "" when that is not visible.
 func afterProxy(b []byte) string {
-	size := 0
-	if b[0] == 'P' {
-		size = 1 + bytes.IndexByte(b, '\n')
-	} else if len(b) >= 16 {
-		size = 16 + int(b[14])<<8 + int(b[15])
-	}
+	size := proxySize(b)
 	if size == 0 || size >= len(b) {
 		return ""
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -18,8 +19,9 @@ import (
 
 // accuracy is how good verdicts are against known truth, for each source.
 type accuracy struct {
-	Schema  string           `json:"schema"`
-	Sources []sourceAccuracy `json:"sources"`
+	Schema   string            `json:"schema"`
+	Sources  []sourceAccuracy  `json:"sources"`
+	Captures []captureAccuracy `json:"captures,omitempty"`
 }
 
 // sourceAccuracy is the accuracy of one source of cases.
@@ -59,9 +61,10 @@ type calibration struct {
 const silent = "(nothing reported)"
 
 type accuracyFlags struct {
-	from  []string
-	write string
-	lab   labFlags
+	from, captures []string
+	write          string
+	lab            labFlags
+	limits         captureLimits
 }
 
 func (o *options) accuracyCommand() *cobra.Command {
@@ -72,26 +75,32 @@ func (o *options) accuracyCommand() *cobra.Command {
 		Long: `accuracy compares verdicts with known truth: confusion of senders and causes, the
 Brier score and calibration of the confidence, and the number of wrong verdicts
 that were called proved, for each source. It reads what "holdfast lab run -o
-ndjson" wrote, or runs the whole lab itself (root).`,
-		Example: "  sudo holdfast lab run --all -o ndjson > lab.ndjson\n  holdfast accuracy --from lab.ndjson --write docs/accuracy.md",
-		Args:    usage(cobra.NoArgs),
-		RunE:    func(c *cobra.Command, _ []string) error { return o.accuracy(c.Context(), a) },
+ndjson" wrote, or runs the whole lab itself (root).
+
+With --captures it judges what "holdfast explain" says about captures: those of
+a directory with a table of labels (truth.tsv), or those that "holdfast lab run
+--pcap" wrote, once from the client's host, once from the server's, and once
+from all hosts together.`,
+		Example: "  sudo holdfast lab run --all -o ndjson > lab.ndjson\n  holdfast accuracy --from lab.ndjson --write docs/accuracy.md\n" +
+			"  sudo holdfast lab run --all --source none --pcap captures\n  holdfast accuracy --captures captures --max-wrong-proved 0",
+		Args: usage(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return o.accuracy(c.Context(), a) },
 	}
 	c.Flags().StringSliceVar(&a.from, "from", nil, "result of lab run -o ndjson, several may be given; - is standard input")
+	c.Flags().StringSliceVar(&a.captures, "captures", nil, "directory with truth.tsv, or of lab run --pcap; several may be given")
 	c.Flags().StringVar(&a.write, "write", "", "write the report as Markdown into this file")
+	c.Flags().Float64Var(&a.limits.sender, "min-sender", -1, "fail when of the captures a smaller share of senders is right, 0 to 1")
+	c.Flags().Float64Var(&a.limits.precision, "min-precision", -1, "fail when a smaller share of the senders that were named is right")
+	c.Flags().Float64Var(&a.limits.cause, "min-cause", -1, "fail when a smaller share of causes is right, general or unknown")
+	c.Flags().IntVar(&a.limits.wrongProved, "max-wrong-proved", -1, "fail when more wrong verdicts were called proved")
 	return c
 }
 
 func (o *options) accuracy(ctx context.Context, a *accuracyFlags) error {
-	results, err := o.labResults(ctx, a)
+	acc, err := o.measured(ctx, a)
 	if err != nil {
 		return err
 	}
-	results = slices.DeleteFunc(results, func(r *labResult) bool { return r.Skipped != "" || r.Error != "" })
-	if len(results) == 0 {
-		return &cliError{codeNotFound, fmt.Errorf("no result with a known truth"), "sudo holdfast lab run --all -o ndjson > lab.ndjson"}
-	}
-	acc := measure(results)
 	if a.write != "" {
 		if err := os.WriteFile(a.write, []byte(accuracyDocument(acc)), 0o644); err != nil {
 			return fmt.Errorf("write accuracy report: %w", err)
@@ -100,11 +109,46 @@ func (o *options) accuracy(ctx context.Context, a *accuracyFlags) error {
 	}
 	switch {
 	case o.output != "text":
-		return single(o, acc)
+		err = single(o, acc)
 	case a.write == "":
 		o.printf("%s", accuracyText(acc))
 	}
-	return nil
+	for i := range acc.Captures {
+		err = errors.Join(err, a.limits.check(&acc.Captures[i]))
+	}
+	return err
+}
+
+// measured is the accuracy over what the flags name.
+func (o *options) measured(ctx context.Context, a *accuracyFlags) (*accuracy, error) {
+	acc := &accuracy{Schema: fact.Schema, Sources: []sourceAccuracy{}}
+	if len(a.from) > 0 || len(a.captures) == 0 {
+		results, err := o.labResults(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		results = slices.DeleteFunc(results, func(r *labResult) bool { return r.Skipped != "" || r.Error != "" })
+		if len(results) == 0 {
+			return nil, &cliError{codeNotFound, fmt.Errorf("no result with a known truth"), "sudo holdfast lab run --all -o ndjson > lab.ndjson"}
+		}
+		acc = measure(results)
+	}
+	if len(a.captures) == 0 {
+		return acc, nil
+	}
+	base, err := o.loadBase(a.lab.knowledge)
+	if err != nil {
+		return nil, err
+	}
+	j := &captureJudge{base: base, explain: o.captureExplainer(ctx, base)}
+	for _, dir := range a.captures {
+		list, err := j.measure(dir)
+		if err != nil {
+			return nil, err
+		}
+		acc.Captures = append(acc.Captures, list...)
+	}
+	return acc, nil
 }
 
 // labResults reads results from files, or makes them.

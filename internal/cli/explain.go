@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -33,29 +32,65 @@ const maxExplained = 50 // different errors of one input
 
 func (o *options) explainCommand() *cobra.Command {
 	var knowledge []string
+	var cf captureFlags
 	c := &cobra.Command{
-		Use:   "explain TEXT|FILE|-...",
-		Short: "Say what a pasted error message means, and which causes fit",
-		Long: `explain reads an error text as programs write it (Go, Java, Node.js, Python, .NET,
-curl, nginx, PostgreSQL ...), a file with such lines, or standard input with -.
-It says what happened, which causes of the knowledge base fit, and how to find
-out which it was: a text alone can not prove who sent a reset.
+		Use:   "explain CAPTURE...|TEXT|FILE|-",
+		Short: "Say who reset the connections in a capture and why, or what an error message means",
+		Long: `explain reads packet captures (pcap and pcapng, plain or compressed, any size) and
+says for each RST, each refused attempt and each connection that died in silence
+who ended it, why, with which frames as proof, what it cost, and what to do.
+Frames and streams are numbered as in Wireshark. Several captures of the same
+traffic, taken at different places at the same time, are compared: what is
+absent at one of them is proof.
 
-Captures (pcap, pcapng) are not read yet.`,
-		Example: `  holdfast explain "read tcp 10.0.0.5:40122->10.0.0.7:5432: read: connection reset by peer"
-  holdfast explain /var/log/nginx/error.log
+It also reads an error text as programs write it (Go, Java, Node.js, Python,
+.NET, curl, nginx, PostgreSQL ...), a file with such lines, or standard input with
+-. A text says what happened and which causes fit; it can not prove who sent a
+reset.`,
+		Example: `  holdfast explain trace.pcapng
+  holdfast explain client.pcap server.pcap --report for-the-provider.html
+  ssh router tcpdump -w - port 443 | holdfast explain -
+  holdfast explain "read tcp 10.0.0.5:40122->10.0.0.7:5432: read: connection reset by peer"
   journalctl -u app | holdfast explain -`,
 		Args: usage(cobra.MinimumNArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			base, err := o.loadBase(knowledge)
 			if err != nil {
 				return err
+			}
+			captures, err := o.allCaptures(args)
+			if err != nil {
+				return err
+			}
+			if captures {
+				return o.explainCaptures(c.Context(), base, args, &cf)
 			}
 			return o.explain(base, args)
 		},
 	}
 	c.Flags().StringSliceVar(&knowledge, "knowledge", nil, "directory with causes of your own")
+	cf.flags(c.Flags())
 	return c
+}
+
+// allCaptures reports whether the arguments are captures. Captures and texts
+// can not be mixed.
+func (o *options) allCaptures(args []string) (bool, error) {
+	n := 0
+	for _, a := range args {
+		if o.isCaptureFile(a) {
+			n++
+		}
+	}
+	if n == 0 || n == len(args) {
+		return n > 0, nil
+	}
+	for _, a := range args {
+		if !o.isCaptureFile(a) {
+			return false, usageError("captures and texts in separate calls", "%s is not a capture, others are", a)
+		}
+	}
+	return true, nil
 }
 
 func (o *options) explain(base *diagnosis.Base, args []string) error {
@@ -121,20 +156,7 @@ func (o *options) readArgument(a string) ([]pasted, error) {
 	}
 	defer f.Close()
 	r := bufio.NewReader(f)
-	if magic, _ := r.Peek(4); isCapture(magic) {
-		return nil, usageError("holdfast watch on a host of the connection, which needs no capture", "%s is a capture: this version does not read captures yet", a)
-	}
 	return readLines(r)
-}
-
-// isCapture recognises pcap in both byte orders and resolutions, and pcapng.
-func isCapture(magic []byte) bool {
-	for _, m := range []string{"\xd4\xc3\xb2\xa1", "\xa1\xb2\xc3\xd4", "\x4d\x3c\xb2\xa1", "\xa1\xb2\x3c\x4d", "\x0a\x0d\x0d\x0a"} {
-		if bytes.Equal(magic, []byte(m)) {
-			return true
-		}
-	}
-	return false
 }
 
 func readLines(r io.Reader) ([]pasted, error) {

@@ -1,0 +1,52 @@
+package capture
+
+import (
+	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/tcp"
+)
+
+// Case is one ending with what the other endings, and the other points of
+// capture, say about it.
+type Case struct {
+	Point  *Point
+	Ending *tcp.Ending
+	First  *Case // the ending that this one follows from, in the same connection; nil when it is the first
+
+	pattern pattern
+	views   *views // of the other points, nil with one
+}
+
+// Cases lists the endings of a capture in the order of their frames. A later
+// RST of a connection points to the first one that counts.
+func Cases(p *Point) []*Case {
+	list := make([]*Case, len(p.Endings))
+	found := patterns(p.Endings)
+	first := map[int64]*Case{}
+	for i, e := range p.Endings {
+		c := &Case{Point: p, Ending: e, pattern: found[i]}
+		list[i] = c
+		if f := first[e.Conn.Opened]; f != nil {
+			c.First = f
+		} else if !e.Corrupt {
+			first[e.Conn.Opened] = c
+		}
+	}
+	return list
+}
+
+// Fact makes the case for the engine.
+func (c *Case) Fact() *fact.Case {
+	f := caseOf(c.Ending)
+	f.Host = c.Point.Name
+	c.pattern.fill(f, c.Ending)
+	f.Wire.Points = byWire(int64(1))
+	if c.views != nil {
+		c.views.fill(f, c)
+	}
+	return f
+}
+
+// Where points into the capture.
+func (c *Case) Where() fact.Where {
+	return fact.Where{File: c.Point.Name, Stream: int(c.Point.Stream(c.Ending)), Frame: int(c.Ending.Frame)}
+}

@@ -1,0 +1,299 @@
+package capture
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-project/holdfast/packet"
+	"github.com/holdfast-project/holdfast/tcp"
+)
+
+// Options bound and steer the reading of a capture.
+type Options struct {
+	Workers  int                       // connections are spread over so many; 0 means one for each core
+	Conns    int                       // connections remembered at the same time, over all workers; 0 means 120,000
+	Endings  int                       // bad ends kept with all detail, the others are counted; 0 means 50,000
+	Progress func(*Point)              // called now and then while reading
+	OnEnd    func(*Point, *tcp.Ending) // when set, endings are handed out at once and not kept; with one worker
+}
+
+func (o *Options) fill() {
+	if o.Workers <= 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	if o.Conns <= 0 {
+		o.Conns = 120_000
+	}
+	if o.Endings <= 0 {
+		o.Endings = 50_000
+	}
+	if o.OnEnd != nil {
+		o.Workers = 1
+	}
+}
+
+// Point is one point of capture: a file, or a live interface, and what was read
+// there.
+type Point struct {
+	Name       string
+	Interfaces []packet.Interface
+	Packets    int64
+	Segments   int64 // TCP
+	Notices    int64 // ICMP errors about TCP
+	Truncated  int64 // frames of which too little was kept
+	Malformed  int64
+	Fragments  packet.FragmentCounts
+	Bytes      int64 // of the uncompressed file
+	First      time.Time
+	Last       time.Time
+	Took       time.Duration
+	TCP        tcp.Stats
+	Dropped    int64 // endings beyond Options.Endings
+	Damage     error // why the rest was not read; nil at a clean end
+	Endings    []*tcp.Ending
+
+	streams streams
+	first   atomic.Int64
+	last    atomic.Int64
+}
+
+// Stream is the number that Wireshark gives the connection of an ending.
+func (p *Point) Stream(e *tcp.Ending) int64 { return p.streams.number(e.Conn.Opened) }
+
+// frames gives batches of frames: a capture file or a live interface.
+type frames interface {
+	ReadBatch(*packet.Batch) error
+	Interfaces() []packet.Interface
+}
+
+// Read reads a whole capture and finds how its connections ended. The error is
+// of what makes the whole capture unusable; damage later in the file ends the
+// reading, and what came before counts.
+func Read(ctx context.Context, name string, r io.Reader, o Options) (*Point, error) {
+	src, err := packet.NewReader(r)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return readSource(ctx, name, src, o)
+}
+
+func readSource(ctx context.Context, name string, src frames, o Options) (*Point, error) {
+	o.fill()
+	p := &Point{Name: name}
+	start := time.Now()
+	workers := make([]*worker, o.Workers)
+	var done sync.WaitGroup
+	for i := range workers {
+		workers[i] = newWorker(p, i, &o)
+		done.Go(workers[i].run)
+	}
+	err := p.feed(ctx, src, workers, &o)
+	done.Wait()
+	p.Took = time.Since(start)
+	p.Interfaces = src.Interfaces()
+	if err != nil && !errors.Is(err, io.EOF) {
+		p.Damage = err
+	}
+	p.collect(workers)
+	if ctx.Err() != nil {
+		return p, context.Cause(ctx)
+	}
+	return p, nil
+}
+
+// shared is a batch that all workers read.
+type shared struct {
+	packet.Batch
+	users atomic.Int32
+	free  chan<- *shared
+}
+
+func (s *shared) done() {
+	if s.users.Add(-1) == 0 {
+		s.free <- s
+	}
+}
+
+// feed reads batches and gives each to all workers, until the capture ends.
+func (p *Point) feed(ctx context.Context, src frames, workers []*worker, o *Options) error {
+	defer func() {
+		for _, w := range workers {
+			close(w.in)
+		}
+	}()
+	const ahead = 4
+	free := make(chan *shared, ahead)
+	for range ahead {
+		free <- &shared{free: free}
+	}
+	for {
+		b := <-free
+		err := src.ReadBatch(&b.Batch)
+		if err == nil && ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		p.Packets += int64(len(b.Records))
+		p.Bytes += int64(len(b.Data))
+		b.users.Store(int32(len(workers)))
+		for _, w := range workers {
+			w.in <- b
+		}
+		if o.Progress != nil {
+			o.Progress(p)
+		}
+	}
+}
+
+// collect puts together what the workers found.
+func (p *Point) collect(workers []*worker) {
+	p.streams.seal()
+	for _, w := range workers {
+		p.Segments += w.segments
+		p.Notices += w.notices
+		p.Endings = append(p.Endings, w.endings...)
+		p.Dropped += w.dropped
+		addStats(&p.TCP, &w.table.Stats)
+	}
+	// Every worker sees every frame that is not simple; the first one counts them.
+	p.Truncated, p.Malformed, p.Fragments = workers[0].truncated, workers[0].malformed, workers[0].decoder.Fragments
+	if ns := p.first.Load(); ns != 0 {
+		p.First, p.Last = when(ns), when(p.last.Load())
+	}
+	slices.SortFunc(p.Endings, func(a, b *tcp.Ending) int { return cmp.Compare(a.Frame, b.Frame) })
+}
+
+func addStats(sum, s *tcp.Stats) {
+	sum.Segments += s.Segments
+	sum.Conns += s.Conns
+	sum.Endings += s.Endings
+	sum.RSTs += s.RSTs
+	sum.Copies += s.Copies
+	sum.Evicted += s.Evicted
+	sum.Folded += s.Folded
+	sum.Backwards = max(sum.Backwards, s.Backwards)
+	sum.BadSums += s.BadSums
+	sum.Notices += s.Notices
+	sum.NoticeLost += s.NoticeLost
+}
+
+// worker follows the connections whose hash is its own.
+type worker struct {
+	point    *Point
+	index    uint32
+	of       uint32
+	in       chan *shared
+	decoder  packet.Decoder
+	sums     packet.Decoder // verifies checksums
+	table    *tcp.Table
+	endings  []*tcp.Ending
+	limit    int
+	dropped  int64
+	segments int64
+	notices  int64
+	truncated,
+	malformed int64
+}
+
+func newWorker(p *Point, i int, o *Options) *worker {
+	w := &worker{point: p, index: uint32(i), of: uint32(o.Workers), in: make(chan *shared, 2), limit: o.Endings / o.Workers}
+	w.sums.Verify = true
+	w.table = tcp.NewTable(tcp.Options{Conns: max(o.Conns/o.Workers, 16), OnOpen: p.streams.mark, OnEnd: w.keep})
+	if o.OnEnd != nil {
+		w.table = tcp.NewTable(tcp.Options{Conns: o.Conns, OnOpen: p.streams.mark, OnEnd: func(e *tcp.Ending) { o.OnEnd(p, e) }})
+	}
+	return w
+}
+
+func (w *worker) keep(e *tcp.Ending) {
+	if len(w.endings) >= w.limit {
+		w.dropped++
+		return
+	}
+	w.endings = append(w.endings, e)
+}
+
+// mine reports whether a connection belongs to this worker.
+func (w *worker) mine(hash uint64) bool { return uint32(hash>>40)%w.of == w.index }
+
+func (w *worker) run() {
+	var s packet.Segment
+	for b := range w.in {
+		if w.index == 0 && len(b.Records) > 0 {
+			w.span(b)
+		}
+		for i := range b.Records {
+			w.record(b, i, &s)
+		}
+		b.done()
+	}
+	w.table.Flush()
+}
+
+func (w *worker) span(b *shared) {
+	p := w.point
+	for i := range b.Records {
+		t := b.Records[i].Time
+		if first := p.first.Load(); first == 0 || t < first {
+			p.first.Store(t)
+		}
+		if t > p.last.Load() {
+			p.last.Store(t)
+		}
+	}
+}
+
+func (w *worker) record(b *shared, i int, s *packet.Segment) {
+	rec := &b.Records[i]
+	data := b.Data[rec.Start : rec.Start+rec.Captured]
+	simple := false
+	if w.of > 1 {
+		var hash uint64
+		if hash, simple = w.decoder.FlowHash(rec, data); simple && !w.mine(hash) {
+			return
+		}
+	}
+	s.Frame = b.First + int64(i)
+	switch w.decoder.Decode(rec, data, s) {
+	case packet.TCP:
+		if w.of > 1 && !simple && !w.mine(s.FlowHash()) {
+			return
+		}
+		w.segment(rec, data, s)
+	case packet.ICMP:
+		w.notice(&w.decoder.Notice, s.Frame)
+	case packet.Truncated:
+		w.truncated++
+	case packet.Malformed:
+		w.malformed++
+	}
+}
+
+func (w *worker) segment(rec *packet.Record, data []byte, s *packet.Segment) {
+	w.segments++
+	if s.Flags&(packet.SYN|packet.FIN|packet.RST) != 0 && s.Layers&packet.LayerFragments == 0 {
+		// Checksums cost as much as all the rest; here they decide.
+		w.sums.Decode(rec, data, s)
+	}
+	w.table.Segment(s)
+}
+
+func (w *worker) notice(n *packet.Notice, frame int64) {
+	k := packet.Segment{Src: n.Src, Dst: n.Dst, SrcPort: n.SrcPort, DstPort: n.DstPort}
+	if w.of > 1 && !w.mine(k.FlowHash()) {
+		return
+	}
+	w.notices++
+	n.Frame = frame
+	w.table.Notice(n)
+}

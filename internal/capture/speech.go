@@ -1,0 +1,90 @@
+package capture
+
+import (
+	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/tcp"
+)
+
+// speech fills what the first and the latest bytes of both sides say.
+func speech(c *fact.Case, e *tcp.Ending) {
+	w := &c.Wire
+	client, server := &e.Conn.Sides[e.Conn.Client], &e.Conn.Sides[e.Conn.Server()]
+	cs := tcp.Listen(client.First[:client.FirstLen], true)
+	ss := tcp.Listen(server.First[:server.FirstLen], false)
+	w.ClientSpeaks, w.ServerSpeaks = spoken(client, cs), spoken(server, ss)
+	switch {
+	case cs.Protocol != "":
+		w.Protocol = byWire(cs.Protocol)
+	case ss.Protocol != "":
+		w.Protocol = byWire(ss.Protocol)
+	}
+	if cs.Name != "" && cs.Protocol == "tls" {
+		w.ServerName = byWire(cs.Name)
+	}
+	if client.FirstLen > 0 {
+		w.Mismatch = absent[string]()
+		if m := tcp.Mismatch(cs, ss, client.First[:client.FirstLen]); m != "" {
+			w.Mismatch = byWire(m)
+		}
+	}
+	if answer := tcp.Listen(server.Tail[:server.TailLen], false); answer.Protocol == "http/1" && answer.Code > 0 {
+		w.Status = byWire(int64(answer.Code))
+	}
+	if cs.Protocol == "tls" || ss.Protocol == "tls" || records(client) || records(server) {
+		tlsFacts(w, e, ss)
+	}
+}
+
+func spoken(s *tcp.Side, p tcp.Speech) fact.Opt[string] {
+	switch {
+	case s.FirstLen == 0:
+		return fact.Opt[string]{}
+	case p.Protocol == "":
+		return absent[string]()
+	}
+	return byWire(p.Protocol)
+}
+
+// records reports whether the latest data of a side begins with a TLS record:
+// protocols such as PostgreSQL and SMTP change to TLS on the way.
+func records(s *tcp.Side) bool {
+	return s.TailLen >= 5 && s.Tail[0] >= 20 && s.Tail[0] <= 23 && s.Tail[1] == 3 && s.Tail[2] <= 4
+}
+
+// tlsFacts looks for alerts in the latest segments of both sides. One that came
+// with the end of a connection is the reason of that end, or its farewell.
+func tlsFacts(w *fact.Wire, e *tcp.Ending, server tcp.Speech) {
+	w.TLSAlert, w.TLSAlertFrom, w.CloseNotify = absent[string](), absent[string](), byWire(false)
+	me, peer := e.Sender(), e.Victim()
+	for _, s := range []struct {
+		side *tcp.Side
+		name string
+	}{{peer, "receiver"}, {me, "sender"}} {
+		tail := s.side.Tail[:s.side.TailLen]
+		_, description, number, encrypted, ok := tcp.Alert(tail)
+		switch {
+		case !ok && tcp.CloseNotifyLike(tail, int(s.side.TailSize)):
+			w.CloseNotify = byWire(true)
+		case !ok:
+		case encrypted:
+			w.TLSAlert, w.TLSAlertFrom, w.CloseNotify = byWire("encrypted"), byWire(s.name), byWire(true)
+		default:
+			w.TLSAlert, w.TLSAlertFrom = byWire(description), byWire(s.name)
+			w.CloseNotify = byWire(number == 0)
+		}
+	}
+	w.TLSHello = byWire(handshaking(e, server))
+}
+
+// handshaking reports whether TLS had not come to application data: neither
+// side's latest segment begins with such a record (type 23).
+func handshaking(e *tcp.Ending, server tcp.Speech) bool {
+	const applicationData = 23
+	for side := range e.Conn.Sides {
+		s := &e.Conn.Sides[side]
+		if s.TailLen > 0 && s.Tail[0] == applicationData {
+			return false
+		}
+	}
+	return e.Conn.Sides[0].DataCount+e.Conn.Sides[1].DataCount <= 12 || server.Protocol == ""
+}

@@ -1,0 +1,260 @@
+package capture
+
+import (
+	"time"
+
+	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/packet"
+	"github.com/holdfast-project/holdfast/tcp"
+)
+
+// wire fills the facts that only captured packets have.
+func wire(c *fact.Case, e *tcp.Ending) {
+	w := &c.Wire
+	w.FromStart = byWire(e.Conn.Bits&tcp.FromMiddle == 0)
+	w.Segments = byWire(int64(e.Sender().Segments) + int64(e.Victim().Segments))
+	w.Handshake = byWire(e.Conn.Bits&tcp.Established != 0)
+	w.Life = us(time.Duration(e.Time - e.Conn.Start))
+	wireHistory(w, e)
+	wireOpening(w, e)
+	wireAddress(w, e)
+	if e.Kind == tcp.ByReset {
+		wireReset(w, e)
+		wireOrigin(w, e)
+		wireAfter(w, e)
+		wireReason(w, e)
+		w.Signature, w.Forgery = labels(e)
+	}
+}
+
+// wireHistory fills what the ends had done until then.
+func wireHistory(w *fact.Wire, e *tcp.Ending) {
+	me, peer := e.Sender(), e.Victim()
+	w.FIN, w.VictimFIN = byWire(me.Bits&tcp.SentFIN != 0), byWire(peer.Bits&tcp.SentFIN != 0)
+	w.FINAge, w.VictimFINAge = since(e, me.FinTime), since(e, peer.FinTime)
+	w.FINAcked = byWire(peer.Bits&tcp.FinAcked != 0)
+	if idle, ok := e.Idle(); ok {
+		w.Idle = us(idle)
+	}
+	w.Unanswered = byWire(e.Unanswered())
+	w.Waiting = absent[time.Duration]()
+	if !e.FromServer() && me.LastData > peer.LastData {
+		w.Waiting = us(time.Duration(e.Time - me.LastData))
+	}
+	if peer.TailSize > 0 && me.MSS > 0 && peer.MSS > 0 {
+		// Timestamps take 12 bytes of a segment.
+		w.MidTransfer = byWire(int(peer.TailSize)+12 >= int(min(me.MSS, peer.MSS)))
+	}
+	if n, ok := e.Unacked(); ok {
+		w.Unacked = byWire(n)
+	}
+	w.Retransmits, w.VictimRetr = byWire(int64(me.RetransRow)), byWire(int64(peer.RetransRow))
+	w.Silence = since(e, peer.Last)
+	w.Probes = byWire(int64(me.ProbesRow))
+	w.ZeroWindow, w.OwnZero = byWire(peer.Bits&tcp.ZeroWindow != 0), byWire(me.Bits&tcp.ZeroWindow != 0)
+	w.Gap = byWire(me.Bits&tcp.SentGap != 0)
+	w.BigLost = largeLost(e)
+}
+
+func since(e *tcp.Ending, t int64) fact.Opt[time.Duration] {
+	if t == 0 {
+		return absent[time.Duration]()
+	}
+	return us(time.Duration(e.Time - t))
+}
+
+// largeLost reports whether the data that stayed unacknowledged is of full
+// segments while smaller ones had passed.
+func largeLost(e *tcp.Ending) fact.Opt[bool] {
+	for side := range uint8(2) {
+		me, peer := &e.Conn.Sides[side], &e.Conn.Sides[1-side]
+		if me.RetransRow == 0 || me.Bits&tcp.HasNext == 0 || peer.Bits&tcp.HasAcked == 0 || peer.MSS == 0 {
+			continue
+		}
+		full := false
+		for k := range tcp.Recent {
+			r := e.Conn.Latest(k)
+			if r != nil && r.Side == side && r.Bits&tcp.SegResent != 0 && r.Len+40 >= min(uint32(peer.MSS), uint32(max(me.MSS, 536))) {
+				full = true
+			}
+		}
+		return byWire(full && peer.Segments > 1)
+	}
+	return fact.Opt[bool]{}
+}
+
+// wireOpening fills what is known of the handshake and of the connection that
+// had the same ports before.
+func wireOpening(w *fact.Wire, e *tcp.Ending) {
+	c := &e.Conn
+	client, server := &c.Sides[c.Client], &c.Sides[c.Server()]
+	if c.Bits&tcp.FromMiddle == 0 {
+		w.SYNs, w.SynAcks = byWire(int64(client.SYNs)), byWire(int64(server.SYNs))
+	}
+	if client.SYNTime != 0 {
+		switch {
+		case server.SYNTime != 0:
+			w.ConnectDelay = us(time.Duration(server.SYNTime - client.SYNTime))
+		case e.Kind == tcp.ByReset && e.FromServer():
+			w.ConnectDelay = us(time.Duration(e.Time - client.SYNTime))
+		}
+	}
+	if client.Bits&tcp.HasISN != 0 {
+		w.BareSYN = byWire(client.Bits&(tcp.HasTS|tcp.SACKOK|tcp.HasScale) == 0)
+	}
+	if client.Bits&tcp.HasISN != 0 && server.Bits&tcp.HasAcked != 0 {
+		w.SYNWasAcked = byWire(server.Bits&tcp.HasISN == 0 && server.Acked != client.ISN+1)
+	}
+	if c.Before.Opened == 0 {
+		w.Reused = absent[string]()
+		return
+	}
+	w.Reused = byWire([]string{"open", "half-closed", "closed", "reset"}[c.Before.How])
+	w.ReusedAge = us(time.Duration(c.Start - c.Before.Last))
+}
+
+// wireAddress fills what the IP headers of the connection say.
+func wireAddress(w *fact.Wire, e *tcp.Ending) {
+	if me := e.Sender(); me.SYNTTL != 0 && me.DataTTL != 0 {
+		w.TwoTTLs = byWire(tcp.Hops(me.SYNTTL) != tcp.Hops(me.DataTTL))
+	}
+	if e.Conn.Bits&tcp.SawNotice != 0 {
+		n := &e.Conn.Notice
+		name, _ := noticeName(n)
+		from := n.From.Netip().String()
+		if n.From == e.Conn.Addr[e.Conn.Server()] {
+			from = "server"
+		}
+		w.ICMP, w.ICMPFrom = byWire(name), byWire(from)
+		return
+	}
+	w.ICMP = absent[string]()
+}
+
+// wireReset fills where the RST lies in the conversation.
+func wireReset(w *fact.Wire, e *tcp.Ending) {
+	w.Place = byWire(e.Place())
+	if p, known := e.Provoked(); known {
+		w.Answers = byWire(p)
+	}
+	if d, ok := e.Reaction(); ok {
+		w.Reaction = us(d)
+	}
+	if rtt := e.Sender().RTT; rtt != 0 {
+		w.RTT = us(time.Duration(rtt) * time.Microsecond)
+	}
+	if fast, known := e.TooFast(); known {
+		w.TooFast = byWire(fast)
+	}
+	w.Nth, w.Resets = byWire(int64(e.Nth)), byWire(int64(e.Nth+e.After.SenderResets))
+	if e.Trigger.Frame != 0 {
+		w.VictimProbe = byWire(e.Trigger.Bits&tcp.SegProbe != 0)
+	}
+	w.OutOfWindow = outOfWindow(e)
+	if e.Opposite.Frame == 0 {
+		w.OppositeAge = absent[time.Duration]()
+	} else {
+		w.OppositeAge = us(time.Duration(e.Time - e.Opposite.Time))
+	}
+	w.Opposite = byWire(int64(e.NthOfConn-e.Nth) + int64(e.After.VictimResets))
+	w.Corrupt = byWire(e.Corrupt || senseless(&e.Reset))
+}
+
+// senseless reports flags that no stack sets together with RST.
+func senseless(s *packet.Segment) bool {
+	return s.Flags&packet.SYN != 0 || s.Flags&(packet.FIN|packet.URG) == packet.FIN|packet.URG
+}
+
+// outOfWindow looks whether the other side had just sent data outside the
+// window that the RST's side had offered.
+func outOfWindow(e *tcp.Ending) fact.Opt[bool] {
+	me := e.Sender()
+	if me.Bits&tcp.HasAcked == 0 || e.Conn.Bits&tcp.FromMiddle != 0 {
+		return fact.Opt[bool]{}
+	}
+	window := uint32(me.Window)
+	if e.Conn.Sides[0].Bits&e.Conn.Sides[1].Bits&tcp.HasScale != 0 {
+		window <<= me.Scale
+	}
+	for k := range tcp.Recent {
+		r := e.Conn.Latest(k)
+		if r == nil {
+			break
+		}
+		if r.Side == e.From || r.Len == 0 || e.Time-r.Time > int64(time.Second) {
+			continue
+		}
+		if int32(r.End()-(me.Acked+window)) > 0 {
+			return byWire(true)
+		}
+	}
+	return byWire(false)
+}
+
+// wireOrigin compares the IP header of the RST with those of its side and of
+// what it answers.
+func wireOrigin(w *fact.Wire, e *tcp.Ending) {
+	me, s := e.Sender(), &e.Reset
+	w.TTLStart = byWire(int64(tcp.StartTTL(s.TTL)))
+	w.IPIDKind = byWire(e.IPIDKind())
+	w.Reserved = byWire(s.Flags&^(packet.FIN|packet.SYN|packet.RST|packet.PSH|packet.ACK|packet.URG) != 0)
+	if me.SYNTTL != 0 {
+		w.TTLOfSYN = byWire(s.TTL == me.SYNTTL)
+	}
+	if me.DataTTL != 0 {
+		w.TTLOfData = byWire(s.TTL == me.DataTTL)
+	}
+	if me.Segments > 0 {
+		w.HopsAway = byWire(int64(tcp.Hops(s.TTL) - tcp.Hops(me.TTL)))
+		if me.LinkAddr != 0 && s.LinkSrc != 0 {
+			w.MAC = byWire(me.LinkAddr != s.LinkSrc)
+		}
+	}
+	w.Copied = copied(e)
+}
+
+// copied counts header fields that the RST shares with the segment it answers,
+// or else the latest of the other side, and not with its own side's.
+func copied(e *tcp.Ending) fact.Opt[int64] {
+	me, peer, s := e.Sender(), e.Victim(), &e.Reset
+	if me.Segments == 0 || peer.Segments == 0 {
+		return fact.Opt[int64]{}
+	}
+	id, ttl, window := peer.IPID, peer.TTL, peer.Window
+	if t := &e.Trigger; t.Frame != 0 {
+		id, ttl, window = t.IPID, t.TTL, t.Window
+	}
+	n := int64(0)
+	for _, same := range []bool{
+		s.IPID != 0 && s.IPID == id && e.IPIDKind() == "copied",
+		s.TTL == ttl && s.TTL != me.TTL && s.TTL != me.SYNTTL,
+		s.Window != 0 && s.Window == window && s.Window != me.Window,
+	} {
+		if same {
+			n++
+		}
+	}
+	return byWire(n)
+}
+
+// wireAfter fills what followed.
+func wireAfter(w *fact.Wire, e *tcp.Ending) {
+	a := &e.After
+	w.SenderAlive, w.VictimAlive = byWire(e.Alive()), byWire(a.VictimNew && a.VictimData > 0)
+	w.Challenged = byWire(a.Challenge != 0)
+	w.Retried = byWire(e.FromServer() && a.VictimSYN > 0 || !e.FromServer() && a.SenderSYN > 0)
+	w.SeqChanges = byWire(a.Beyond || e.Previous.Frame != 0 && e.Place() == "beyond" && e.Previous.Seq != e.Reset.Seq)
+}
+
+// labels names the ending in the terms of two papers, so that results can be
+// compared.
+func labels(e *tcp.Ending) (signature, forgery fact.Opt[string]) {
+	signature, forgery = absent[string](), absent[string]()
+	if s := e.Signature(); s != "" {
+		signature = byWire(s)
+	}
+	if s := e.Forgery(); s != "" {
+		forgery = byWire(s)
+	}
+	return signature, forgery
+}

@@ -1,0 +1,307 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/holdfast-project/holdfast/diagnosis"
+	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/internal/capture"
+	"github.com/holdfast-project/holdfast/internal/report"
+	"github.com/holdfast-project/holdfast/packet"
+)
+
+// captureFlags are the flags of holdfast explain that concern captures.
+type captureFlags struct {
+	filter   filter
+	details  bool
+	why      bool
+	facts    bool
+	exitCode bool
+	follow   bool
+	workers  int
+	stories  int
+	report   string
+	extract  string
+}
+
+func (cf *captureFlags) flags(fs *pflag.FlagSet) {
+	cf.filter.flags(fs)
+	fs.BoolVar(&cf.details, "details", false, "show all proof, alternatives, fixes and ladders of each story")
+	fs.BoolVar(&cf.why, "why", false, "show the arithmetic of each verdict")
+	fs.BoolVar(&cf.facts, "facts", false, "with -o json, add all facts of each case")
+	fs.BoolVar(&cf.exitCode, "exit-code", false, "exit with 1 when a harmful reset was found")
+	fs.BoolVar(&cf.follow, "follow", false, "wait for more at the end of a capture that is still being written; findings are printed as they come")
+	fs.IntVar(&cf.workers, "workers", 0, "cores to use; 0 means all")
+	fs.IntVar(&cf.stories, "stories", 20, "stories to print; 0 means all")
+	fs.StringVar(&cf.report, "report", "", "write a self-contained HTML `FILE` to send to others")
+	fs.StringVar(&cf.extract, "extract", "", "write the proving packets, with comments, to a pcapng `FILE`")
+}
+
+// captured is what was found in captures.
+type captured struct {
+	points   []*capture.Point
+	cases    []*capture.Case // of findings, in the same order
+	findings []fact.Finding
+}
+
+// isCaptureFile looks whether an argument is a capture, under compression too.
+// Standard input is looked at without losing its bytes.
+func (o *options) isCaptureFile(path string) bool {
+	if path == "-" {
+		head, rest := lookAhead(o.env.in)
+		o.env.in = rest
+		return capture.IsCapture(head)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head := make([]byte, capture.HeadSize)
+	n, _ := io.ReadFull(f, head)
+	return capture.IsCapture(head[:n])
+}
+
+// lookAhead returns the first bytes that a reader gives at once, and a reader
+// that gives everything.
+func lookAhead(r io.Reader) ([]byte, io.Reader) {
+	head := make([]byte, capture.HeadSize)
+	n := 0
+	for n < 4 {
+		m, err := r.Read(head[n:])
+		n += m
+		if err != nil {
+			break
+		}
+	}
+	return head[:n], io.MultiReader(bytes.NewReader(head[:n]), r)
+}
+
+// readCaptures reads captures of the same traffic, one for each place, and
+// explains how each connection ended.
+func (o *options) readCaptures(ctx context.Context, base *diagnosis.Base, paths []string, cf *captureFlags) (*captured, error) {
+	got := &captured{}
+	for _, path := range paths {
+		p, err := o.readCapture(ctx, path, cf)
+		if err != nil {
+			return nil, err
+		}
+		got.points = append(got.points, p)
+	}
+	got.cases = capture.Cases(got.points[0])
+	got.explain(base, cf)
+	return got, nil
+}
+
+func (o *options) readCapture(ctx context.Context, path string, cf *captureFlags) (*capture.Point, error) {
+	f, err := capture.Open(path, o.env.in)
+	if err != nil {
+		return nil, captureError(path, err)
+	}
+	defer f.Close()
+	bar := o.newProgress(path, f)
+	defer bar.clear()
+	p, err := capture.Read(ctx, path, f, capture.Options{Workers: cf.workers, Progress: bar.update})
+	if err != nil {
+		return nil, captureError(path, err)
+	}
+	return p, nil
+}
+
+func captureError(path string, err error) error {
+	if errors.Is(err, packet.ErrFormat) {
+		return usageError("a capture in pcap or pcapng format, plain or compressed; `editcap -F pcapng IN OUT` converts others", "%w", err)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return &cliError{codeNotFound, err, "check the name"}
+	}
+	return err
+}
+
+// explain asks the engine about each case, on all cores.
+func (g *captured) explain(base *diagnosis.Base, cf *captureFlags) {
+	g.findings = make([]fact.Finding, len(g.cases))
+	var next atomic.Int64
+	var done sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), max(len(g.cases), 1)) {
+		done.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(g.cases); i = int(next.Add(1)) - 1 {
+				g.findings[i] = explainCase(base, g.cases[i], cf)
+			}
+		})
+	}
+	done.Wait()
+	ids := make(map[*capture.Case]string, len(g.cases))
+	for i, c := range g.cases {
+		ids[c] = g.findings[i].ID
+		if c.First != nil {
+			g.findings[i].Story = ids[c.First]
+		}
+	}
+}
+
+func explainCase(base *diagnosis.Base, c *capture.Case, cf *captureFlags) fact.Finding {
+	f := base.Explain(c.Fact(), diagnosis.Options{Why: cf.why, Facts: cf.facts})
+	where := c.Where()
+	f.Where = &where
+	if n := c.Ending.Folded; n > 0 {
+		f.Count = n + 1
+	}
+	return f
+}
+
+// filtered drops what the filter does not want.
+func (g *captured) filtered(f *filter) {
+	kept := 0
+	for i := range g.findings {
+		if f.match(&g.findings[i]) {
+			g.findings[kept], g.cases[kept] = g.findings[i], g.cases[i]
+			kept++
+		}
+	}
+	g.findings, g.cases = g.findings[:kept], g.cases[:kept]
+}
+
+// explainCaptures is holdfast explain with captures.
+func (o *options) explainCaptures(ctx context.Context, base *diagnosis.Base, paths []string, cf *captureFlags) error {
+	if err := cf.filter.check(); err != nil {
+		return err
+	}
+	got, err := o.readCaptures(ctx, base, paths, cf)
+	if err != nil {
+		return err
+	}
+	got.filtered(&cf.filter)
+	rep := got.report()
+	if err := o.printCaptured(got, rep, cf); err != nil {
+		return err
+	}
+	for _, p := range got.points {
+		if p.Damage != nil {
+			o.notef("holdfast: %s: %v\n", report.Clean(p.Name), p.Damage)
+		}
+	}
+	if cf.exitCode && slices.ContainsFunc(got.findings, func(f fact.Finding) bool { return f.Harmful }) {
+		return quiet(codeFindings)
+	}
+	return nil
+}
+
+func (o *options) printCaptured(got *captured, rep *report.Report, cf *captureFlags) error {
+	if o.output != "text" {
+		return value(o, got.findings)
+	}
+	o.printf("%s", o.style().Summary(rep, report.SummaryOptions{
+		Details: cf.details, Why: cf.why, Ladders: cf.details || len(rep.Stories) <= 3, Limit: cf.stories,
+	}))
+	return nil
+}
+
+// report puts findings into stories.
+func (g *captured) report() *report.Report {
+	r := &report.Report{Made: time.Now(), Version: readVersion().Version}
+	for _, p := range g.points {
+		r.Inputs = append(r.Inputs, inputOf(p))
+	}
+	r.Stories = report.Stories(g.findings)
+	return r
+}
+
+// inputOf tells what was read at one point of capture, and what limits the
+// answer.
+func inputOf(p *capture.Point) report.Input {
+	in := report.Input{
+		Name: p.Name, Packets: p.Packets, TCPPackets: p.Segments, Connections: p.TCP.Conns, Resets: p.TCP.RSTs,
+		Bytes: p.Bytes, First: p.First, Last: p.Last,
+	}
+	if s := p.Took.Seconds(); s > 0 {
+		in.Rate = float64(p.Packets) / s
+	}
+	for _, i := range p.Interfaces {
+		if name := i.Link.String(); !slices.Contains(in.LinkTypes, name) {
+			in.LinkTypes = append(in.LinkTypes, name)
+		}
+	}
+	warn := func(n int64, format string) {
+		if n > 0 {
+			in.Warnings = append(in.Warnings, fmt.Sprintf(format, n))
+		}
+	}
+	if p.Damage != nil {
+		in.Warnings = append(in.Warnings, p.Damage.Error())
+	}
+	warn(p.TCP.Copies, "%d packets were copies of others (two mirror ports, or captured before and after a router) and count once")
+	warn(p.TCP.BadSums, "%d packets have a wrong TCP checksum that no receiver accepts")
+	warn(p.Truncated, "%d packets were cut before the end of their TCP header (snap length)")
+	warn(p.Malformed, "%d packets contradict themselves")
+	warn(p.TCP.Backwards, "the clock went back %d times")
+	warn(p.TCP.Evicted, "%d connections were forgotten for want of room; their ends may be missing")
+	warn(p.TCP.Folded, "%d further resets of the same connections are counted and not shown one by one")
+	warn(p.Dropped, "%d ends of connections beyond the limit are counted and not explained")
+	return in
+}
+
+// progress is a bar on a terminal's standard error.
+type progress struct {
+	o     *options
+	f     *capture.File
+	name  string
+	on    bool
+	shown time.Time
+	begun time.Time
+}
+
+func (o *options) newProgress(name string, f *capture.File) *progress {
+	file, ok := o.env.err.(*os.File)
+	now := time.Now()
+	return &progress{o: o, f: f, name: name, on: ok && terminalWidth(file) > 0, begun: now, shown: now}
+}
+
+// update draws the bar, at most five times in a second.
+func (b *progress) update(p *capture.Point) {
+	now := time.Now()
+	if !b.on || now.Sub(b.shown) < 200*time.Millisecond {
+		return
+	}
+	b.shown = now
+	took := now.Sub(b.begun).Seconds()
+	text := fmt.Sprintf("%s  %.1f M packets  %.1f M/s", report.Clean(b.name), float64(p.Packets)/1e6, float64(p.Packets)/1e6/took)
+	if done := b.f.Progress(); b.f.Size > 0 && done > 0 {
+		share := float64(done) / float64(b.f.Size)
+		left := time.Duration(took * (1 - share) / share * float64(time.Second)).Round(time.Second)
+		filled := int(share * 20)
+		text += fmt.Sprintf("  [%s%s] %3.0f %%  %s left", strings.Repeat("#", filled), strings.Repeat(".", 20-filled), share*100, left)
+	}
+	b.o.notef("\r\x1b[K%s", text)
+}
+
+func (b *progress) clear() {
+	if b.on && b.shown != b.begun {
+		b.o.notef("\r\x1b[K")
+	}
+}
+
+// captureExplainer returns what holdfast explain finds in captures of the same
+// traffic.
+func (o *options) captureExplainer(ctx context.Context, base *diagnosis.Base) explainer {
+	return func(files []string) ([]fact.Finding, error) {
+		got, err := o.readCaptures(ctx, base, files, &captureFlags{})
+		if err != nil {
+			return nil, err
+		}
+		return got.findings, nil
+	}
+}

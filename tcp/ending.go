@@ -1,0 +1,362 @@
+package tcp
+
+import (
+	"time"
+
+	"github.com/holdfast-project/holdfast/packet"
+)
+
+// Kind says in which way a connection ended badly.
+type Kind uint8
+
+// The kinds.
+const (
+	ByReset   Kind = iota // a RST segment
+	ByNotice              // an ICMP error refused the attempt to connect
+	NoAnswer              // nobody answered the SYN, or the SYN-ACK
+	BySilence             // data was sent again and again and never acknowledged
+)
+
+// PayloadKept is how much of the data in a RST is kept (RFC 9293 3.5.2 allows
+// diagnostic text).
+const PayloadKept = 256
+
+// Ending is a RST, or another bad end, with the connection as it was then.
+type Ending struct {
+	Conn  Conn // before the RST
+	Kind  Kind
+	From  uint8 // side whose address the RST carries; of the others, the side that did not answer
+	Frame int64
+	Time  int64
+
+	Reset     packet.Segment // the RST, without Payload
+	Payload   string         // its data, at most PayloadKept bytes
+	Corrupt   bool           // its checksum is wrong, others of its side were right
+	Nth       int            // of the RSTs of this side, from 1
+	NthOfConn int            // of the RSTs of the connection, from 1
+	Folded    int            // further RSTs of this side that got no ending of their own
+
+	Trigger    Seg           // what the RST answers, Frame 0 when nothing fits
+	Previous   Seg           // the RST of the same side before this one, Frame 0 when none
+	Opposite   Seg           // the latest RST of the other side before, Frame 0 when none
+	After      After         // what came later
+	Watched    time.Duration // how long the capture went on for this connection
+	CaptureEnd int64         // time of the latest segment that the table had seen
+}
+
+// After is what the ends did once the RST was seen.
+type After struct {
+	SenderData   int           // segments with data of the side that had sent the RST
+	SenderAcks   int           // its other segments, RSTs excepted
+	SenderSYN    int           // its SYNs
+	SenderNew    bool          // its data or acknowledgements went beyond what it had sent before: its TCP lives
+	SenderFirst  int64         // frame of the first of them
+	SenderDelay  time.Duration // from the RST to that
+	VictimData   int           // segments with data of the other side
+	VictimAcks   int
+	VictimSYN    int
+	VictimNew    bool  // data never sent before: its connection goes on
+	VictimFirst  int64 // frame of the first
+	VictimDelay  time.Duration
+	Challenge    int64 // frame of an acknowledgement without news right after the RST (RFC 5961 3.2)
+	SenderResets int   // later RSTs of the same side
+	VictimResets int
+	SeqChanged   bool // a later RST of the same side has another sequence number
+	AckChanged   bool
+	Beyond       bool // a later RST lies beyond all that its side had sent
+}
+
+// reset makes an ending of a RST segment.
+func (t *Table) reset(i int32, c *Conn, s *packet.Segment, side uint8, corrupt bool) {
+	t.Stats.RSTs++
+	me := &c.Sides[side]
+	peer := &c.Sides[1-side]
+	list := t.pending[i]
+	if c.isCopyOfReset(list, s, side) {
+		t.Stats.RSTs--
+		t.Stats.Copies++
+		c.Dups++
+		return
+	}
+	if len(list) >= t.opt.PerConn {
+		t.Stats.Folded++
+		list[len(list)-1].Folded++
+		me.RSTs++
+		return
+	}
+	e := &Ending{
+		Conn: *c, Kind: ByReset, From: side, Frame: s.Frame, Time: s.Time, Reset: *s,
+		Payload: string(s.Payload[:min(len(s.Payload), PayloadKept)]), Corrupt: corrupt,
+		Nth: int(me.RSTs) + 1, NthOfConn: int(me.RSTs) + int(peer.RSTs) + 1,
+	}
+	e.Reset.Payload = nil
+	e.Trigger = c.trigger(s, side)
+	e.Previous, e.Opposite = lastReset(list, side), lastReset(list, 1-side)
+	for _, old := range list {
+		old.followUp(s, side, me)
+	}
+	t.pending[i] = append(list, e)
+	if c.Bits&pending == 0 {
+		t.due = append(t.due, i)
+	}
+	c.Bits |= pending | Reported
+	if me.RSTs == 0 {
+		me.RSTTime = s.Time
+	}
+	me.RSTs++
+	if peer.RSTs > 0 {
+		c.Bits |= SimultRST
+	}
+}
+
+// isCopyOfReset is isCopy for segments that are not remembered.
+func (c *Conn) isCopyOfReset(list []*Ending, s *packet.Segment, side uint8) bool {
+	for k := len(list) - 1; k >= max(0, len(list)-4); k-- {
+		e := list[k]
+		r := &e.Reset
+		if e.From != side || r.Seq != s.Seq || r.Ack != s.Ack || r.Flags != s.Flags || r.IPID != s.IPID ||
+			r.Window != s.Window || s.Time-r.Time > copyWindow || s.Time < r.Time {
+			continue
+		}
+		if r.TTL != s.TTL || r.LinkSrc != s.LinkSrc || r.VLAN != s.VLAN || s.IPID != 0 && c.Dups > 0 || c.Dups > 2 {
+			return true
+		}
+	}
+	return false
+}
+
+func lastReset(list []*Ending, side uint8) Seg {
+	for k := len(list) - 1; k >= 0; k-- {
+		if e := list[k]; e.From == side {
+			return e.seg()
+		}
+	}
+	return Seg{}
+}
+
+// seg is the RST as a remembered segment.
+func (e *Ending) seg() Seg {
+	s := &e.Reset
+	return Seg{
+		Frame: s.Frame, Time: s.Time, Seq: s.Seq, Ack: s.Ack, Len: uint32(s.Length), IPID: s.IPID,
+		Window: s.Window, Flags: s.Flags, TTL: s.TTL, Side: e.From, Bits: segBits(s),
+	}
+}
+
+// followUp notes a later RST.
+func (e *Ending) followUp(s *packet.Segment, side uint8, sender *Side) {
+	if side != e.From {
+		e.After.VictimResets++
+		return
+	}
+	e.After.SenderResets++
+	if s.Seq != e.Reset.Seq {
+		e.After.SeqChanged = true
+	}
+	if s.Flags&e.Reset.Flags&packet.ACK != 0 && s.Ack != e.Reset.Ack {
+		e.After.AckChanged = true
+	}
+	if sender.Bits&HasNext != 0 && after(s.Seq, sender.Next) && after(s.Seq, e.Reset.Seq) {
+		e.After.Beyond = true
+	}
+}
+
+// trigger finds the segment that a RST answers: of the other side, the latest
+// that RFC 9293 3.10.7.1 makes a stack answer so.
+func (c *Conn) trigger(s *packet.Segment, side uint8) Seg {
+	for k := range Recent {
+		r := c.Latest(k)
+		if r == nil {
+			break
+		}
+		if r.Side != side && answers(s, r) && c.inTime(s.Time-r.Time, r, side) {
+			return *r
+		}
+	}
+	return Seg{}
+}
+
+// A stack answers at once. answerTime is what is granted besides round trips
+// for queues, and for a gateway that must ask elsewhere before it refuses.
+const (
+	answerTime = int64(200 * time.Millisecond)
+	refuseTime = int64(5 * time.Second)
+)
+
+// inTime reports whether a RST so long after a segment can be its answer.
+func (c *Conn) inTime(gap int64, r *Seg, side uint8) bool {
+	if r.Flags&packet.SYN != 0 {
+		return gap <= refuseTime
+	}
+	return gap <= answerTime+3*1000*int64(c.Sides[side].RTT)
+}
+
+// answers reports whether a RST is what a stack that knows no connection, or
+// one that does not accept the acknowledgement, says to a segment.
+func answers(s *packet.Segment, r *Seg) bool {
+	switch {
+	case r.Flags&packet.RST != 0:
+		return false
+	case s.Flags&packet.ACK == 0:
+		return r.Flags&packet.ACK != 0 && r.Ack == s.Seq
+	case s.Seq == 0:
+		return r.Flags&packet.ACK == 0 && s.Ack == r.End()
+	}
+	return false
+}
+
+// afterwards adds a segment to the endings of its connection that wait.
+func (t *Table) afterwards(i int32, c *Conn, s *packet.Segment, side uint8) {
+	if s.Flags&packet.RST != 0 {
+		return
+	}
+	for _, e := range t.pending[i] {
+		if side == e.From {
+			e.After.sender(e, s)
+		} else {
+			e.After.victim(e, s)
+		}
+	}
+}
+
+func (a *After) sender(e *Ending, s *packet.Segment) {
+	if s.Flags&packet.SYN != 0 {
+		a.SenderSYN++
+		return
+	}
+	if a.SenderFirst == 0 {
+		a.SenderFirst, a.SenderDelay = s.Frame, time.Duration(s.Time-e.Time)
+	}
+	was := &e.Conn.Sides[e.From]
+	if s.Length > 0 {
+		a.SenderData++
+		if was.Bits&HasNext != 0 && after(s.Seq+uint32(s.Length), was.Next) {
+			a.SenderNew = true
+		}
+	} else {
+		a.SenderAcks++
+	}
+	if s.Flags&packet.ACK != 0 && was.Bits&HasAcked != 0 && after(s.Ack, was.Acked) {
+		a.SenderNew = true
+	}
+}
+
+func (a *After) victim(e *Ending, s *packet.Segment) {
+	if s.Flags&packet.SYN != 0 {
+		a.VictimSYN++
+		return
+	}
+	if a.VictimFirst == 0 {
+		a.VictimFirst, a.VictimDelay = s.Frame, time.Duration(s.Time-e.Time)
+	}
+	was := &e.Conn.Sides[1-e.From]
+	if s.Length > 0 {
+		a.VictimData++
+		if was.Bits&HasNext != 0 && after(s.Seq+uint32(s.Length), was.Next) {
+			a.VictimNew = true
+		}
+		return
+	}
+	a.VictimAcks++
+	if s.Flags&(packet.ACK|packet.FIN) == packet.ACK && was.Bits&HasAcked != 0 && s.Ack == was.Acked && a.Challenge == 0 && s.Seq == was.Next {
+		a.Challenge = s.Frame
+	}
+	if was.Bits&HasAcked != 0 && after(s.Ack, was.Acked) {
+		a.VictimNew = true
+	}
+}
+
+// release hands out the endings of a connection that have waited.
+func (t *Table) release(i int32) {
+	list := t.pending[i]
+	delete(t.pending, i)
+	c := t.at(i)
+	c.Bits &^= pending
+	for _, e := range list {
+		t.hand1(e, c)
+	}
+}
+
+func (t *Table) hand1(e *Ending, c *Conn) {
+	e.CaptureEnd = t.now
+	e.Watched = time.Duration(max(c.Last, e.Time) - e.Time)
+	t.Stats.Endings++
+	t.opt.OnEnd(e)
+}
+
+// finish ends a connection: what waits is handed out, and what ended without a
+// RST becomes an ending now.
+func (t *Table) finish(i int32, c *Conn) {
+	if c.Bits&pending != 0 {
+		t.release(i)
+	}
+	if c.Bits&Reported != 0 {
+		return
+	}
+	kind, from, ok := c.died(t.now)
+	if !ok {
+		return
+	}
+	e := &Ending{Conn: *c, Kind: kind, From: from}
+	last := c.Latest(0)
+	if last != nil {
+		e.Frame, e.Time = last.Frame, last.Time
+	}
+	if kind == ByNotice {
+		e.Frame, e.Time = c.Notice.Frame, c.Notice.Time
+	}
+	c.Bits |= Reported
+	t.hand1(e, c)
+}
+
+// quiet is how long a capture must have gone on for silence to mean something,
+// and patience how many transmissions must have stayed unanswered.
+const (
+	quiet    = int64(time.Second)
+	patience = 2
+)
+
+// died reports whether a connection ended without a RST, and which side did
+// not answer. The capture must have gone on for longer than the last pause
+// between two transmissions.
+func (c *Conn) died(now int64) (kind Kind, silent uint8, ok bool) {
+	client, server := &c.Sides[c.Client], &c.Sides[c.Server()]
+	if c.Bits&SawNotice != 0 && c.Bits&Established == 0 {
+		return ByNotice, c.Server(), true
+	}
+	if c.Bits&Established == 0 && client.SYNs > 0 && server.Segments == 0 {
+		return NoAnswer, c.Server(), client.SYNs > patience || now-c.Last > 3*quiet
+	}
+	if c.Bits&Established == 0 && server.SYNs > patience && client.Bits&HasAcked == 0 {
+		return NoAnswer, c.Client, true
+	}
+	for side := range uint8(2) {
+		me := &c.Sides[side]
+		if me.RetransRow > patience && now-me.FirstTry > quiet && c.Latest(0).Side == side {
+			return BySilence, 1 - side, true
+		}
+	}
+	return 0, 0, false
+}
+
+// Notice takes in an ICMP error about a connection.
+func (t *Table) Notice(n *packet.Notice) {
+	t.clock(n.Time)
+	s := packet.Segment{Src: n.Src, Dst: n.Dst, SrcPort: n.SrcPort, DstPort: n.DstPort}
+	full := s.FlowHash()
+	i, side := t.find(uint32(full)^uint32(full>>32), &n.Src, &n.Dst, n.SrcPort, n.DstPort)
+	if i < 0 {
+		t.Stats.NoticeLost++
+		return
+	}
+	t.Stats.Notices++
+	c := t.at(i)
+	c.used = true
+	if me := &c.Sides[side]; n.HasSeq && me.Bits&HasNext != 0 && after(n.Seq, me.Next) {
+		return // quotes what was never sent: forged, or another connection
+	}
+	if c.Bits&SawNotice == 0 {
+		c.Bits |= SawNotice
+		c.Notice = *n
+	}
+}

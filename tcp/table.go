@@ -1,0 +1,223 @@
+package tcp
+
+import (
+	"time"
+
+	"github.com/holdfast-project/holdfast/packet"
+)
+
+// Options say how much a table may hold and who hears of endings.
+type Options struct {
+	Conns   int           // connections at the same time; 0 means 100,000
+	Watch   time.Duration // how long after a RST its consequences are awaited; 0 means 3 s
+	Forget  time.Duration // a connection silent for so long makes room first; 0 means an hour
+	OnOpen  func(frame int64)
+	OnEnd   func(*Ending)
+	PerConn int // RSTs of one connection that get an ending of their own; 0 means 32
+}
+
+// Stats count what a table did and what it had no room for.
+type Stats struct {
+	Segments   int64 // segments taken in
+	Conns      int64 // connections begun
+	Endings    int64 // endings handed out
+	RSTs       int64 // RST segments, copies excepted
+	Copies     int64 // segments that were copies of another (two mirror ports)
+	Evicted    int64 // connections thrown out for want of room while they were alive
+	Folded     int64 // RSTs beyond PerConn of one connection
+	Backwards  int64 // times that the clock of the capture went back by more than a second
+	BadSums    int64 // segments whose TCP checksum is wrong, left out of the model
+	Notices    int64 // ICMP errors about a connection
+	NoticeLost int64 // ICMP errors about none that is known
+}
+
+const chunkConns = 1024
+
+type slot struct {
+	hash uint32
+	conn int32 // index + 1; 0 is empty
+}
+
+// Table is the set of connections. It is not safe for concurrent use: shard
+// segments by [packet.Segment.FlowHash] to use several cores.
+type Table struct {
+	Stats   Stats
+	opt     Options
+	slots   []slot
+	mask    uint32
+	chunks  [][]Conn
+	free    []int32
+	used    int32 // indexes ever handed out
+	hand    int32
+	now     int64
+	pending map[int32][]*Ending
+	due     []int32 // connections with pending endings, oldest first
+}
+
+// NewTable returns an empty table.
+func NewTable(o Options) *Table {
+	if o.Conns == 0 {
+		o.Conns = 100_000
+	}
+	if o.Watch == 0 {
+		o.Watch = 3 * time.Second
+	}
+	if o.Forget == 0 {
+		o.Forget = time.Hour
+	}
+	if o.PerConn == 0 {
+		o.PerConn = 32
+	}
+	if o.OnOpen == nil {
+		o.OnOpen = func(int64) {}
+	}
+	if o.OnEnd == nil {
+		o.OnEnd = func(*Ending) {}
+	}
+	size := uint32(1024)
+	return &Table{opt: o, slots: make([]slot, size), mask: size - 1, pending: map[int32][]*Ending{}}
+}
+
+func (t *Table) at(i int32) *Conn { return &t.chunks[i/chunkConns][i%chunkConns] }
+
+// find returns the index of the connection that a segment belongs to and which
+// side sent it; -1 when there is none.
+func (t *Table) find(h uint32, src, dst *packet.Addr, sport, dport uint16) (int32, uint8) {
+	for i := h & t.mask; ; i = (i + 1) & t.mask {
+		s := t.slots[i]
+		if s.conn == 0 {
+			return -1, 0
+		}
+		if s.hash != h {
+			continue
+		}
+		c := t.at(s.conn - 1)
+		if c.Port[0] == sport && c.Port[1] == dport && c.Addr[0] == *src && c.Addr[1] == *dst {
+			return s.conn - 1, 0
+		}
+		if c.Port[1] == sport && c.Port[0] == dport && c.Addr[1] == *src && c.Addr[0] == *dst {
+			return s.conn - 1, 1
+		}
+	}
+}
+
+// add makes a connection for a segment; its sender is side 0.
+func (t *Table) add(h uint32, s *packet.Segment) (int32, *Conn) {
+	i := t.room()
+	c := t.at(i)
+	*c = Conn{
+		Addr: [2]packet.Addr{s.Src, s.Dst}, Port: [2]uint16{s.SrcPort, s.DstPort},
+		hash: h, V6: s.V6, alive: true, used: true,
+	}
+	t.begin(c, s)
+	t.insert(slot{h, i + 1})
+	return i, c
+}
+
+func (t *Table) begin(c *Conn, s *packet.Segment) {
+	c.Opened, c.Start = s.Frame, s.Time
+	t.Stats.Conns++
+	t.opt.OnOpen(s.Frame)
+}
+
+// room returns a free index, if need be by throwing somebody out.
+func (t *Table) room() int32 {
+	if n := len(t.free); n > 0 {
+		i := t.free[n-1]
+		t.free = t.free[:n-1]
+		return i
+	}
+	if int(t.used) < t.opt.Conns {
+		i := t.used
+		t.used++
+		if int(i/chunkConns) == len(t.chunks) {
+			t.chunks = append(t.chunks, make([]Conn, chunkConns))
+		}
+		if int(t.used)*2 > len(t.slots) {
+			t.grow()
+		}
+		return i
+	}
+	i := t.victim()
+	t.Stats.Evicted++
+	t.remove(i)
+	t.free = t.free[:len(t.free)-1]
+	return i
+}
+
+// victim passes the hand over the connections until one was not used since the
+// last time: least recently used, nearly, at the cost of one bit.
+func (t *Table) victim() int32 {
+	for range 2 * t.used {
+		i := t.hand
+		t.hand = (t.hand + 1) % t.used
+		c := t.at(i)
+		if c.alive && !c.used {
+			return i
+		}
+		c.used = false
+	}
+	return t.hand
+}
+
+func (t *Table) insert(s slot) {
+	i := s.hash & t.mask
+	for t.slots[i].conn != 0 {
+		i = (i + 1) & t.mask
+	}
+	t.slots[i] = s
+}
+
+func (t *Table) grow() {
+	old := t.slots
+	t.slots = make([]slot, 2*len(old))
+	t.mask = uint32(len(t.slots) - 1)
+	for _, s := range old {
+		if s.conn != 0 {
+			t.insert(s)
+		}
+	}
+}
+
+// remove ends what is known of a connection and frees its place.
+func (t *Table) remove(i int32) {
+	c := t.at(i)
+	t.finish(i, c)
+	c.alive = false
+	j := c.hash & t.mask
+	for t.slots[j].conn != i+1 {
+		j = (j + 1) & t.mask
+	}
+	// Close the gap, so that no search stops early (Knuth 6.4, algorithm R).
+	for k := j; ; {
+		t.slots[j] = slot{}
+		for {
+			k = (k + 1) & t.mask
+			if t.slots[k].conn == 0 {
+				t.free = append(t.free, i)
+				return
+			}
+			home := t.slots[k].hash & t.mask
+			if (k > j && (home <= j || home > k)) || (k < j && home <= j && home > k) {
+				break
+			}
+		}
+		t.slots[j] = t.slots[k]
+		j = k
+	}
+}
+
+// Flush hands out everything that still waits. The table is empty afterwards.
+func (t *Table) Flush() {
+	for i := range t.used {
+		if c := t.at(i); c.alive {
+			t.remove(i)
+		}
+	}
+}
+
+// Now is the time of the latest segment, ns since 1970.
+func (t *Table) Now() int64 { return t.now }
+
+// Live is the number of connections in the table.
+func (t *Table) Live() int { return int(t.used) - len(t.free) }
