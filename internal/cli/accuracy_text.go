@@ -9,14 +9,23 @@ import (
 
 // accuracyDocument is docs/accuracy.md.
 func accuracyDocument(acc *accuracy) string {
-	return `# Accuracy
+	doc := `# Accuracy
 
 How often verdicts are right, measured by the laboratory, which knows the truth because it made it. This page is written
 by a program; to repeat it, as root:
 
     holdfast lab run --all -o ndjson > lab.ndjson
-    holdfast accuracy --from lab.ndjson --write docs/accuracy.md
+`
+	if len(acc.Captures) == 0 {
+		doc += "    holdfast accuracy --from lab.ndjson --write docs/accuracy.md\n"
+	} else {
+		doc += `    holdfast lab run --all --source none --pcap captures
+    holdfast accuracy --from lab.ndjson --captures captures --captures "$HOLDFAST_CAPTURES" --write docs/accuracy.md
 
+` + "`HOLDFAST_CAPTURES`" + ` is a directory of labelled captures; who has none leaves it out.
+`
+	}
+	return doc + `
 *Right* means the exact sender and the exact cause. *Unknown* is an honest answer and counts as not right. *Wrong proved*
 is the worst defect this program can have: a verdict with the grade proved that is not the truth, counted over every
 finding on the connections of a scenario, the secondary ones too. The Brier score is the mean squared distance
@@ -28,6 +37,21 @@ wrong.
 
 // accuracyText is the report; its tables are Markdown and read well as text.
 func accuracyText(acc *accuracy) string {
+	var b strings.Builder
+	if len(acc.Sources) > 0 {
+		b.WriteString(sourcesText(acc))
+	}
+	if len(acc.Sources) > 0 && len(acc.Captures) > 0 {
+		b.WriteString("\n")
+	}
+	if len(acc.Captures) > 0 {
+		b.WriteString(capturesText(acc.Captures))
+	}
+	return b.String()
+}
+
+// sourcesText is the part about cases that were observed as they happened.
+func sourcesText(acc *accuracy) string {
 	var b strings.Builder
 	rows := [][]string{{"source", "cases", "right sender", "right cause", "unknown", "silent", "wrong proved", "Brier sender", "Brier cause", "median verdict"}}
 	for _, s := range acc.Sources {
