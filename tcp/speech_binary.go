@@ -401,23 +401,28 @@ func kerberosError(b []byte) int {
 	}
 }
 
+// smb2Commands, MS-SMB2 2.2.1.
+var smb2Commands = [...]string{
+	"Negotiate", "SessionSetup", "Logoff", "TreeConnect", "TreeDisconnect", "Create", "Close", "Flush", "Read", "Write",
+	"Lock", "Ioctl", "Cancel", "Echo", "QueryDirectory", "ChangeNotify", "QueryInfo", "SetInfo", "OplockBreak",
+}
+
 // smbMessage: four bytes of length, then the header of SMB 1, 2 or 3.
 func smbMessage(b []byte, s Speech) (Speech, bool) {
 	if len(b) < 8 || string(b[5:8]) != "SMB" || b[1] > 1 {
 		return s, false
 	}
+	s.Message = "message"
 	switch b[4] {
 	case 0xff:
-		s.Version, s.Message = "1", "message"
+		s.Version = "1"
 		if len(b) > 8 && b[8] == 0x72 {
 			s.Message = "Negotiate"
 		}
 	case 0xfe:
-		s.Version, s.Message = "2", "message"
-		if len(b) >= 18 && b[16] == 0 && b[17] == 0 {
-			s.Message = "Negotiate"
-		} else if len(b) >= 18 && b[16] == 1 && b[17] == 0 {
-			s.Message = "SessionSetup"
+		s.Version = "2"
+		if len(b) >= 18 && b[17] == 0 && int(b[16]) < len(smb2Commands) {
+			s.Message = smb2Commands[b[16]]
 		}
 	case 0xfd:
 		s.Version, s.Message = "3", "encrypted message"
