@@ -457,7 +457,7 @@ func afterProxy(b []byte) string {
 	if size == 0 || size >= len(b) {
 		return ""
 	}
-	s := Listen(b[size:], true)
+	s := match(b[size:], byClient) // not Listen: headers in headers would recurse
 	if s.Protocol == "proxy" {
 		return "" // one header is enough
 	}
