@@ -31,6 +31,15 @@ func (x *exchange) arrivedIf() {
 }
 
 func runIgnore(x *exchange) error {
+	if err := x.arrival(); err != nil {
+		return err
+	}
+	x.note(func(e *Entry) { e.Arrived = Some })
+	return x.neglect()
+}
+
+// neglect keeps the connection without reading, and then aborts it.
+func (x *exchange) neglect() error {
 	x.pause(30 * time.Second)
 	return runAbort(x)
 }
@@ -81,7 +90,7 @@ func runStopReading(x *exchange) error {
 	if err := x.readPart(); err != nil {
 		return err
 	}
-	return runIgnore(x)
+	return x.neglect()
 }
 
 const tooLarge = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -166,7 +175,9 @@ func runFinThenRST(x *exchange) error {
 	if err := x.tcp.CloseWrite(); err != nil {
 		return err
 	}
-	x.pause(10 * time.Millisecond)
+	if x.fault.After > 0 {
+		x.pause(0)
+	}
 	return runAbort(x)
 }
 

@@ -378,7 +378,9 @@ func (c *faultConn) Write(p []byte) (int, error) {
 		c.strikeRST()
 	case "fin-then-rst":
 		_ = c.TCPConn.CloseWrite()
-		c.wait(10 * time.Millisecond)
+		if c.hit.After > 0 {
+			c.wait(0)
+		}
 		c.strikeRST()
 	case "half-close", "stall-after-commit":
 		c.note(func(s *Stream) { s.Fault = c.name() })
