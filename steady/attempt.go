@@ -28,6 +28,7 @@ type attempt struct {
 	got     int
 	reused  bool
 	before  Snapshot // HTTP/2: when the stream got its connection
+	vetoed  bool     // net/http was kept from sending it again
 	tainted bool     // an earlier connection of this attempt may have delivered it
 }
 
@@ -40,7 +41,7 @@ type failure struct {
 	reused  bool
 }
 
-var errInnerReplay = errors.New("steady: net/http would have sent the request again")
+var errInnerReplay = errors.New("steady: the attempt failed, and net/http was kept from sending the request again")
 
 func newAttempt(t *Transport) *attempt {
 	a := &attempt{t: t}
@@ -60,7 +61,7 @@ func (t *Transport) getAttempt(ctx context.Context) *attempt {
 // the attempt still reads it.
 func (a *attempt) release(pooled bool) {
 	a.ctx, a.host, a.cancel, a.conn = nil, nil, nil, nil
-	a.safe, a.h2, a.got, a.reused, a.tainted = false, false, 0, false, false
+	a.safe, a.h2, a.got, a.reused, a.vetoed, a.tainted = false, false, 0, false, false, false
 	a.before = Snapshot{}
 	if pooled {
 		a.t.attempts.Put(a)
@@ -147,6 +148,7 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	a.h2 = a.speaksHTTP2(c, sec)
 	switch {
 	case a.h2 && a.got > 1 && a.cancel != nil:
+		a.vetoed = true
 		a.cancel(errInnerReplay)
 	case c == nil:
 	case a.h2:
@@ -192,6 +194,9 @@ func (a *attempt) speaksHTTP2(c *Conn, sec *tls.Conn) bool {
 
 // failed judges the attempt.
 func (a *attempt) failed(err error) *failure {
+	if a.vetoed && a.ctx.Err() == nil {
+		err = errInnerReplay
+	}
 	ev := a.evidence(err)
 	f := &failure{cause: causeOf(err, a.got > 0, ev), reused: a.reused}
 	if f.cause == CauseOther && a.got > 0 && a.h2 {
