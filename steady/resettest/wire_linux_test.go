@@ -92,8 +92,8 @@ func (e ends) fits(wire string) bool {
 		return e.rstAck && !e.fin
 	case "goaway then rst-ack": // and a second connection, which is healthy
 		return e.rstAck
-	case "fin then rst-ack":
-		return e.fin && e.rstAck
+	case "fin then rst-ack, or fin":
+		return e.fin && !e.rstBare
 	case "fin then rst without ACK":
 		return e.fin && e.rstBare && !e.rstAck
 	case "fin, fin then rst, or rst-ack":
