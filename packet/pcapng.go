@@ -30,6 +30,7 @@ const (
 	optTSOffset      = 14
 	optInterfaceDrop = 5 // of statistics
 	optSystemDrop    = 7
+	optEndTime       = 3 // of statistics: when the capture ended
 )
 
 // clock turns the timestamps of an interface into nanoseconds.
@@ -143,7 +144,8 @@ func (r *Reader) block(kind uint32, b *Batch, at int, body []byte) error {
 		return r.oldPacket(b, at, body)
 	case blockStatistics:
 		if len(body) >= 12 {
-			r.options(body[12:], r.statistic)
+			id := int(r.u32(body))
+			r.options(body[12:], func(code uint16, v []byte) { r.statistic(id, code, v) })
 		}
 	case blockSection:
 		if len(body) < 16 {
@@ -233,7 +235,11 @@ func (r *Reader) packetOption(b *Batch, code uint16, v []byte) {
 	}
 }
 
-func (r *Reader) statistic(code uint16, v []byte) {
+func (r *Reader) statistic(id int, code uint16, v []byte) {
+	if code == optEndTime && len(v) == 8 && id < len(r.clocks) {
+		ticks := uint64(r.u32(v))<<32 | uint64(r.u32(v[4:]))
+		r.until = max(r.until, r.clocks[id].ns(ticks))
+	}
 	if (code == optInterfaceDrop || code == optSystemDrop) && len(v) == 8 {
 		r.dropped += r.u64(v)
 	}

@@ -70,6 +70,7 @@ type Reader struct {
 	section int // index of the first interface of the section
 	clocks  []clock
 	dropped uint64
+	until   int64 // when the capture ended, ns since 1970
 }
 
 // NewReader reads the header of a capture.
@@ -321,6 +322,10 @@ func (r *Reader) Bytes() int64 { return r.bytes }
 // Dropped returns how many frames the capturing program says it lost, by the
 // statistics of pcapng; pcap has none.
 func (r *Reader) Dropped() uint64 { return r.dropped }
+
+// Until returns when the capture ended by its own statistics, ns since 1970; 0
+// when it does not say.
+func (r *Reader) Until() int64 { return r.until }
 
 func (r *Reader) u32(b []byte) uint32 {
 	if r.big {

@@ -80,6 +80,21 @@ func (w *Writer) Write(rec *Record, data []byte, comment string) error {
 	return w.flush()
 }
 
+// Statistics writes when the capture of an interface ended, ns since 1970, and
+// how many frames it lost. Without it nobody can tell silence from the end of
+// the capture.
+func (w *Writer) Statistics(index uint16, until int64, lost uint64) error {
+	w.begin(blockStatistics)
+	w.u32(uint32(index))
+	w.u32(uint32(uint64(until) >> 32))
+	w.u32(uint32(until))
+	w.option(optEndTime, binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, uint32(uint64(until)>>32)), uint32(until)))
+	w.option(optInterfaceDrop, binary.LittleEndian.AppendUint64(nil, lost))
+	w.u32(optEnd)
+	w.end()
+	return w.flush()
+}
+
 // begin starts a block in buf. Blocks follow each other there until flush.
 func (w *Writer) begin(kind uint32) {
 	w.start = len(w.buf)

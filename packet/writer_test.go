@@ -113,3 +113,26 @@ func TestPcapWriterRoundTrip(t *testing.T) {
 		t.Errorf("%s %x %v", diff, frames, ifs)
 	}
 }
+
+func TestStatistics(t *testing.T) {
+	var b bytes.Buffer
+	w, err := NewWriter(&b, []Interface{{Link: LinkEthernet}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const until = int64(1_700_000_000_123_456_789)
+	if err := w.Statistics(0, until, 7); err != nil {
+		t.Fatal(err)
+	}
+	r, err := NewReader(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var batch Batch
+	if err := r.ReadBatch(&batch); err != io.EOF {
+		t.Fatalf("got %v, want io.EOF", err)
+	}
+	if r.Until() != until || r.Dropped() != 7 {
+		t.Errorf("ended at %d with %d lost, want %d and 7", r.Until(), r.Dropped(), until)
+	}
+}

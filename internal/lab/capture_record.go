@@ -57,6 +57,7 @@ type tape struct {
 	chunk  []byte // the frames' bytes are cut from chunks, for the sake of the collector
 
 	lost, refused int64
+	until         int64 // when it ended, ns since 1970
 }
 
 // frame is one packet of a tape.
@@ -157,7 +158,7 @@ func (t *tape) stop() {
 	}
 	t.signal()
 	<-t.done
-	t.ended = true
+	t.ended, t.until = true, time.Now().UnixNano()
 	if st, err := unix.GetsockoptTpacketStats(t.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
 		t.lost = int64(st.Drops)
 	} else {

@@ -36,5 +36,12 @@ func writeTapes(w io.Writer, h *RecordedHost, tapes []*tape) error {
 			}
 		}
 	}
+	for _, t := range tapes {
+		for i := range h.Interfaces {
+			if err := out.Statistics(uint16(i), t.until, uint64(t.lost)); err != nil {
+				return err
+			}
+		}
+	}
 	return b.Flush()
 }
