@@ -57,6 +57,8 @@ type Point struct {
 	Took       time.Duration
 	TCP        tcp.Stats
 	Dropped    int64 // endings beyond Options.Endings
+	Lost       int64 // packets that the capture says it lost
+	Until      int64 // how long the capture went on: its own word, or else its last packet, ns since 1970
 	Damage     error // why the rest was not read; nil at a clean end
 	Endings    []*tcp.Ending
 
@@ -99,6 +101,9 @@ func readSource(ctx context.Context, name string, src frames, o Options) (*Point
 	done.Wait()
 	p.Took = time.Since(start)
 	p.Interfaces = src.Interfaces()
+	if r, ok := src.(*packet.Reader); ok {
+		p.Lost, p.Until = int64(r.Dropped()), r.Until()
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		p.Damage = err
 	}
@@ -169,6 +174,7 @@ func (p *Point) collect(workers []*worker) {
 	p.Truncated, p.Malformed, p.Fragments = workers[0].truncated, workers[0].malformed, workers[0].decoder.Fragments
 	if ns := p.first.Load(); ns != 0 {
 		p.First, p.Last = when(ns), when(p.last.Load())
+		p.Until = max(p.Until, p.last.Load())
 	}
 	slices.SortFunc(p.Endings, func(a, b *tcp.Ending) int { return cmp.Compare(a.Frame, b.Frame) })
 }

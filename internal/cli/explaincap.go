@@ -55,6 +55,8 @@ type captured struct {
 	points   []*capture.Point
 	cases    []*capture.Case // of findings, in the same order
 	findings []fact.Finding
+
+	uncompared int64 // connections beyond the limit of the comparison
 }
 
 // isCaptureFile looks whether an argument is a capture, under compression too.
@@ -101,9 +103,30 @@ func (o *options) readCaptures(ctx context.Context, base *diagnosis.Base, paths 
 		}
 		got.points = append(got.points, p)
 	}
-	got.cases = capture.Cases(got.points[0])
+	if err := o.compare(ctx, got); err != nil {
+		return nil, err
+	}
 	got.explain(base, cf)
 	return got, nil
+}
+
+// compare lists the endings of all captures. Several places, as several files
+// or several interfaces in one, are compared; for that they are read again.
+func (o *options) compare(ctx context.Context, got *captured) error {
+	places := 0
+	for _, p := range got.points {
+		places += max(len(p.Interfaces), 1)
+		if p.Name == "-" && len(got.points) > 1 {
+			return usageError("save standard input to a file first", "several captures are read twice, and standard input can not be")
+		}
+	}
+	if places < 2 || got.points[0].Name == "-" {
+		got.cases = capture.Cases(got.points[0])
+		return nil
+	}
+	var err error
+	got.cases, got.uncompared, err = capture.Compare(ctx, got.points, func(name string) (io.ReadCloser, error) { return capture.Open(name, nil) })
+	return err
 }
 
 func (o *options) readCapture(ctx context.Context, path string, cf *captureFlags) (*capture.Point, error) {

@@ -1,0 +1,180 @@
+package capture
+
+import (
+	"time"
+
+	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/packet"
+	"github.com/holdfast-project/holdfast/tcp"
+)
+
+// byPeer marks a fact that two places of capture show together.
+func byPeer[T any](v T) fact.Opt[T] { return fact.SomeBy(v, fact.ByPeer) }
+
+// margin is how long a capture must have gone on after a segment for its
+// absence to mean something, and how far apart two sightings of it may be.
+const (
+	margin   = int64(time.Millisecond)
+	maxDelay = int64(2 * time.Second)
+)
+
+// fill adds what the other places have of the connection.
+func (v *views) fill(f *fact.Case, c *Case) {
+	g := v.group
+	f.Wire.Points = byWire(int64(len(g.tracks)))
+	f.Wire.NAT = byPeer(g.translated())
+	at := g.index(c)
+	if at < 0 {
+		return
+	}
+	if c.Ending.Kind == tcp.ByReset {
+		v.reset(f, c.Ending, at)
+		return
+	}
+	v.lost(f, c.Ending)
+}
+
+func (g *group) translated() bool {
+	a := g.tracks[0]
+	for _, b := range g.tracks[1:] {
+		if a.client != b.client || a.server != b.server || a.cport != b.cport || a.sport != b.sport {
+			return true
+		}
+	}
+	return false
+}
+
+// toSender returns the tracks from the sender's end inward, toReceiver the
+// other way round.
+func (g *group) from(client bool) []*track {
+	list := make([]*track, len(g.tracks))
+	for i, t := range g.tracks {
+		if client {
+			list[i] = t
+		} else {
+			list[len(list)-1-i] = t
+		}
+	}
+	return list
+}
+
+// reset fills where the RST and its trigger were seen, and where they are
+// missing.
+func (v *views) reset(f *fact.Case, e *tcp.Ending, at int) {
+	g := v.group
+	client := !e.FromServer()
+	rst := sighting{
+		time: e.Time, seq: e.Reset.Seq, ack: e.Reset.Ack, size: uint32(e.Reset.Length), flags: e.Reset.Flags, ipid: e.Reset.IPID, client: client,
+	}
+	common := e.Time - g.tracks[at].shift
+	order := g.from(client)
+	w := &f.Wire
+	first := -1 // the place nearest to the sender that has it
+	for i, t := range order {
+		if t.has(&rst, common) {
+			first = i
+			break
+		}
+	}
+	if first < 0 {
+		return
+	}
+	missing := false
+	for _, t := range order[:first] {
+		missing = missing || v.wouldHave(t, client, common)
+	}
+	w.NotSent = byPeer(missing)
+	w.Sent = byPeer(first == 0 && len(order) > 1)
+	w.HostSent = byPeer(first == 0 && order[0].hops(client) == 0 && order[0].sentFirst(client))
+	gone := false
+	for i := len(order) - 1; i > first && !order[i].has(&rst, common); i-- {
+		gone = gone || v.wouldHave(order[i], client, common)
+	}
+	w.NotCame = byPeer(gone)
+	if e.Trigger.Frame != 0 {
+		v.trigger(w, e, order, at)
+	}
+}
+
+// trigger looks whether the other end sent what the RST answers, and whether it
+// came to the place nearest to the sender of the RST.
+func (v *views) trigger(w *fact.Wire, e *tcp.Ending, order []*track, at int) {
+	t := &e.Trigger
+	seg := sighting{time: t.Time, seq: t.Seq, ack: t.Ack, size: t.Len, flags: t.Flags, ipid: t.IPID, client: e.FromServer()}
+	common := t.Time - v.group.tracks[at].shift
+	last := order[len(order)-1]
+	w.Cause2 = byPeer(!last.has(&seg, common) && v.wouldHave(last, seg.client, common))
+	w.TriggerLost = byPeer(!order[0].has(&seg, common) && v.wouldHave(order[0], seg.client, common))
+}
+
+// has reports whether a place saw a segment at about a time of the first
+// track's clock. The acknowledgement of a RST without ACK flag means nothing,
+// and the IP identification tells a copy from a repetition where there is one.
+func (t *track) has(s *sighting, common int64) bool {
+	for i := range t.list {
+		o := &t.list[i]
+		if o.client != s.client || o.seq != s.seq || o.size != s.size || o.flags != s.flags || o.flags&packet.ACK != 0 && o.ack != s.ack {
+			continue
+		}
+		if d := o.time - t.shift - common; max(d, -d) > maxDelay {
+			continue
+		}
+		if o.ipid == s.ipid || o.ipid == 0 || s.ipid == 0 || s.flags&packet.RST == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// wouldHave reports whether a place would have seen a segment of one side at a
+// time: it saw that side of the connection before, it lost nothing, and it
+// demonstrably went on afterwards.
+func (v *views) wouldHave(t *track, client bool, common int64) bool {
+	p := v.points[t.point]
+	at := common + t.shift
+	if t.full || p.Lost > 0 || p.Damage != nil || p.Until < at+margin || len(t.list) == 0 {
+		return false
+	}
+	saw := false
+	for i := range t.list {
+		if s := &t.list[i]; s.client == client && s.time < at && s.flags&packet.RST == 0 {
+			saw = true
+		}
+	}
+	return saw
+}
+
+// sentFirst reports whether the packets of a side left by this place's
+// interface, as far as their direction is known: a host's own capture.
+func (t *track) sentFirst(client bool) bool {
+	for i := range t.list {
+		if s := &t.list[i]; s.client == client && s.in {
+			return false
+		}
+	}
+	return true
+}
+
+// lost looks whether what stayed unanswered got lost between two places.
+func (v *views) lost(f *fact.Case, e *tcp.Ending) {
+	g := v.group
+	waiting := e.From == e.Conn.Server() // the client waited
+	order := g.from(waiting)
+	var last *sighting
+	for i := range order[0].list {
+		if s := &order[0].list[i]; s.client == waiting && s.flags&packet.RST == 0 && (s.size > 0 || s.flags&packet.SYN != 0) {
+			last = s
+		}
+	}
+	if last == nil {
+		return
+	}
+	common := last.time - order[0].shift
+	between := false
+	for _, t := range order[1:] {
+		if !t.has(last, common) && v.wouldHave(t, waiting, common) {
+			between = true
+		}
+	}
+	f.Wire.LostHere = byPeer(between)
+}

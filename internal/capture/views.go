@@ -1,0 +1,454 @@
+package capture
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/holdfast-project/holdfast/packet"
+	"github.com/holdfast-project/holdfast/tcp"
+)
+
+// Limits of the comparison of several points of capture.
+const (
+	maxGroups    = 4096             // connections that are compared
+	maxSightings = 8192             // segments of one connection at one place
+	sameTime     = 30 * time.Second // between sightings of one SYN, before the clocks are compared
+)
+
+// Opener opens a capture again.
+type Opener func(name string) (io.ReadCloser, error)
+
+// sighting is one segment at one place.
+type sighting struct {
+	time, frame int64
+	seq, ack    uint32
+	size        uint32
+	flags       packet.Flags
+	ipid        uint16
+	ttl         uint8
+	client      bool // sent by the client
+	in          bool // came in by the interface; false when it went out or nobody knows
+}
+
+// same reports whether two sightings can be of one segment.
+func (a *sighting) same(b *sighting) bool {
+	return a.client == b.client && a.seq == b.seq && a.ack == b.ack && a.size == b.size && a.flags == b.flags
+}
+
+// place is an interface at a point of capture.
+type place struct {
+	point int
+	iface uint16
+}
+
+// track is what one place has of a connection.
+type track struct {
+	place
+	client, server packet.Addr
+	cport, sport   uint16
+	list           []sighting
+	full           bool  // more came than is kept
+	shift          int64 // its clock minus that of the first track, ns
+}
+
+// group is one connection at all places.
+type group struct {
+	tracks []*track // after order: nearest to the client first
+	isn    uint32
+	hasISN bool
+	start  int64
+}
+
+type tuple struct {
+	a, b         packet.Addr
+	aport, bport uint16
+}
+
+// views is what all places have of the connection of a case.
+type views struct {
+	points []*Point
+	group  *group
+}
+
+// comparison finds the same connections at several places.
+type comparison struct {
+	points  []*Point
+	groups  []*group
+	byTuple map[tuple][]*group
+	byISN   map[uint32][]*group
+	refused int64
+}
+
+// Compare lists the endings of all points: each RST once, as it was seen
+// nearest to its receiver, with what the other places have of it. Captures are
+// read again for this. refused counts connections beyond the limit, which are
+// not compared.
+func Compare(ctx context.Context, points []*Point, open Opener) (list []*Case, refused int64, err error) {
+	c := &comparison{points: points, byTuple: map[tuple][]*group{}, byISN: map[uint32][]*group{}}
+	var all []*Case
+	of := map[*Case]*group{}
+	for _, p := range points {
+		for _, k := range Cases(p) {
+			all = append(all, k)
+			of[k] = c.groupOf(k.Ending)
+		}
+	}
+	for i, p := range points {
+		if err := c.read(ctx, i, p, open); err != nil {
+			return nil, 0, err
+		}
+	}
+	for _, g := range c.groups {
+		g.order()
+	}
+	for _, k := range all {
+		if g := of[k]; g != nil && len(g.tracks) > 1 {
+			k.views = &views{points, g}
+		}
+	}
+	return merge(all, of), c.refused, nil
+}
+
+// groupOf returns the group of the connection of an ending, a new one if need
+// be; nil when there is no room.
+func (c *comparison) groupOf(e *tcp.Ending) *group {
+	conn := &e.Conn
+	client := &conn.Sides[conn.Client]
+	k := tupleOf(conn.Addr[0], conn.Addr[1], conn.Port[0], conn.Port[1])
+	known := client.Bits&tcp.HasISN != 0
+	for _, g := range c.byTuple[k] {
+		if !known || !g.hasISN || g.isn == client.ISN {
+			return g
+		}
+	}
+	if known {
+		if g := c.find(client.ISN, conn.Start); g != nil {
+			c.byTuple[k] = append(c.byTuple[k], g)
+			return g
+		}
+	}
+	if len(c.groups) >= maxGroups {
+		c.refused++
+		return nil
+	}
+	g := &group{isn: client.ISN, hasISN: known, start: conn.Start}
+	c.groups = append(c.groups, g)
+	c.byTuple[k] = append(c.byTuple[k], g)
+	if known {
+		c.byISN[g.isn] = append(c.byISN[g.isn], g)
+	}
+	return g
+}
+
+func (c *comparison) find(isn uint32, at int64) *group {
+	for _, g := range c.byISN[isn] {
+		if d := g.start - at; max(d, -d) < int64(sameTime) {
+			return g
+		}
+	}
+	return nil
+}
+
+// tupleOf names a connection without direction.
+func tupleOf(a, b packet.Addr, aport, bport uint16) tuple {
+	if c := slices.Compare(a[:], b[:]); c > 0 || c == 0 && aport > bport {
+		return tuple{b, a, bport, aport}
+	}
+	return tuple{a, b, aport, bport}
+}
+
+// read collects the sightings of a point.
+func (c *comparison) read(ctx context.Context, index int, p *Point, open Opener) error {
+	f, err := open(p.Name)
+	if err != nil {
+		return fmt.Errorf("read %s again: %w", p.Name, err)
+	}
+	defer f.Close()
+	r, err := packet.NewReader(f)
+	if err != nil {
+		return fmt.Errorf("read %s again: %w", p.Name, err)
+	}
+	var b packet.Batch
+	var d packet.Decoder
+	var s packet.Segment
+	for {
+		if err := r.ReadBatch(&b); err != nil {
+			return ctx.Err() // damage was reported by the first reading
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		for i := range b.Records {
+			rec := &b.Records[i]
+			if d.Decode(rec, b.Data[rec.Start:rec.Start+rec.Captured], &s) == packet.TCP {
+				s.Frame = b.First + int64(i)
+				c.see(index, &s)
+			}
+		}
+	}
+}
+
+// see notes a segment of a connection that is compared.
+func (c *comparison) see(point int, s *packet.Segment) {
+	k := tupleOf(s.Src, s.Dst, s.SrcPort, s.DstPort)
+	list := c.byTuple[k]
+	syn := s.Flags&(packet.SYN|packet.ACK) == packet.SYN
+	if syn && len(c.byISN[s.Seq]) > 0 && !slices.ContainsFunc(list, func(g *group) bool { return g.isn == s.Seq }) {
+		if g := c.find(s.Seq, s.Time); g != nil { // the same SYN under other addresses
+			list = append(list, g)
+			c.byTuple[k] = list
+		}
+	}
+	if len(list) == 0 {
+		return
+	}
+	if g := choose(list, s, syn); g != nil {
+		g.see(place{point, s.Interface}, s)
+	}
+}
+
+// choose picks the connection of a tuple that a segment belongs to: the latest
+// that had begun.
+func choose(list []*group, s *packet.Segment, syn bool) (best *group) {
+	for _, g := range list {
+		switch {
+		case syn && g.hasISN && g.isn == s.Seq:
+			return g
+		case syn && g.hasISN:
+		case best == nil || g.start > best.start && g.start <= s.Time+int64(sameTime):
+			best = g
+		}
+	}
+	return best
+}
+
+func (g *group) see(at place, s *packet.Segment) {
+	t := g.track(at, s)
+	if len(t.list) >= maxSightings {
+		t.full = true
+		return
+	}
+	t.list = append(t.list, sighting{
+		time: s.Time, frame: s.Frame, seq: s.Seq, ack: s.Ack, size: uint32(s.Length), flags: s.Flags, ipid: s.IPID, ttl: s.TTL,
+		client: s.Src == t.client && s.SrcPort == t.cport, in: s.Direction == packet.DirIn,
+	})
+}
+
+// track returns the track of a place. The client is who sent the SYN; without
+// it, who has the higher port, as in package tcp.
+func (g *group) track(at place, s *packet.Segment) *track {
+	for _, t := range g.tracks {
+		if t.place == at && (t.client == s.Src && t.cport == s.SrcPort || t.server == s.Src && t.sport == s.SrcPort) {
+			return t
+		}
+	}
+	t := &track{place: at, client: s.Src, server: s.Dst, cport: s.SrcPort, sport: s.DstPort}
+	fromServer := s.Flags&packet.SYN != 0 && s.Flags&packet.ACK != 0 || s.Flags&packet.SYN == 0 && g.servedBy(s)
+	if fromServer {
+		t.client, t.server, t.cport, t.sport = t.server, t.client, t.sport, t.cport
+	}
+	g.tracks = append(g.tracks, t)
+	return t
+}
+
+// servedBy reports whether a segment comes from the server, by what other
+// tracks know or else by the ports.
+func (g *group) servedBy(s *packet.Segment) bool {
+	for _, t := range g.tracks {
+		switch {
+		case t.server == s.Src && t.sport == s.SrcPort, t.client == s.Dst && t.cport == s.DstPort:
+			return true
+		case t.client == s.Src && t.cport == s.SrcPort, t.server == s.Dst && t.sport == s.DstPort:
+			return false
+		}
+	}
+	return s.SrcPort < s.DstPort
+}
+
+// order sorts the tracks from the client to the server and compares their
+// clocks. A place nearer to the client has fewer hops from it; of equal ones, it
+// is the one where more time passes between SYN and SYN-ACK, which needs no
+// common clock.
+func (g *group) order() {
+	slices.SortStableFunc(g.tracks, func(a, b *track) int {
+		if c := cmp.Compare(a.hops(true), b.hops(true)); c != 0 && a.hops(true) >= 0 && b.hops(true) >= 0 {
+			return c
+		}
+		if c := cmp.Compare(b.hops(false), a.hops(false)); c != 0 && a.hops(false) >= 0 && b.hops(false) >= 0 {
+			return c
+		}
+		return cmp.Compare(b.turn(), a.turn())
+	})
+	for _, t := range g.tracks {
+		t.shift = offset(g.tracks[0], t)
+	}
+}
+
+// hops is how far the client (or server) is by the TTL of what it sent, RSTs
+// excepted; -1 when it sent nothing here.
+func (t *track) hops(client bool) int {
+	for i := range t.list {
+		if s := &t.list[i]; s.client == client && s.flags&packet.RST == 0 {
+			return tcp.Hops(s.ttl)
+		}
+	}
+	return -1
+}
+
+// turn is the time from the SYN to the SYN-ACK here, 0 when unknown.
+func (t *track) turn() int64 {
+	var syn int64
+	for i := range t.list {
+		s := &t.list[i]
+		switch {
+		case s.flags&packet.SYN == 0:
+		case s.flags&packet.ACK == 0 && syn == 0:
+			syn = s.time
+		case s.flags&packet.ACK != 0 && syn != 0:
+			return s.time - syn
+		}
+	}
+	return 0
+}
+
+// offset estimates the clock of b minus that of a: what segments took one way
+// and the other differs by twice that.
+func offset(a, b *track) int64 {
+	const none = int64(1) << 62
+	there, back := none, none
+	for i := range a.list {
+		s := &a.list[i]
+		if s.flags&packet.RST != 0 {
+			continue
+		}
+		o := b.find(s)
+		if o == nil {
+			continue
+		}
+		if d := o.time - s.time; s.client {
+			there = min(there, d)
+		} else {
+			back = min(back, -d)
+		}
+	}
+	switch {
+	case there != none && back != none:
+		return (there - back) / 2
+	case there != none:
+		return there
+	case back != none:
+		return -back
+	}
+	return 0
+}
+
+// find returns the first sighting of a segment here.
+func (t *track) find(s *sighting) *sighting {
+	for i := range t.list {
+		if t.list[i].same(s) {
+			return &t.list[i]
+		}
+	}
+	return nil
+}
+
+// merge keeps each RST once: where it was seen nearest to its receiver. An end
+// without RST is told once for a connection, and not at all when another place
+// saw a RST.
+func merge(all []*Case, of map[*Case]*group) []*Case {
+	best := map[any]*Case{}
+	reset := map[*group]bool{}
+	for _, c := range all {
+		if g := of[c]; g != nil && c.Ending.Kind == tcp.ByReset {
+			reset[g] = true
+		}
+	}
+	var list []*Case
+	for _, c := range all {
+		g := of[c]
+		if g == nil {
+			list = append(list, c)
+			continue
+		}
+		if c.Ending.Kind != tcp.ByReset && reset[g] {
+			continue
+		}
+		k := identity(c, g)
+		if old := best[k]; old == nil || c.nearer(old, g) {
+			best[k] = c
+		}
+	}
+	for _, c := range all {
+		if g := of[c]; g != nil && best[identity(c, g)] == c {
+			list = append(list, c)
+		}
+	}
+	return relink(list, of)
+}
+
+type resetID struct {
+	g        *group
+	kind     tcp.Kind
+	client   bool
+	seq, ack uint32
+	ipid     uint16
+	flags    packet.Flags
+	nth      int
+}
+
+func identity(c *Case, g *group) resetID {
+	e := c.Ending
+	if e.Kind != tcp.ByReset {
+		return resetID{g: g, kind: e.Kind}
+	}
+	id := resetID{g: g, client: !e.FromServer(), seq: e.Reset.Seq, ack: e.Reset.Ack, ipid: e.Reset.IPID, flags: e.Reset.Flags}
+	if id.ipid == 0 {
+		id.nth = e.Nth
+	}
+	return id
+}
+
+// nearer reports whether c was seen nearer to the receiver than o.
+func (c *Case) nearer(o *Case, g *group) bool {
+	a, b := g.index(c), g.index(o)
+	if a < 0 || b < 0 {
+		return a >= 0
+	}
+	if c.Ending.FromServer() {
+		return a < b
+	}
+	return a > b
+}
+
+// index is the position of the track in which a case was seen.
+func (g *group) index(c *Case) int {
+	for i, t := range g.tracks {
+		for j := range t.list {
+			if s := &t.list[j]; s.frame == c.Ending.Frame && c.views != nil && c.views.points[t.point] == c.Point {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// relink lets later RSTs of a connection point to its first one that is kept.
+func relink(list []*Case, of map[*Case]*group) []*Case {
+	slices.SortStableFunc(list, func(a, b *Case) int { return cmp.Compare(a.Ending.Time, b.Ending.Time) })
+	first := map[*group]*Case{}
+	for _, c := range list {
+		g := of[c]
+		if g == nil {
+			continue
+		}
+		c.First = first[g]
+		if c.First == nil && !c.Ending.Corrupt {
+			first[g] = c
+		}
+	}
+	return list
+}
