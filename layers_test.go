@@ -27,6 +27,7 @@ var mayImport = map[string]string{
 	"internal/linux":   "",
 	"internal/logs":    "fact internal/linux",
 	"internal/trace":   "fact internal/linux",
+	"internal/traffic": "packet",
 	"internal/report":  "fact diagnosis",
 	"internal/lab":     "knowledge internal/linux packet",
 	"internal/daemon":  "fact diagnosis knowledge internal/report internal/linux internal/logs internal/trace",

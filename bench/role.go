@@ -43,6 +43,10 @@ func role(args []string) error {
 	switch args[0] {
 	case "hold":
 		return hold()
+	case "traffic":
+		return writeTraffic(args[1:], os.Stdout)
+	case "hop":
+		return hop(args[1])
 	case "bpftrace":
 		runtime.LockOSThread() // the thread that makes the mount namespace is the one that runs it
 		return execBpftrace(args[1])
