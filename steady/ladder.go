@@ -55,7 +55,7 @@ type step struct {
 	ready   bool
 	trying  chan struct{} // not nil while Connect runs, closed at its end
 	fails   int
-	resting int64 // until then
+	resting time.Time // until then
 }
 
 const (
@@ -139,9 +139,9 @@ func (l *Ladder) tell(req *http.Request, from string, v Verdict, err error) {
 func (l *Ladder) usable(ctx context.Context, st *steps, i int, authority string) bool {
 	st.mu.Lock()
 	s := &st.list[i]
-	if s.ready || now() < s.resting {
-		defer st.mu.Unlock()
-		return now() >= s.resting
+	if resting := time.Now().Before(s.resting); resting || s.ready {
+		st.mu.Unlock()
+		return !resting
 	}
 	if l.Rungs[i].Connect == nil {
 		st.mu.Unlock()
@@ -178,7 +178,7 @@ func (l *Ladder) connect(st *steps, i int, authority string, done chan struct{})
 	s := &st.list[i]
 	s.trying = nil
 	if err == nil {
-		s.ready, s.fails, s.resting = true, 0, 0
+		s.ready, s.fails, s.resting = true, 0, time.Time{}
 	}
 	close(done)
 }
@@ -188,6 +188,6 @@ func (st *steps) failed(i int, cooldown time.Duration) {
 	defer st.mu.Unlock()
 	s := &st.list[i]
 	s.ready = false
-	s.resting = now() + int64(min(cooldown<<min(s.fails, 10), cooldownCap))
+	s.resting = time.Now().Add(min(cooldown<<min(s.fails, 10), cooldownCap))
 	s.fails++
 }
