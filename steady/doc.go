@@ -20,5 +20,5 @@
 // Where TCP_INFO is missing (not Linux, MPTCP, an old kernel) only the rules of
 // the method remain, and the evidence says so.
 //
-// To debug a verdict print ResetError.Evidence, or set [Observer].Attempt.
+// To debug a verdict print ResetError.Evidence, or give [Transport] an [Observer].
 package steady
