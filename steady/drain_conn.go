@@ -214,8 +214,8 @@ const lingerBytes = 64 << 20
 
 func (c *drainConn) linger() {
 	defer c.d.forget(c)
-	defer c.Conn.Close()
-	if c.Conn.SetReadDeadline(time.Now().Add(c.d.Linger)) != nil {
+	defer func() { _ = c.Conn.Close() }()
+	if c.SetReadDeadline(time.Now().Add(c.d.Linger)) != nil {
 		return
 	}
 	_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes) // the client's end is what we wait for

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -102,21 +103,12 @@ func PassListeners(env []string, list ...net.Listener) (files []*os.File, childE
 		env = os.Environ()
 	}
 	for _, kv := range env {
-		if name, _, _ := strings.Cut(kv, "="); !contains(inheritVariables, name) {
+		if name, _, _ := strings.Cut(kv, "="); !slices.Contains(inheritVariables, name) {
 			childEnv = append(childEnv, kv)
 		}
 	}
 	childEnv = append(childEnv, "LISTEN_FDS="+strconv.Itoa(len(list)), parentVariable+"="+strconv.Itoa(os.Getpid()))
 	return files, childEnv, nil
-}
-
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
 }
 
 // listenerFile returns a duplicate of the listening socket.
@@ -143,7 +135,7 @@ func closeFiles(list []*os.File) {
 
 func closeListeners(list []net.Listener) {
 	for _, l := range list {
-		l.Close()
+		_ = l.Close()
 	}
 }
 
@@ -195,7 +187,7 @@ func (h *Handover) Serve(ctx context.Context, srv *http.Server) (DrainReport, er
 		served <- srv.Serve(wrapped)
 	}()
 	if err := ready(); err != nil {
-		wrapped.Close()
+		_ = wrapped.Close()
 		return DrainReport{}, errors.Join(err, srv.Close())
 	}
 	if h.Serving != nil {
@@ -223,23 +215,25 @@ func (h *Handover) wait(ctx context.Context, l net.Listener, served <-chan error
 		go func() { taken <- OfferListeners(offer, h.Path, l) }()
 	}
 	select {
-	case err := <-served:
-		stop()
-		if h.Path != "" {
-			<-taken
-		}
-		return true, err
+	case err = <-served:
+		ended = true
 	case err := <-taken:
-		if errors.Is(err, context.Canceled) {
-			err = nil
-		}
-		return false, err
+		return false, unlessCanceled(err)
 	case <-ctx.Done():
-		if h.Path != "" {
-			<-taken
-		}
-		return false, nil
 	}
+	stop()
+	if h.Path != "" {
+		err = errors.Join(err, unlessCanceled(<-taken))
+	}
+	return ended, err
+}
+
+// unlessCanceled is the error of an offer that may have been stopped.
+func unlessCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }
 
 // listener finds the listener: inherited, from a predecessor, or new. ready tells

@@ -274,7 +274,7 @@ func TestInheritedCount(t *testing.T) {
 		{"LISTEN_FDS=65 LISTEN_PID=10", 0, true},
 	} {
 		env := map[string]string{}
-		for _, kv := range strings.Fields(c.env) {
+		for kv := range strings.FieldsSeq(c.env) {
 			name, value, _ := strings.Cut(kv, "=")
 			env[name] = value
 		}

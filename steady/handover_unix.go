@@ -65,7 +65,7 @@ func OfferListeners(ctx context.Context, path string, list ...net.Listener) erro
 	free := func() { // the path first: nobody may connect to a socket that is going
 		once.Do(func() {
 			_ = os.Remove(path)
-			ul.Close()
+			_ = ul.Close()
 		})
 	}
 	defer free()
@@ -80,7 +80,7 @@ func OfferListeners(ctx context.Context, path string, list ...net.Listener) erro
 			return fmt.Errorf("steady: offer listeners: %w", err)
 		}
 		err = offer(ctx, c, free, list, files)
-		c.Close()
+		_ = c.Close()
 		if err == nil {
 			return nil
 		}
@@ -94,7 +94,7 @@ func OfferListeners(ctx context.Context, path string, list ...net.Listener) erro
 // that nobody connects before the mode is right.
 func offerSocket(path string) (*net.UnixListener, error) {
 	if c, err := net.Dial("unix", path); err == nil {
-		c.Close()
+		_ = c.Close()
 		return nil, fmt.Errorf("steady: %s: another process offers its listeners there", path)
 	}
 	temp := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%d", filepath.Base(path), os.Getpid()))
@@ -108,7 +108,7 @@ func offerSocket(path string) (*net.UnixListener, error) {
 		err = os.Rename(temp, path)
 	}
 	if err != nil {
-		ul.Close()
+		_ = ul.Close()
 		_ = os.Remove(temp)
 		return nil, fmt.Errorf("steady: offer listeners: %w", err)
 	}
@@ -117,7 +117,7 @@ func offerSocket(path string) (*net.UnixListener, error) {
 
 // offer serves one successor.
 func offer(ctx context.Context, c *net.UnixConn, free func(), list []net.Listener, files []*os.File) error {
-	stop := context.AfterFunc(ctx, func() { c.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
 	if err := samePeer(c); err != nil {
 		return err
@@ -180,11 +180,11 @@ func TakeListeners(ctx context.Context, path string) (*Takeover, error) {
 	if err != nil {
 		return nil, fmt.Errorf("steady: take listeners: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { c.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
 	list, err := take(c.(*net.UnixConn))
 	if err != nil {
-		c.Close()
+		_ = c.Close()
 		return nil, fmt.Errorf("steady: take listeners: %w", err)
 	}
 	return &Takeover{Listeners: list, conn: c}, nil
@@ -241,7 +241,7 @@ func descriptors(oob []byte) ([]int, error) {
 
 func closeDescriptors(fds []int) {
 	for _, fd := range fds {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 	}
 }
 
@@ -264,7 +264,7 @@ func fileListeners(fds []int, names []string) ([]net.Listener, error) {
 // Ready tells the offering process to drain, and waits until the path is free for
 // this process's own offer.
 func (t *Takeover) Ready() error {
-	defer t.conn.Close()
+	defer func() { _ = t.conn.Close() }()
 	if err := t.conn.SetDeadline(time.Now().Add(handoverPatience)); err != nil {
 		return err
 	}
@@ -281,5 +281,5 @@ func (t *Takeover) Ready() error {
 // Cancel gives up without taking over: the offer stands for another successor.
 func (t *Takeover) Cancel() {
 	closeListeners(t.Listeners)
-	t.conn.Close()
+	_ = t.conn.Close()
 }

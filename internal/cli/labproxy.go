@@ -101,7 +101,7 @@ func (o *options) runProxy(ctx context.Context, p *proxyFlags) error {
 		o.notef("token %s\n", p.token)
 	}
 	api := &resettest.API{Seed: p.seed, Token: p.token, Public: p.public}
-	defer api.Close()
+	defer func() { _ = api.Close() }()
 	if err := o.defaultProxy(api, p); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package resettest
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -18,9 +19,7 @@ func call(t *testing.T, method, url, body string, header http.Header, v any) int
 	if err != nil {
 		t.Fatal(err)
 	}
-	for k, list := range header {
-		req.Header[k] = list
-	}
+	maps.Copy(req.Header, header)
 	if host := header.Get("Host"); host != "" {
 		req.Host = host
 	}
@@ -132,7 +131,7 @@ func TestAPIRefuses(t *testing.T) {
 		{"POST", "/proxies", `{"name":"a/b","upstream":"127.0.0.1:1"}`, nil, http.StatusBadRequest},
 		{"POST", "/proxies", `{"name":"q","listen":"0.0.0.0:0","upstream":"127.0.0.1:1"}`, nil, http.StatusForbidden},
 		{"POST", "/proxies", `{"name":"q","listen":":0","upstream":"127.0.0.1:1"}`, nil, http.StatusForbidden},
-		{"POST", "/proxies", `{"nmae":"q"}`, nil, http.StatusBadRequest},
+		{"POST", "/proxies", `{"title":"q"}`, nil, http.StatusBadRequest},
 		{"POST", "/proxies", `{"name":"` + strings.Repeat("x", maxRequest) + `"}`, nil, http.StatusBadRequest},
 		{"POST", "/proxies/p/toxics", `{"type":"none"}`, nil, http.StatusBadRequest},
 		{"POST", "/proxies/p/toxics", `{"type":"early-413"}`, nil, http.StatusBadRequest},

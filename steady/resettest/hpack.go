@@ -121,7 +121,7 @@ func (d *hpackDecoder) evict() {
 // staticHeaders is RFC 7541 Appendix A.
 var staticHeaders = sync.OnceValue(func() []header {
 	var list []header
-	for _, f := range strings.Split(staticTable, "|") {
+	for f := range strings.SplitSeq(staticTable, "|") {
 		name, value, _ := strings.Cut(f, "=")
 		list = append(list, header{name, value})
 	}

@@ -4,22 +4,38 @@ import "net/url"
 
 func h2Faults() []Fault {
 	return []Fault{
-		{Name: "goaway-unprocessed", Layer: "h2", stage: stageStream, run: runGoAwayUnprocessed, Doc: "The server says GOAWAY with a last stream below this request, and closes: the request was not processed, and the protocol says so.",
-			Truth: truth(Yes, Yes, notDone, No, Nobody, "goaway then fin", "goaway retried")},
-		{Name: "goaway-race", Layer: "h2", stage: stageNext, run: runGoAwayUnprocessed, Doc: "GOAWAY crosses a new request on a connection that has worked: the last stream is the one before.",
-			Truth: truth(Yes, Yes, notDone, No, Nobody, "goaway then fin", "goaway retried")},
-		{Name: "goaway-then-rst", Layer: "h2", stage: stageStream, run: runGoAwayRST, Doc: "As goaway-unprocessed, with an abort behind the GOAWAY: a client that reads the error first never sees the GOAWAY.",
-			Truth: truth(Yes, Yes, notDone, No, ServerApp, "goaway then rst-ack", "goaway retried reset unexpected-eof")},
-		{Name: "goaway-after-commit", Layer: "h2", stage: stageStream, run: runGoAwayCommitted, Doc: "The server executes the request, says GOAWAY with a last stream that covers it, and closes without an answer.",
-			Truth: truth(Yes, Yes, done, No, Nobody, "goaway then fin", "goaway eof unexpected-eof")},
-		{Name: "goaway-graceful", Layer: "h2", stage: stageStream, run: runGoAwayGraceful, Doc: "The server says GOAWAY, still answers this request, and closes: nothing is lost. A client that fails here is wrong.",
-			Truth: truth(Yes, Yes, done, Yes, Nobody, "goaway then fin", "answer")},
-		{Name: "refused-stream", Layer: "h2", stage: stageStream, run: runRefusedStream, Doc: "The server resets the stream with REFUSED_STREAM: not processed, the connection lives on.",
-			Truth: truth(Yes, Yes, notDone, No, Nobody, "rst_stream", "stream-reset retried")},
-		{Name: "rst-stream-after-commit", Layer: "h2", stage: stageStream, run: runStreamAfterCommit, Doc: "The server executes the request and resets the stream with INTERNAL_ERROR.",
-			Truth: truth(Yes, Yes, done, No, Nobody, "rst_stream", "stream-reset")},
-		{Name: "h2-rst-after-commit", Layer: "h2", stage: stageStream, run: runH2AfterCommit, Doc: "The server executes the request and aborts the connection under all its streams. The client of net/http calls it an unexpected EOF.",
-			Truth: truth(Yes, Yes, done, No, ServerApp, "rst-ack", "reset unexpected-eof")},
+		{
+			Name: "goaway-unprocessed", Layer: "h2", stage: stageStream, run: runGoAwayUnprocessed, Doc: "The server says GOAWAY with a last stream below this request, and closes: the request was not processed, and the protocol says so.",
+			Truth: truth(Yes, Yes, notDone, No, Nobody, "goaway then fin", "goaway retried"),
+		},
+		{
+			Name: "goaway-race", Layer: "h2", stage: stageNext, run: runGoAwayUnprocessed, Doc: "GOAWAY crosses a new request on a connection that has worked: the last stream is the one before.",
+			Truth: truth(Yes, Yes, notDone, No, Nobody, "goaway then fin", "goaway retried"),
+		},
+		{
+			Name: "goaway-then-rst", Layer: "h2", stage: stageStream, run: runGoAwayRST, Doc: "As goaway-unprocessed, with an abort behind the GOAWAY: a client that reads the error first never sees the GOAWAY.",
+			Truth: truth(Yes, Yes, notDone, No, ServerApp, "goaway then rst-ack", "goaway retried reset unexpected-eof"),
+		},
+		{
+			Name: "goaway-after-commit", Layer: "h2", stage: stageStream, run: runGoAwayCommitted, Doc: "The server executes the request, says GOAWAY with a last stream that covers it, and closes without an answer.",
+			Truth: truth(Yes, Yes, done, No, Nobody, "goaway then fin", "goaway eof unexpected-eof"),
+		},
+		{
+			Name: "goaway-graceful", Layer: "h2", stage: stageStream, run: runGoAwayGraceful, Doc: "The server says GOAWAY, still answers this request, and closes: nothing is lost. A client that fails here is wrong.",
+			Truth: truth(Yes, Yes, done, Yes, Nobody, "goaway then fin", "answer"),
+		},
+		{
+			Name: "refused-stream", Layer: "h2", stage: stageStream, run: runRefusedStream, Doc: "The server resets the stream with REFUSED_STREAM: not processed, the connection lives on.",
+			Truth: truth(Yes, Yes, notDone, No, Nobody, "rst_stream", "stream-reset retried"),
+		},
+		{
+			Name: "rst-stream-after-commit", Layer: "h2", stage: stageStream, run: runStreamAfterCommit, Doc: "The server executes the request and resets the stream with INTERNAL_ERROR.",
+			Truth: truth(Yes, Yes, done, No, Nobody, "rst_stream", "stream-reset"),
+		},
+		{
+			Name: "h2-rst-after-commit", Layer: "h2", stage: stageStream, run: runH2AfterCommit, Doc: "The server executes the request and aborts the connection under all its streams. The client of net/http calls it an unexpected EOF.",
+			Truth: truth(Yes, Yes, done, No, ServerApp, "rst-ack", "reset unexpected-eof"),
+		},
 	}
 }
 

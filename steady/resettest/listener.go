@@ -79,7 +79,7 @@ func Listen(seed uint64, inject ...Injection) (*Listener, error) {
 	}
 	l, err := NewListener(ln, seed, inject...)
 	if err != nil {
-		ln.Close()
+		_ = ln.Close()
 	}
 	return l, err
 }
@@ -148,7 +148,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		}
 		tc, ok := c.(*net.TCPConn)
 		if !ok {
-			c.Close()
+			_ = c.Close()
 			return nil, fmt.Errorf("resettest: %T is no connection of TCP", c)
 		}
 		fc, ok := l.adopt(tc)
@@ -167,7 +167,7 @@ func (l *Listener) adopt(c *net.TCPConn) (*faultConn, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		c.Close()
+		_ = c.Close()
 		return nil, false
 	}
 	l.count++
@@ -329,7 +329,7 @@ func (c *faultConn) Read(p []byte) (int, error) {
 	case c.name() == "rst-mid-body" && in+int64(n) >= or(c.hit.At, 1):
 		c.strikeRST()
 	case c.name() == "half-close" && in == 0:
-		_ = c.TCPConn.CloseWrite()
+		_ = c.CloseWrite()
 		c.note(func(s *Stream) { s.Fault = c.name() })
 	}
 	return n, err
@@ -377,7 +377,7 @@ func (c *faultConn) Write(p []byte) (int, error) {
 		c.wait(50 * time.Millisecond)
 		c.strikeRST()
 	case "fin-then-rst":
-		_ = c.TCPConn.CloseWrite()
+		_ = c.CloseWrite()
 		if c.hit.After > 0 {
 			c.wait(0)
 		}

@@ -138,7 +138,7 @@ func (p *Proxy) serve(l *Listener) {
 // relay copies both ways until both sides have ended. A fault, or Abort, ends the
 // upstream, too.
 func (p *Proxy) relay(c *faultConn) {
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	ctx, cancel := context.WithCancel(context.Background())
 	var watch sync.WaitGroup
 	defer watch.Wait()
@@ -157,7 +157,7 @@ func (p *Proxy) relay(c *faultConn) {
 		return
 	}
 	up := u.(*net.TCPConn)
-	defer up.Close()
+	defer func() { _ = up.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = abort(up) })
 	defer stop()
 	var upward sync.WaitGroup

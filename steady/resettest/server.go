@@ -82,7 +82,7 @@ func New(tb TB, inject ...Injection) *Server {
 	if err != nil {
 		tb.Fatalf("resettest: %v", err)
 	}
-	tb.Cleanup(func() { s.Close() })
+	tb.Cleanup(func() { _ = s.Close() })
 	return s
 }
 
@@ -223,7 +223,7 @@ func (s *Server) admit(c *net.TCPConn) (int, bool) {
 }
 
 func (s *Server) forget(c *net.TCPConn) {
-	c.Close()
+	_ = c.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)

@@ -109,10 +109,10 @@ const emptyLine = "\r\n\r\n"
 
 // step advances the search for the empty line by one octet.
 func step(matched int, b byte) int {
-	switch {
-	case b == emptyLine[matched]:
+	switch b {
+	case emptyLine[matched]:
 		return matched + 1
-	case b == '\r':
+	case '\r':
 		return 1
 	}
 	return 0

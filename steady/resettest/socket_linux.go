@@ -36,7 +36,7 @@ func blackHole(addr *net.TCPAddr) (bound *net.TCPAddr, release func(), err error
 	fds := []int{fd}
 	release = func() {
 		for _, fd := range fds {
-			unix.Close(fd)
+			_ = unix.Close(fd)
 		}
 	}
 	if bound, err = localAddr(fd); err == nil {
@@ -82,7 +82,7 @@ func fill(listener int, addr *net.TCPAddr) (int, error) {
 		to.IP = net.IPv4(127, 0, 0, 1)
 	}
 	if err := unix.Connect(c, sockaddr(&to)); err != nil && !errors.Is(err, unix.EINPROGRESS) {
-		unix.Close(c)
+		_ = unix.Close(c)
 		return -1, err
 	}
 	for end := time.Now().Add(settle); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
@@ -90,7 +90,7 @@ func fill(listener int, addr *net.TCPAddr) (int, error) {
 			return c, nil
 		}
 	}
-	unix.Close(c)
+	_ = unix.Close(c)
 	return -1, errors.New("connection does not reach the accept queue")
 }
 

@@ -49,10 +49,10 @@ func hold(addr *net.TCPAddr) (bound *net.TCPAddr, release func(), err error) {
 	}
 	bound, err = localAddr(fd)
 	if err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return nil, nil, err
 	}
-	return bound, func() { unix.Close(fd) }, nil
+	return bound, func() { _ = unix.Close(fd) }, nil
 }
 
 // bindSocket returns a TCP socket bound to addr.
@@ -71,7 +71,7 @@ func bindSocket(addr *net.TCPAddr) (int, error) {
 		err = unix.Bind(fd, sockaddr(addr))
 	}
 	if err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
