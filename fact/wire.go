@@ -45,6 +45,7 @@ type Wire struct {
 	Silence      Opt[time.Duration] `fact:"receiver_silence_ms" doc:"time since the other side was heard last"`
 	Probes       Opt[int64]         `fact:"sender_probes" doc:"keep-alive or window probes of the RST's side that stayed unanswered"`
 	VictimProbe  Opt[bool]          `fact:"answers_probe" doc:"what it answers is a keep-alive probe"`
+	Join         Opt[bool]          `fact:"mptcp_join" doc:"what it answers asks to join a Multipath TCP connection (MP_JOIN, RFC 8684 3.2)"`
 	ZeroWindow   Opt[bool]          `fact:"receiver_zero_window" doc:"the other side's window was 0 at the end"`
 	OwnZero      Opt[bool]          `fact:"sender_zero_window" doc:"the RST's side had closed its window to 0 before it aborted: its application did not read"`
 	Gap          Opt[bool]          `fact:"hole" doc:"data of the RST's side is missing in the capture"`
@@ -52,7 +53,7 @@ type Wire struct {
 	SYNs         Opt[int64]         `fact:"syns" doc:"SYNs of this connection so far, repeated ones included"`
 	SynAcks      Opt[int64]         `fact:"syn_acks" doc:"SYN-ACKs of this connection so far, repeated ones included"`
 	BareSYN      Opt[bool]          `fact:"bare_syn" doc:"the SYN has neither SACK, window scale nor timestamps, which every common stack offers and many scanners do not"`
-	SYNWasAcked  Opt[bool]          `fact:"syn_challenged" doc:"the server answered the SYN with an acknowledgement of something else: it still had an older connection of these ports (RFC 5961 4)"`
+	SYNWasAcked  Opt[bool]          `fact:"syn_challenged" doc:"the server answered the SYN with an acknowledgement of something else, as for an older connection of these ports (RFC 5961 4)"`
 	Reused       Opt[string]        `fact:"reused_from" doc:"state in which the earlier connection of the same addresses and ports was left: open, half-closed, closed, reset; absent when there was none"`
 	ReusedAge    Opt[time.Duration] `fact:"reused_after_ms" doc:"time since that connection's last segment"`
 	Retried      Opt[bool]          `fact:"reconnected" doc:"the client sent another SYN from the same port afterwards"`
@@ -90,6 +91,7 @@ type Wire struct {
 	NotSent     Opt[bool] `fact:"not_sent" by:"peer" doc:"a capture nearer to its supposed sender has the connection and not this RST"`
 	Sent        Opt[bool] `fact:"sent" by:"peer" doc:"a capture nearer to its supposed sender has this RST too"`
 	HostSent    Opt[bool] `fact:"sent_by_host" by:"peer" doc:"a capture on the very host of its supposed sender (the TTL is untouched) has it: that host sent it"`
+	OffPath     Opt[bool] `fact:"off_path" by:"peer" doc:"a place of capture that has nothing else of the connection has this RST: it came from there"`
 	NotCame     Opt[bool] `fact:"not_received" by:"peer" doc:"a capture nearer to the receiver has the connection and not this RST"`
 	Cause2      Opt[bool] `fact:"trigger_not_sent" by:"peer" doc:"the segment that it answers was not sent by the other end: a capture nearer to it does not have it"`
 	TriggerLost Opt[bool] `fact:"trigger_not_received" by:"peer" doc:"the segment that it answers never came to the place of capture nearest to its supposed sender"`

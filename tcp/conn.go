@@ -122,6 +122,7 @@ const (
 	SegBadSum                        // its TCP checksum is wrong
 	SegDF                            // don't fragment
 	SegHole                          // data before it was not seen
+	SegMPJoin                        // carries MP_JOIN (RFC 8684 3.2)
 )
 
 // End returns the sequence number after the segment.

@@ -169,7 +169,7 @@ func (c *Conn) trigger(s *packet.Segment, side uint8) Seg {
 		if r == nil {
 			break
 		}
-		if r.Side != side && answers(s, r) && c.inTime(s.Time-r.Time, r, side) {
+		if r.Side != side && answers(s, r) && c.inTime(s.Time-r.Time, r, side) && !c.settled(r, side) {
 			return *r
 		}
 	}
@@ -179,9 +179,18 @@ func (c *Conn) trigger(s *packet.Segment, side uint8) Seg {
 // A stack answers at once. answerTime is what is granted besides round trips
 // for queues, and for a gateway that must ask elsewhere before it refuses.
 const (
-	answerTime = int64(200 * time.Millisecond)
+	answerTime = int64(100 * time.Millisecond)
 	refuseTime = int64(5 * time.Second)
 )
+
+// settled reports whether a segment only acknowledges data that a side had just
+// sent: who sent that data has a connection, and takes its acknowledgement in
+// silence.
+func (c *Conn) settled(r *Seg, side uint8) bool {
+	me := &c.Sides[side]
+	return r.Len == 0 && r.Flags&(packet.SYN|packet.FIN) == 0 && r.Bits&SegProbe == 0 &&
+		me.DataCount > 0 && me.Bits&SentFIN == 0 && r.Ack == me.Next && r.Time-me.LastData < int64(time.Second)
+}
 
 // inTime reports whether a RST so long after a segment can be its answer.
 func (c *Conn) inTime(gap int64, r *Seg, side uint8) bool {
@@ -342,7 +351,7 @@ func (c *Conn) died(now int64) (kind Kind, silent uint8, ok bool) {
 // Notice takes in an ICMP error about a connection.
 func (t *Table) Notice(n *packet.Notice) {
 	t.clock(n.Time)
-	s := packet.Segment{Src: n.Src, Dst: n.Dst, SrcPort: n.SrcPort, DstPort: n.DstPort}
+	s := packet.Segment{Src: n.Src, Dst: n.Dst, SrcPort: n.SrcPort, DstPort: n.DstPort, V6: n.V6}
 	full := s.FlowHash()
 	i, side := t.find(uint32(full)^uint32(full>>32), &n.Src, &n.Dst, n.SrcPort, n.DstPort)
 	if i < 0 {

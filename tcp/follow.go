@@ -215,6 +215,9 @@ func segBits(s *packet.Segment) (b SegBits) {
 	}
 	if s.Options&packet.OptMPTCP != 0 {
 		b |= SegMPTCP
+		if s.MPTCPSubtype == 1 {
+			b |= SegMPJoin
+		}
 	}
 	if s.DF {
 		b |= SegDF

@@ -69,6 +69,11 @@ func (v *views) reset(f *fact.Case, e *tcp.Ending, at int) {
 	common := e.Time - g.tracks[at].shift
 	order := g.from(client)
 	w := &f.Wire
+	off := false
+	for _, t := range g.stray {
+		off = off || t.has(&rst, common)
+	}
+	w.OffPath = byPeer(off)
 	first := -1 // the place nearest to the sender that has it
 	for i, t := range order {
 		if t.has(&rst, common) {

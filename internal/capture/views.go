@@ -58,6 +58,7 @@ type track struct {
 // group is one connection at all places.
 type group struct {
 	tracks []*track // after order: nearest to the client first
+	stray  []*track // of places that have RSTs of the connection and nothing else
 	isn    uint32
 	hasISN bool
 	start  int64
@@ -106,7 +107,7 @@ func Compare(ctx context.Context, points []*Point, open Opener) (list []*Case, r
 		g.order()
 	}
 	for _, k := range all {
-		if g := of[k]; g != nil && len(g.tracks) > 1 {
+		if g := of[k]; g != nil && len(g.tracks)+len(g.stray) > 1 {
 			k.views = &views{points, g}
 		}
 	}
@@ -274,6 +275,16 @@ func (g *group) servedBy(s *packet.Segment) bool {
 // is the one where more time passes between SYN and SYN-ACK, which needs no
 // common clock.
 func (g *group) order() {
+	g.tracks = slices.DeleteFunc(g.tracks, func(t *track) bool {
+		if t.hops(true) >= 0 || t.hops(false) >= 0 {
+			return false
+		}
+		g.stray = append(g.stray, t)
+		return true
+	})
+	if len(g.tracks) == 0 { // nothing but RSTs anywhere
+		g.tracks, g.stray = g.stray, nil
+	}
 	slices.SortStableFunc(g.tracks, func(a, b *track) int {
 		if c := cmp.Compare(a.hops(true), b.hops(true)); c != 0 && a.hops(true) >= 0 && b.hops(true) >= 0 {
 			return c

@@ -103,7 +103,7 @@ func wireOpening(w *fact.Wire, e *tcp.Ending) {
 		w.BareSYN = byWire(client.Bits&(tcp.HasTS|tcp.SACKOK|tcp.HasScale) == 0)
 	}
 	if client.Bits&tcp.HasISN != 0 && server.Bits&tcp.HasAcked != 0 {
-		w.SYNWasAcked = byWire(server.Bits&tcp.HasISN == 0 && server.Acked != client.ISN+1)
+		w.SYNWasAcked = byWire(challenged(client, server))
 	}
 	if c.Before.Opened == 0 {
 		w.Reused = absent[string]()
@@ -111,6 +111,12 @@ func wireOpening(w *fact.Wire, e *tcp.Ending) {
 	}
 	w.Reused = byWire([]string{"open", "half-closed", "closed", "reset"}[c.Before.How])
 	w.ReusedAge = us(time.Duration(c.Start - c.Before.Last))
+}
+
+// challenged reports whether the server acknowledged something else than the
+// SYN, so far the only thing that the client had sent.
+func challenged(client, server *tcp.Side) bool {
+	return client.Segments == uint32(client.SYNs) && server.Acked != client.ISN+1 && server.Acked != client.Next
 }
 
 // wireAddress fills what the IP headers of the connection say.
@@ -148,7 +154,7 @@ func wireReset(w *fact.Wire, e *tcp.Ending) {
 	}
 	w.Nth, w.Resets = byWire(int64(e.Nth)), byWire(int64(e.Nth+e.After.SenderResets))
 	if e.Trigger.Frame != 0 {
-		w.VictimProbe = byWire(e.Trigger.Bits&tcp.SegProbe != 0)
+		w.VictimProbe, w.Join = byWire(e.Trigger.Bits&tcp.SegProbe != 0), byWire(e.Trigger.Bits&tcp.SegMPJoin != 0)
 	}
 	w.OutOfWindow = outOfWindow(e)
 	if e.Opposite.Frame == 0 {
