@@ -295,7 +295,7 @@ func (w *worker) segment(rec *packet.Record, data []byte, s *packet.Segment) {
 }
 
 func (w *worker) notice(n *packet.Notice, frame int64) {
-	k := packet.Segment{Src: n.Src, Dst: n.Dst, SrcPort: n.SrcPort, DstPort: n.DstPort}
+	k := packet.Segment{Src: n.Src, Dst: n.Dst, SrcPort: n.SrcPort, DstPort: n.DstPort, V6: n.V6}
 	if w.of > 1 && !w.mine(k.FlowHash()) {
 		return
 	}
