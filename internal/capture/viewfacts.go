@@ -86,19 +86,41 @@ func (v *views) reset(f *fact.Case, e *tcp.Ending, at int) {
 	}
 	missing := false
 	for _, t := range order[:first] {
-		missing = missing || v.wouldHave(t, client, common)
+		missing = missing || v.wouldHave(t, client, common) && onPath(t, order[first], client) && !v.disguised(t, &rst, common)
 	}
 	w.NotSent = byPeer(missing)
 	w.Sent = byPeer(first == 0 && len(order) > 1)
 	w.HostSent = byPeer(first == 0 && order[0].hops(client) == 0 && order[0].sentFirst(client))
 	gone := false
 	for i := len(order) - 1; i > first && !order[i].has(&rst, common); i-- {
-		gone = gone || v.wouldHave(order[i], client, common)
+		gone = gone || v.wouldHave(order[i], client, common) && onPath(order[i], order[first], client) && !v.disguised(order[i], &rst, common)
 	}
 	w.NotCame = byPeer(gone)
-	if e.Trigger.Frame != 0 {
+	if e.Trigger.Frame != 0 && !g.translated() {
 		v.trigger(w, e, order, at)
 	}
+}
+
+// onPath reports whether packets of a side demonstrably pass two places: one of
+// them was seen at both. Interfaces of a host with two uplinks are no path.
+func onPath(a, b *track, client bool) bool {
+	for i := range a.list {
+		if s := &a.list[i]; s.client == client && s.flags&packet.RST == 0 && b.find(s) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// disguised reports whether a place has the RST under other addresses or ports:
+// a NAT that lost the connection gives its segments new ones.
+func (v *views) disguised(t *track, rst *sighting, common int64) bool {
+	for _, r := range v.resets[rst.seq] {
+		if d := r.time - t.shift - common; r.place == t.place && r.flags == rst.flags && max(d, -d) <= maxDelay {
+			return true
+		}
+	}
+	return false
 }
 
 // trigger looks whether the other end sent what the RST answers, and whether it

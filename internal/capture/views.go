@@ -73,7 +73,17 @@ type tuple struct {
 type views struct {
 	points []*Point
 	group  *group
+	resets map[uint32][]anyReset
 }
+
+// anyReset is a RST of whatever connection.
+type anyReset struct {
+	place
+	time  int64
+	flags packet.Flags
+}
+
+const maxResets = 1 << 20 // of all connections that are remembered
 
 // comparison finds the same connections at several places.
 type comparison struct {
@@ -81,6 +91,8 @@ type comparison struct {
 	groups  []*group
 	byTuple map[tuple][]*group
 	byISN   map[uint32][]*group
+	resets  map[uint32][]anyReset // by sequence number
+	kept    int                   // RSTs in resets
 	refused int64
 }
 
@@ -89,7 +101,7 @@ type comparison struct {
 // read again for this. refused counts connections beyond the limit, which are
 // not compared.
 func Compare(ctx context.Context, points []*Point, open Opener) (list []*Case, refused int64, err error) {
-	c := &comparison{points: points, byTuple: map[tuple][]*group{}, byISN: map[uint32][]*group{}}
+	c := &comparison{points: points, byTuple: map[tuple][]*group{}, byISN: map[uint32][]*group{}, resets: map[uint32][]anyReset{}}
 	var all []*Case
 	of := map[*Case]*group{}
 	for _, p := range points {
@@ -108,7 +120,7 @@ func Compare(ctx context.Context, points []*Point, open Opener) (list []*Case, r
 	}
 	for _, k := range all {
 		if g := of[k]; g != nil && len(g.tracks)+len(g.stray) > 1 {
-			k.views = &views{points, g}
+			k.views = &views{points, g, c.resets}
 		}
 	}
 	return merge(all, of), c.refused, nil
@@ -195,6 +207,10 @@ func (c *comparison) read(ctx context.Context, index int, p *Point, open Opener)
 
 // see notes a segment of a connection that is compared.
 func (c *comparison) see(point int, s *packet.Segment) {
+	if s.Flags&packet.RST != 0 && c.kept < maxResets {
+		c.kept++
+		c.resets[s.Seq] = append(c.resets[s.Seq], anyReset{place{point, s.Interface}, s.Time, s.Flags})
+	}
 	k := tupleOf(s.Src, s.Dst, s.SrcPort, s.DstPort)
 	list := c.byTuple[k]
 	syn := s.Flags&(packet.SYN|packet.ACK) == packet.SYN

@@ -330,9 +330,18 @@ func (j *captureJudge) recorded(dir string, r *lab.Recording, files []string) (v
 	v.Said.Others = max(0, len(seen)-1)
 	for i := range seen {
 		f := &seen[i].f
-		v.WrongProved = v.WrongProved || wrongProved(f, truth) && !j.general(f.Cause.ID, v.Truth)
+		v.WrongProved = v.WrongProved || wrongProved(f, j.widened(f, truth))
 	}
 	return v, nil
+}
+
+// widened is the truth with the cause of a finding, when that one is true and
+// only says less. The sender is not widened.
+func (j *captureJudge) widened(f *fact.Finding, truth labTruth) labTruth {
+	if j.general(f.Cause.ID, captureTruth{Roles: []string{truth.Sender}, Causes: append([]string{truth.Cause}, truth.Also...)}) {
+		truth.Cause = f.Cause.ID
+	}
+	return truth
 }
 
 // compare marks a finding, nil when nothing was reported.
@@ -393,13 +402,16 @@ func (j *captureJudge) markCause(f *fact.Finding, truth captureTruth) mark {
 }
 
 // general reports whether a cause is true of a truth and says less: it is the
-// family of a true cause, or one of generalCauses that the true sender can
-// have caused.
+// family of a true cause, looks the same on the wire (wireSame), or is one of
+// generalCauses that the true sender can have caused.
 func (j *captureJudge) general(id string, truth captureTruth) bool {
 	for _, c := range truth.Causes {
 		if spec, ok := j.base.Cause(c); ok && spec.Family.S == id {
 			return true
 		}
+	}
+	if slices.ContainsFunc(truth.Causes, func(c string) bool { return slices.Contains(wireSame[id], c) }) {
+		return true
 	}
 	spec, ok := j.base.Cause(id)
 	if !ok || !slices.Contains(generalCauses, id) {

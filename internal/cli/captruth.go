@@ -162,6 +162,26 @@ var labelCauses = []struct {
 	{"corrupt_packet", "", []string{"corrupt-packet"}},
 }
 
+// wireSame lists, for verdicts from packets, the causes that look the same on the
+// wire: the verdict is true of them and says less. That a process was killed,
+// for instance, and that it closed its socket, are the same FIN.
+var wireSame = map[string][]string{
+	"data-after-close": {
+		"process-exit-open-connections", "process-crash", "process-killed", "nginx-reload-shutdown-timeout", "rolling-deploy-no-drain",
+		"postgres-backend-crash", "server-admin-timeouts-db", "postgres-pgbouncer-limits", "redis-timeout-maxclients", "haproxy-timeout-client-server",
+		"tls-to-plaintext-port", "nginx-server-keepalive", "keepalive-race-generic",
+	},
+	"keepalive-race-generic":        {"haproxy-timeout-client-server", "redis-timeout-maxclients", "server-admin-timeouts-db", "rolling-deploy-no-drain"},
+	"client-abort":                  {"haproxy-timeout-client-server", "proxy-read-timeout"},
+	"connect-timeout-no-answer":     {"md5-ao-mismatch", "firewall-drop-or-icmp", "server-thread-pool-exhausted", "dos-flood", "fd-exhaustion-emfile"},
+	"rto-giveup-user-timeout":       {"firewall-drop-or-icmp", "mtu-blackhole", "server-thread-pool-exhausted"},
+	"firewall-drop-or-icmp":         {"mtu-blackhole", "rto-giveup-user-timeout"},
+	"middlebox-answered":            {"firewall-reject-tcp-reset", "asymmetric-routing", "conntrack-invalid-nat-leak", "linux-conntrack-entry-lost"},
+	"late-segments-after-close":     {"tcp-linger2-negative"},
+	"reset-instead-of-fin":          {"tcp-linger2-negative", "so-linger-zero"},
+	"early-response-body-too-large": {"rate-limit-ban-reset"},
+}
+
 // causesOf returns the causes that a label allows, and whether its verdict is
 // known at all.
 func (l *label) causesOf() (causes []string, known bool) {
