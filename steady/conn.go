@@ -471,7 +471,10 @@ func Explain(conn net.Conn, err error) error {
 // but it stops further writes of this request when it may be sent again.
 func (c *Conn) explain(err error) Evidence {
 	ev := c.evidence(err)
-	if finFirst(ev) && !ev.Refused && ev.Wrote > 0 {
+	c.mu.Lock()
+	open := !c.isClosed
+	c.mu.Unlock()
+	if open && finFirst(ev) && !ev.Refused && ev.Wrote > 0 {
 		ev = c.awaitRST(context.Background(), ev, err)
 	}
 	if v, _ := judge(ev, err); v.SafeToRetry() {
@@ -498,4 +501,16 @@ func untracked(c *net.TCPConn, err error) Evidence {
 		ev.After = Snapshot{}
 	}
 	return weigh(ev, err)
+}
+
+// Broken reports whether the connection is known to have ended: the peer's FIN
+// or RST has come, or a read has met its end. It asks the kernel and does not block.
+func (c *Conn) Broken() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended || c.isClosed {
+		return true
+	}
+	s := c.snapshot(false)
+	return s.Taken && s.State != stateEstablished
 }

@@ -45,8 +45,8 @@ func (l *ledger) count(id string) int {
 func (l *ledger) serve(c net.Conn, tcp *net.TCPConn) {
 	defer c.Close()
 	br := bufio.NewReader(c)
-	for {
-		if l.idle > 0 {
+	for first := true; ; first = false {
+		if l.idle > 0 && !first {
 			c.SetReadDeadline(time.Now().Add(l.idle))
 		}
 		req, err := http.ReadRequest(br)
