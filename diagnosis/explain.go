@@ -215,6 +215,9 @@ func (h *hypothesis) prove(c *fact.Case, list []fact.Proof) []fact.Proof {
 		if w == fact.ByLog {
 			p.File = c.Log.File.Or("")
 		}
+		for i := range l.expr.facts {
+			p.Facts = append(p.Facts, l.expr.facts[i].Name)
+		}
 		list = append(list, p)
 	}
 	slices.SortStableFunc(list[start:], func(x, y fact.Proof) int { return cmp.Compare(y.Weight, x.Weight) })

@@ -110,6 +110,8 @@ type Proof struct {
 	Weight  float64 `json:"weight"` // decibans, after the cap
 	File    string  `json:"file,omitempty"`
 	Frame   int     `json:"frame,omitempty"`
+
+	Facts []string `json:"-"` // names of the facts that the line is about
 }
 
 // Missing is a fact that nobody looked at and that would have counted.

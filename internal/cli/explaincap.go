@@ -35,6 +35,8 @@ type captureFlags struct {
 	stories  int
 	report   string
 	extract  string
+
+	spool *spool // nil keeps nothing
 }
 
 func (cf *captureFlags) flags(fs *pflag.FlagSet) {
@@ -46,8 +48,8 @@ func (cf *captureFlags) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&cf.follow, "follow", false, "wait for more at the end of a capture that is still being written; findings are printed as they come")
 	fs.IntVar(&cf.workers, "workers", 0, "cores to use; 0 means all")
 	fs.IntVar(&cf.stories, "stories", 20, "stories to print; 0 means all")
-	fs.StringVar(&cf.report, "report", "", "write a self-contained HTML `FILE` to send to others")
-	fs.StringVar(&cf.extract, "extract", "", "write the proving packets, with comments, to a pcapng `FILE`")
+	fs.StringVar(&cf.report, "report", "", "write a self-contained HTML `FILE` to send to others; an old one is replaced")
+	fs.StringVar(&cf.extract, "extract", "", "write the packets around each end, with comments, to a pcapng `FILE`; an old one is replaced")
 }
 
 // captured is what was found in captures.
@@ -137,7 +139,7 @@ func (o *options) readCapture(ctx context.Context, path string, cf *captureFlags
 	defer f.Close()
 	bar := o.newProgress(path, f)
 	defer bar.clear()
-	p, err := capture.Read(ctx, path, f, capture.Options{Workers: cf.workers, Progress: bar.update})
+	p, err := capture.Read(ctx, path, cf.spool.keep(path, f), capture.Options{Workers: cf.workers, Progress: bar.update})
 	if err != nil {
 		return nil, captureError(path, err)
 	}
@@ -180,6 +182,7 @@ func explainCase(base *diagnosis.Base, c *capture.Case, cf *captureFlags) fact.F
 	f := base.Explain(c.Fact(), diagnosis.Options{Why: cf.why, Facts: cf.facts})
 	where := c.Where()
 	f.Where = &where
+	proofFrames(&f, c)
 	if n := c.Ending.Folded; n > 0 {
 		f.Count = n + 1
 	}
@@ -203,12 +206,15 @@ func (o *options) explainCaptures(ctx context.Context, base *diagnosis.Base, pat
 	if err := cf.filter.check(); err != nil {
 		return err
 	}
+	cf.spool = newSpool(o, cf)
+	defer cf.spool.close()
 	got, err := o.readCaptures(ctx, base, paths, cf)
 	if err != nil {
 		return err
 	}
 	got.filtered(&cf.filter)
 	rep := got.report()
+	ladderErr := o.addLadders(ctx, got, rep, cf)
 	if err := o.printCaptured(got, rep, cf); err != nil {
 		return err
 	}
@@ -216,6 +222,9 @@ func (o *options) explainCaptures(ctx context.Context, base *diagnosis.Base, pat
 		if p.Damage != nil {
 			o.notef("holdfast: %s: %v\n", report.Clean(p.Name), p.Damage)
 		}
+	}
+	if err := o.writeFiles(ctx, got, rep, cf, ladderErr); err != nil {
+		return err
 	}
 	if cf.exitCode && slices.ContainsFunc(got.findings, func(f fact.Finding) bool { return f.Harmful }) {
 		return quiet(codeFindings)
@@ -228,7 +237,7 @@ func (o *options) printCaptured(got *captured, rep *report.Report, cf *captureFl
 		return value(o, got.findings)
 	}
 	o.printf("%s", o.style().Summary(rep, report.SummaryOptions{
-		Details: cf.details, Why: cf.why, Ladders: cf.details || len(rep.Stories) <= 3, Limit: cf.stories,
+		Details: cf.details, Why: cf.why, Ladders: cf.details || len(rep.Stories) <= fewStories, Limit: cf.stories,
 	}))
 	return nil
 }

@@ -90,6 +90,9 @@ func (g *generator) object(t reflect.Type) map[string]any {
 	props, required := map[string]any{}, []string{}
 	for f := range t.Fields() {
 		name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "-" {
+			continue
+		}
 		s := g.schema(f.Type)
 		if e, ok := enums[t.Name()+"."+name]; ok {
 			s = map[string]any{"enum": e}
