@@ -26,6 +26,7 @@ type Wire struct {
 	IPIDShared Opt[int64]  `fact:"ip_id_shared_hosts" by:"pattern" doc:"different hosts whose RSTs continue one IP identification counter, this one included"`
 	Copied     Opt[int64]  `fact:"copied_fields" doc:"header fields that equal those of the segment it answers and not its side's: IP identification, TTL, window"`
 	MAC        Opt[bool]   `fact:"other_link_address" doc:"it came from another MAC address than its side's other segments"`
+	ByLoopback Opt[bool]   `fact:"by_loopback" doc:"the RST came by the loopback interface of the capturing host, the connection by another one: that host made it itself"`
 	Reserved   Opt[bool]   `fact:"reserved_bits" doc:"ECN or reserved flags are set in it"`
 
 	FIN          Opt[bool]          `fact:"sender_closed" doc:"its side had sent FIN before"`

@@ -102,17 +102,17 @@ func (e *Ending) Accepted() string {
 	if e.Corrupt {
 		return "ignored"
 	}
-	if e.After.VictimNew && e.After.VictimData > 0 && e.Phase() != "closed" {
-		if e.After.Challenge != 0 {
-			return "challenged"
-		}
-		return "ignored"
-	}
 	if e.Phase() == "connect" && e.FromServer() && peer.Bits&HasAcked == 0 { // the receiver is in SYN-SENT
 		if r.Flags&packet.ACK == 0 || peer.Bits&HasISN != 0 && r.Ack != peer.ISN+1 && r.Ack != peer.Next {
 			return "ignored"
 		}
 		return "accepted"
+	}
+	if e.After.VictimNew && e.After.VictimData > 0 && e.After.VictimSYN == 0 && e.Phase() != "closed" {
+		if e.After.Challenge != 0 {
+			return "challenged"
+		}
+		return "ignored"
 	}
 	offset, ok := e.Offset()
 	if !ok {

@@ -40,6 +40,7 @@ func (c *Case) Fact() *fact.Case {
 	f.Host = c.Point.Name
 	c.pattern.fill(f, c.Ending)
 	f.Wire.Points = byWire(int64(1))
+	c.byLoopback(f)
 	if c.views != nil {
 		c.views.fill(f, c)
 	}
@@ -49,4 +50,15 @@ func (c *Case) Fact() *fact.Case {
 // Where points into the capture.
 func (c *Case) Where() fact.Where {
 	return fact.Where{File: c.Point.Name, Stream: int(c.Point.Stream(c.Ending)), Frame: int(c.Ending.Frame)}
+}
+
+// byLoopback looks whether the RST came by the loopback interface although the
+// connection does not: then the capturing host itself made it.
+func (c *Case) byLoopback(f *fact.Case) {
+	e := c.Ending
+	if e.Kind != tcp.ByReset || int(e.Reset.Interface) >= len(c.Point.Interfaces) || len(c.Point.Interfaces) < 2 {
+		return
+	}
+	name := c.Point.Interfaces[e.Reset.Interface].Name
+	f.Wire.ByLoopback = byWire((name == "lo" || name == "lo0") && e.Conn.Addr[0] != e.Conn.Addr[1] && !f.Flow.Loopback.Or(false))
 }

@@ -139,15 +139,14 @@ func trigger(s *fact.Segment, t *tcp.Seg, e *tcp.Ending) {
 // outcome says what the RST did, and when in the life of the connection.
 func outcome(c *fact.Case, e *tcp.Ending) {
 	phase := e.Phase()
-	if phase == "closed" && e.NthOfConn > 1 && e.Opposite.Frame != 0 {
-		phase = "closed"
-	}
 	c.Phase = byWire(phase)
 	accepted := e.Accepted()
 	what := "reset"
 	switch {
 	case e.Corrupt:
 		what = "none"
+	case e.Trigger.Frame != 0 && e.Trigger.Flags&(packet.SYN|packet.ACK) == 0: // a probe: no connection begins or goes on without them
+		what, c.Phase = "none", byWire("none")
 	case (accepted == "challenged" || accepted == "ignored") && phase != "closed":
 		what = "survived"
 	case phase == "connect" && e.FromServer() && e.Form() == "refusal":

@@ -188,7 +188,7 @@ func idles(list []*tcp.Ending, out []pattern) {
 // identifications continue one counter: one box wrote them. A chance
 // continuation has a probability of chainStep in 65536 for each link.
 func counters(list []*tcp.Ending, out []pattern) {
-	const chainStep, chainTime = 16, int64(30 * time.Second)
+	const chainStep, chainTime = 100, int64(time.Minute)
 	groups := groupBy(list, func(e *tcp.Ending) (netip.Addr, bool) {
 		ok := e.Kind == tcp.ByReset && !e.Reset.V6 && e.Reset.IPID != 0 && e.IPIDKind() != "counts-on" && e.IPIDKind() != "copied"
 		return e.Conn.Addr[1-e.From].Netip(), ok

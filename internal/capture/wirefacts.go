@@ -41,9 +41,8 @@ func wireHistory(w *fact.Wire, e *tcp.Ending) {
 	if !e.FromServer() && me.LastData > peer.LastData {
 		w.Waiting = us(time.Duration(e.Time - me.LastData))
 	}
-	if peer.TailSize > 0 && me.MSS > 0 && peer.MSS > 0 {
-		// Timestamps take 12 bytes of a segment.
-		w.MidTransfer = byWire(int(peer.TailSize)+12 >= int(min(me.MSS, peer.MSS)))
+	if mss := segmentLimit(me, peer); peer.TailSize > 0 && mss > 0 {
+		w.MidTransfer = byWire(int(peer.TailSize) >= mss)
 	}
 	if n, ok := e.Unacked(); ok {
 		w.Unacked = byWire(n)
@@ -56,6 +55,19 @@ func wireHistory(w *fact.Wire, e *tcp.Ending) {
 	w.BigLost = largeLost(e)
 }
 
+// segmentLimit is the least length of data that counts as a full segment, 0 when
+// neither end said its limit. Timestamps take 12 bytes.
+func segmentLimit(a, b *tcp.Side) int {
+	mss := max(int(a.MSS), int(b.MSS))
+	if a.MSS > 0 && b.MSS > 0 {
+		mss = int(min(a.MSS, b.MSS))
+	}
+	if mss <= 12 {
+		return 0
+	}
+	return mss - 12
+}
+
 func since(e *tcp.Ending, t int64) fact.Opt[time.Duration] {
 	if t == 0 {
 		return absent[time.Duration]()
@@ -63,22 +75,22 @@ func since(e *tcp.Ending, t int64) fact.Opt[time.Duration] {
 	return us(time.Duration(e.Time - t))
 }
 
-// largeLost reports whether the data that stayed unacknowledged is of full
-// segments while smaller ones had passed.
+// largeLost reports whether full segments stay unacknowledged while smaller
+// ones had passed, and no full one ever did.
 func largeLost(e *tcp.Ending) fact.Opt[bool] {
 	for side := range uint8(2) {
 		me, peer := &e.Conn.Sides[side], &e.Conn.Sides[1-side]
-		if me.RetransRow == 0 || me.Bits&tcp.HasNext == 0 || peer.Bits&tcp.HasAcked == 0 || peer.MSS == 0 {
+		limit := segmentLimit(me, peer)
+		if me.RetransRow == 0 || limit == 0 || me.Bits&peer.Bits&tcp.HasISN == 0 || peer.Bits&tcp.HasAcked == 0 {
 			continue
 		}
 		full := false
 		for k := range tcp.Recent {
 			r := e.Conn.Latest(k)
-			if r != nil && r.Side == side && r.Bits&tcp.SegResent != 0 && r.Len+40 >= min(uint32(peer.MSS), uint32(max(me.MSS, 536))) {
-				full = true
-			}
+			full = full || r != nil && r.Side == side && r.Bits&tcp.SegResent != 0 && int(r.Len) >= min(limit, 1200)
 		}
-		return byWire(full && peer.Segments > 1)
+		passed := int32(peer.Acked - me.ISN - 1)
+		return byWire(full && passed > 0 && int(passed) < limit)
 	}
 	return fact.Opt[bool]{}
 }
