@@ -96,6 +96,7 @@ func (t *Table) reset(i int32, c *Conn, s *packet.Segment, side uint8, corrupt b
 		old.followUp(s, side, me)
 	}
 	t.pending[i] = append(list, e)
+	t.wake = lookNow
 	if c.Bits&pending == 0 {
 		t.due = append(t.due, i)
 	}
@@ -164,12 +165,21 @@ func (e *Ending) followUp(s *packet.Segment, side uint8, sender *Side) {
 // trigger finds the segment that a RST answers: of the other side, the latest
 // that RFC 9293 3.10.7.1 makes a stack answer so.
 func (c *Conn) trigger(s *packet.Segment, side uint8) Seg {
+	var taken uint32 // highest acknowledgement of side after the segment at hand
+	known := false
 	for k := range Recent {
 		r := c.Latest(k)
 		if r == nil {
 			break
 		}
-		if r.Side != side && answers(s, r) && c.inTime(s.Time-r.Time, r, side) && !c.settled(r, side) {
+		if r.Side == side {
+			if r.Flags&packet.ACK != 0 && (!known || after(r.Ack, taken)) {
+				taken, known = r.Ack, true
+			}
+			continue
+		}
+		accepted := r.Len > 0 && known && !before(taken, r.Seq+r.Len) // its data was taken by a living socket
+		if answers(s, r) && !accepted && c.inTime(s.Time-r.Time, r, side) && !c.settled(r, side) {
 			return *r
 		}
 	}
@@ -279,6 +289,7 @@ func (a *After) victim(e *Ending, s *packet.Segment) {
 func (t *Table) release(i int32) {
 	list := t.pending[i]
 	delete(t.pending, i)
+	t.wake = lookNow
 	c := t.at(i)
 	c.Bits &^= pending
 	for _, e := range list {
