@@ -20,7 +20,8 @@ const maxDepth = 24
 
 // Decoder decodes frames. The zero value is ready.
 type Decoder struct {
-	Verify bool // check checksums; else they are SumUnknown
+	Verify      bool  // check checksums; else they are SumUnknown
+	VerifyFlags Flags // without Verify, check the TCP checksum of segments with one of these flags, unless they were put together from fragments
 
 	Notice Notice // of the last frame that was of kind ICMP
 

@@ -29,7 +29,7 @@ func (d *Decoder) tcp(b []byte, s *Segment) Kind {
 		s.options(b[20:end], end < size)
 		s.Payload = b[end:]
 	}
-	if s.TCPSum = SumUnknown; d.Verify && d.missing == 0 && !d.routed {
+	if s.TCPSum = SumUnknown; (d.Verify || s.Flags&d.VerifyFlags != 0 && s.Layers&LayerFragments == 0) && d.missing == 0 && !d.routed {
 		s.TCPSum = tcpSum(s, b)
 	}
 	return TCP

@@ -8,61 +8,60 @@ import (
 const Recent = 8
 
 // Side is what one end of a connection showed at the point of capture. Times
-// are ns since 1970, 0 when it never happened.
+// are ns since 1970, 0 when it never happened. The fields that every segment
+// touches come first, in two cache lines.
 type Side struct {
-	Next      uint32 // sequence number after the last byte seen, SYN and FIN included
-	Acked     uint32 // highest acknowledgement number this side sent
-	ISN       uint32 // of its SYN or SYN-ACK
-	FinSeq    uint32 // sequence number of its FIN
-	TSVal     uint32 // latest timestamp
-	Window    uint16 // latest raw window field
-	SYNWindow uint16
-	IPID      uint16 // of its latest segment
-	MSS       uint16
-
-	Bits      SideBits
-	Scale     uint8 // window scale of its SYN
-	TTL       uint8 // of its latest segment that is no RST
-	SYNTTL    uint8 // of its SYN or SYN-ACK
-	DataTTL   uint8 // of its latest segment with data
-	MinTTL    uint8
-	MaxTTL    uint8
-	ProbesRow uint8 // keep-alive or window probes in a row that the other end has not answered
-
-	Last     int64 // any segment but a RST
-	LastData int64 // a segment with new data
-	FirstTry int64 // first transmission of what is retransmitted now
-	SYNTime  int64
-	FinTime  int64
-	RSTTime  int64 // its first RST
-
-	Bytes       uint64 // distinct bytes of data
-	Segments    uint32
-	DataCount   uint32 // segments with new data
-	Retransmits uint32
-	RetransRow  uint16 // retransmissions in a row without progress
-	SYNs        uint16 // SYN or SYN-ACK segments
-	RSTs        uint16
-	IPIDZero    uint16 // segments with IPID 0, RSTs excepted
-	IPIDSteps   uint16 // small steps forward from one of its segments to the next
-	IPIDJumps   uint16 // other steps
-	KeepAlives  uint16
-	SACKed      uint16 // segments that carried SACK blocks
-	Sums        uint16 // segments whose checksum was verified
-	BadSums     uint16 // and found wrong
-	RTT         uint32 // least time from the point of capture to this side and back, us; 0 unknown
-
-	timedSeq uint32 // end of the segment whose acknowledgement is awaited
-	timedAt  int64
-
+	Next       uint32 // sequence number after the last byte seen, SYN and FIN included
+	Acked      uint32 // highest acknowledgement number this side sent
+	FinSeq     uint32 // sequence number of its FIN
+	TSVal      uint32 // latest timestamp
+	RTT        uint32 // least time from the point of capture to this side and back, us; 0 unknown
+	timedSeq   uint32 // end of the segment whose acknowledgement is awaited
+	timedAt    int64
+	Last       int64  // any segment but a RST
 	LinkAddr   uint64 // MAC address it came from, latest
-	OptionHash uint32 // habit of its SYN
+	Bits       SideBits
+	Window     uint16 // latest raw window field
+	IPID       uint16 // of its latest segment
+	RetransRow uint16 // retransmissions in a row without progress
+	Sums       uint16 // segments whose checksum was verified
+	BadSums    uint16 // and found wrong
+	TTL        uint8  // of its latest segment that is no RST
+	MinTTL     uint8
+	MaxTTL     uint8
+	ProbesRow  uint8 // keep-alive or window probes in a row that the other end has not answered
 
-	First    [FirstBytes]byte // start of its first data
-	Tail     [TailBytes]byte  // start of its latest data segment
-	FirstLen uint8            // bytes of First
-	TailLen  uint8            // bytes of Tail
-	TailSize uint16           // length of its latest data segment, at most 65535
+	LastData  int64           // a segment with new data
+	Bytes     uint64          // distinct bytes of data
+	Segments  uint32          // RSTs excepted
+	DataCount uint32          // segments with new data
+	IPIDZero  uint16          // segments with IPID 0, RSTs excepted
+	IPIDSteps uint16          // small steps forward from one of its segments to the next
+	IPIDJumps uint16          // other steps
+	SACKed    uint16          // segments that carried SACK blocks
+	SYNs      uint16          // SYN or SYN-ACK segments
+	DataTTL   uint8           // of its latest segment with data
+	SYNTTL    uint8           // of its SYN or SYN-ACK
+	FirstLen  uint8           // bytes of First
+	TailLen   uint8           // bytes of Tail
+	TailSize  uint16          // length of its latest data segment, at most 65535
+	Tail      [TailBytes]byte // start of its latest data segment
+
+	FirstTry    int64 // first transmission of what is retransmitted now
+	SYNTime     int64
+	FinTime     int64
+	RSTTime     int64 // its first RST
+	Retransmits uint32
+	ISN         uint32 // of its SYN or SYN-ACK
+	OptionHash  uint32 // habit of its SYN
+	SYNWindow   uint16
+	MSS         uint16
+	RSTs        uint16
+	KeepAlives  uint16
+	Scale       uint8 // window scale of its SYN
+
+	First [FirstBytes]byte // start of its first data
+	_     [8]byte          // fills four cache lines
 }
 
 // FirstBytes and TailBytes are how much of a side's first and latest data is
@@ -139,11 +138,13 @@ func (s *Seg) span() uint32 {
 	return n
 }
 
-// Conn is one connection, or what a capture has of it.
+// Conn is one connection, or what a capture has of it. Its first cache line is
+// what finds it and what every segment touches.
 type Conn struct {
 	Addr  [2]packet.Addr
 	Port  [2]uint16
 	hash  uint32
+	n     uint32 // segments put into Recent
 	V6    bool
 	used  bool // since the hand of the clock passed
 	alive bool
@@ -151,21 +152,23 @@ type Conn struct {
 	Client     uint8 // index of the side that opened it
 	RolesKnown bool  // from SYN or SYN-ACK, not from the ports
 	Bits       ConnBits
+	Frames     uint32
+
+	Last int64 // time of the latest segment
 
 	Sides [2]Side
 
-	Opened int64 // first frame of this connection
-	Start  int64 // time of that frame
-	Last   int64 // time of the latest segment
-	End    int64 // time of the latest segment of the whole table when the ending was made
-	Frames uint32
-	Dups   uint32 // copies of segments that another mirror port took
-
+	newest int64 // time of the newest segment in Recent
 	Recent [Recent]Seg
-	n      uint32 // segments put into Recent
+
+	Opened int64  // first frame of this connection
+	Start  int64  // time of that frame
+	End    int64  // time of the latest segment of the whole table when the ending was made
+	Dups   uint32 // copies of segments that another mirror port took
 
 	Before Before // what used the same addresses and ports earlier
 	Notice packet.Notice
+	_      [24]byte // fills the last of 17 cache lines: with an even number, connections would share too few sets of a cache
 }
 
 // ConnBits are observations of a connection.

@@ -9,10 +9,13 @@ import (
 // Segment takes in the next segment of the capture. Nothing of it is kept by
 // reference.
 func (t *Table) Segment(s *packet.Segment) {
+	full := s.FlowHash()
+	t.segment(s, uint32(full)^uint32(full>>32))
+}
+
+func (t *Table) segment(s *packet.Segment, h uint32) {
 	t.Stats.Segments++
 	t.clock(s.Time)
-	full := s.FlowHash()
-	h := uint32(full) ^ uint32(full>>32)
 	i, side := t.find(h, &s.Src, &s.Dst, s.SrcPort, s.DstPort)
 	var c *Conn
 	switch {
@@ -55,15 +58,25 @@ func (t *Table) clock(now int64) {
 		return
 	}
 	t.now = now
+	if now >= t.wake && len(t.due) > 0 {
+		t.deliver(now)
+	}
+}
+
+// deliver hands out what is due, and notes when it has to look again. Whatever
+// may make something due earlier sets wake to lookNow.
+func (t *Table) deliver(now int64) {
 	for len(t.due) > 0 {
 		i := t.due[0]
 		list := t.pending[i]
 		if len(list) > 0 && now-list[len(list)-1].Time < int64(t.opt.Watch) {
+			t.wake = list[len(list)-1].Time + int64(t.opt.Watch)
 			return
 		}
 		t.due = t.due[1:]
 		t.release(i)
 	}
+	t.wake = lookNow
 }
 
 // guessRoles decides who is the client of a connection whose opening was not
@@ -106,12 +119,8 @@ func (t *Table) reopen(i int32, c *Conn, s *packet.Segment, side uint8) {
 	}
 	b.Client = c.Client ^ side
 	t.finish(i, c)
-	h := c.hash
-	*c = Conn{
-		Addr: [2]packet.Addr{s.Src, s.Dst}, Port: [2]uint16{s.SrcPort, s.DstPort},
-		hash: h, V6: s.V6, alive: true, used: true, Before: b, RolesKnown: true,
-	}
-	t.begin(c, s)
+	t.begin(c, s, c.hash)
+	c.Before, c.RolesKnown = b, true
 }
 
 func (c *Conn) how() How {
@@ -136,6 +145,9 @@ const copyWindow = int64(20 * time.Millisecond)
 // identification that its stack would have counted on. A stack that sends
 // again counts on.
 func (c *Conn) isCopy(s *packet.Segment, side uint8) bool {
+	if s.Time-c.newest > copyWindow {
+		return false
+	}
 	for k := range min(int(c.n), 4) {
 		r := c.Latest(k)
 		if r.Side != side || r.Seq != s.Seq || r.Ack != s.Ack || r.Flags != s.Flags || r.IPID != s.IPID ||
@@ -203,6 +215,7 @@ func (t *Table) follow(i int32, c *Conn, s *packet.Segment, side uint8) {
 func (c *Conn) remember(s *packet.Segment, side uint8, bits SegBits) {
 	r := &c.Recent[c.n%Recent]
 	c.n++
+	c.newest = max(c.newest, s.Time)
 	*r = Seg{
 		Frame: s.Frame, Time: s.Time, Seq: s.Seq, Ack: s.Ack, Len: uint32(s.Length),
 		IPID: s.IPID, Window: s.Window, Flags: s.Flags, TTL: s.TTL, Side: side, Bits: bits | segBits(s),

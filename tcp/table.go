@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"math"
 	"time"
 
 	"github.com/holdfast-project/holdfast/packet"
@@ -52,7 +53,11 @@ type Table struct {
 	now     int64
 	pending map[int32][]*Ending
 	due     []int32 // connections with pending endings, oldest first
+	wake    int64   // before that time nothing is due; lookNow when that is not known
+	warmed  uint32  // keeps the loads of warm from being left out
 }
+
+const lookNow = math.MinInt64
 
 // NewTable returns an empty table.
 func NewTable(o Options) *Table {
@@ -75,10 +80,55 @@ func NewTable(o Options) *Table {
 		o.OnEnd = func(*Ending) {}
 	}
 	size := uint32(1024)
-	return &Table{opt: o, slots: make([]slot, size), mask: size - 1, pending: map[int32][]*Ending{}}
+	return &Table{opt: o, slots: make([]slot, size), mask: size - 1, pending: map[int32][]*Ending{}, wake: lookNow}
 }
 
-func (t *Table) at(i int32) *Conn { return &t.chunks[i/chunkConns][i%chunkConns] }
+func (t *Table) at(i int32) *Conn { return &t.chunks[uint32(i)/chunkConns][uint32(i)%chunkConns] }
+
+// ahead is how many segments are looked up together: enough to wait for memory
+// once instead of once each, few enough for what arrives to be there still.
+const ahead = 16
+
+// Segments takes in the next segments of the capture, as [Table.Segment] does
+// one by one, and quicker: with many connections most of the time goes into
+// waiting for memory, so it asks for the memory of several connections before
+// it needs the first. Nothing of list is kept by reference.
+func (t *Table) Segments(list []packet.Segment) {
+	var hashes [ahead]uint32
+	for len(list) > 0 {
+		n := min(len(list), ahead)
+		for k := range n {
+			full := list[k].FlowHash()
+			hashes[k] = uint32(full) ^ uint32(full>>32)
+		}
+		t.warm(hashes[:n])
+		for k := range n {
+			t.segment(&list[k], hashes[k])
+		}
+		list = list[n:]
+	}
+}
+
+// warm reads a word of each cache line that the segments with these hashes
+// will most likely touch. The loads do not depend on each other, so that the
+// processor has many of them under way at the same time. It changes nothing,
+// and a wrong guess costs only time.
+func (t *Table) warm(hashes []uint32) {
+	var conns [ahead]*Conn
+	for k, h := range hashes {
+		if s := t.slots[h&t.mask]; s.hash == h && s.conn != 0 {
+			conns[k] = t.at(s.conn - 1)
+		}
+	}
+	sum := uint32(0)
+	for _, c := range conns[:len(hashes)] {
+		if c != nil {
+			a, b := &c.Sides[0], &c.Sides[1]
+			sum += a.Next + a.Segments + b.Next + b.Segments + uint32(c.newest) + c.Recent[c.n%Recent].Seq
+		}
+	}
+	t.warmed = sum
+}
 
 // find returns the index of the connection that a segment belongs to and which
 // side sent it; -1 when there is none.
@@ -105,16 +155,18 @@ func (t *Table) find(h uint32, src, dst *packet.Addr, sport, dport uint16) (int3
 func (t *Table) add(h uint32, s *packet.Segment) (int32, *Conn) {
 	i := t.room()
 	c := t.at(i)
-	*c = Conn{
-		Addr: [2]packet.Addr{s.Src, s.Dst}, Port: [2]uint16{s.SrcPort, s.DstPort},
-		hash: h, V6: s.V6, alive: true, used: true,
-	}
-	t.begin(c, s)
+	t.begin(c, s, h)
 	t.insert(slot{h, i + 1})
 	return i, c
 }
 
-func (t *Table) begin(c *Conn, s *packet.Segment) {
+// begin makes c the connection of a segment. It clears in place: a literal
+// would be made elsewhere and copied.
+func (t *Table) begin(c *Conn, s *packet.Segment, h uint32) {
+	*c = Conn{}
+	c.Addr[0], c.Addr[1] = s.Src, s.Dst
+	c.Port[0], c.Port[1] = s.SrcPort, s.DstPort
+	c.hash, c.V6, c.alive, c.used = h, s.V6, true, true
 	c.Opened, c.Start = s.Frame, s.Time
 	t.Stats.Conns++
 	t.opt.OnOpen(s.Frame)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -63,8 +64,6 @@ type Point struct {
 	Endings    []*tcp.Ending
 
 	streams streams
-	first   atomic.Int64
-	last    atomic.Int64
 }
 
 // Stream is the number that Wireshark gives the connection of an ending.
@@ -164,7 +163,7 @@ func (p *Point) feed(ctx context.Context, src frames, workers []*worker, o *Opti
 func (p *Point) collect(workers []*worker) {
 	p.streams.seal()
 	for _, w := range workers {
-		p.Segments += w.segments
+		p.Segments += w.taken
 		p.Notices += w.notices
 		p.Endings = append(p.Endings, w.endings...)
 		p.Dropped += w.dropped
@@ -172,9 +171,9 @@ func (p *Point) collect(workers []*worker) {
 	}
 	// Every worker sees every frame that is not simple; the first one counts them.
 	p.Truncated, p.Malformed, p.Fragments = workers[0].truncated, workers[0].malformed, workers[0].decoder.Fragments
-	if ns := p.first.Load(); ns != 0 {
-		p.First, p.Last = when(ns), when(p.last.Load())
-		p.Until = max(p.Until, p.last.Load())
+	if w := workers[0]; w.first <= w.last {
+		p.First, p.Last = when(w.first), when(w.last)
+		p.Until = max(p.Until, w.last)
 	}
 	slices.SortFunc(p.Endings, func(a, b *tcp.Ending) int { return cmp.Compare(a.Frame, b.Frame) })
 }
@@ -200,23 +199,32 @@ type worker struct {
 	of       uint32
 	in       chan *shared
 	decoder  packet.Decoder
-	sums     packet.Decoder // verifies checksums
 	table    *tcp.Table
 	endings  []*tcp.Ending
 	limit    int
 	dropped  int64
-	segments int64
+	segments [together]packet.Segment // decoded and not yet taken in
+	waiting  int                      // how many
+	opens    []int64                  // first frames of connections that are not marked yet
+	first    int64                    // least and greatest time of all records, ns since 1970
+	last     int64
+	taken    int64 // segments
 	notices  int64
 	truncated,
 	malformed int64
 }
 
+// together is how many segments are taken in together.
+const together = 32
+
 func newWorker(p *Point, i int, o *Options) *worker {
 	w := &worker{point: p, index: uint32(i), of: uint32(o.Workers), in: make(chan *shared, 2), limit: o.Endings / o.Workers}
-	w.sums.Verify = true
-	w.table = tcp.NewTable(tcp.Options{Conns: max(o.Conns/o.Workers, 16), OnOpen: p.streams.mark, OnEnd: w.keep})
+	// Checksums cost as much as all the rest; here they decide.
+	w.decoder.VerifyFlags = packet.SYN | packet.FIN | packet.RST
+	w.first, w.last = math.MaxInt64, math.MinInt64
+	w.table = tcp.NewTable(tcp.Options{Conns: max(o.Conns/o.Workers, 16), OnOpen: w.open, OnEnd: w.keep})
 	if o.OnEnd != nil {
-		w.table = tcp.NewTable(tcp.Options{Conns: o.Conns, OnOpen: p.streams.mark, OnEnd: func(e *tcp.Ending) { o.OnEnd(p, e) }})
+		w.table = tcp.NewTable(tcp.Options{Conns: o.Conns, OnOpen: w.open, OnEnd: func(e *tcp.Ending) { o.OnEnd(p, e) }})
 	}
 	return w
 }
@@ -233,33 +241,25 @@ func (w *worker) keep(e *tcp.Ending) {
 func (w *worker) mine(hash uint64) bool { return uint32(hash>>40)%w.of == w.index }
 
 func (w *worker) run() {
-	var s packet.Segment
 	for b := range w.in {
-		if w.index == 0 && len(b.Records) > 0 {
-			w.span(b)
-		}
+		first, last := w.first, w.last
 		for i := range b.Records {
-			w.record(b, i, &s)
+			if t := b.Records[i].Time; t != 0 { // there are formats without times
+				first, last = min(first, t), max(last, t)
+			}
+			w.record(b, i)
 		}
+		w.flush()
+		w.first, w.last = first, last
 		b.done()
 	}
 	w.table.Flush()
+	w.opened()
 }
 
-func (w *worker) span(b *shared) {
-	p := w.point
-	for i := range b.Records {
-		t := b.Records[i].Time
-		if first := p.first.Load(); first == 0 || t < first {
-			p.first.Store(t)
-		}
-		if t > p.last.Load() {
-			p.last.Store(t)
-		}
-	}
-}
-
-func (w *worker) record(b *shared, i int, s *packet.Segment) {
+// record decodes a frame. Its segment waits until several can be taken in
+// together.
+func (w *worker) record(b *shared, i int) {
 	rec := &b.Records[i]
 	data := b.Data[rec.Start : rec.Start+rec.Captured]
 	simple := false
@@ -269,15 +269,21 @@ func (w *worker) record(b *shared, i int, s *packet.Segment) {
 			return
 		}
 	}
+	s := &w.segments[w.waiting]
 	s.Frame = b.First + int64(i)
 	switch w.decoder.Decode(rec, data, s) {
 	case packet.TCP:
 		if w.of > 1 && !simple && !w.mine(s.FlowHash()) {
 			return
 		}
-		w.segment(rec, data, s)
+		w.waiting++
+		// What was put together from fragments is in memory that the decoder uses again.
+		if w.waiting == len(w.segments) || s.Layers&packet.LayerFragments != 0 {
+			w.flush()
+		}
 	case packet.ICMP:
-		w.notice(&w.decoder.Notice, s.Frame)
+		w.flush()
+		w.notice(&w.decoder.Notice, b.First+int64(i))
 	case packet.Truncated:
 		w.truncated++
 	case packet.Malformed:
@@ -285,13 +291,25 @@ func (w *worker) record(b *shared, i int, s *packet.Segment) {
 	}
 }
 
-func (w *worker) segment(rec *packet.Record, data []byte, s *packet.Segment) {
-	w.segments++
-	if s.Flags&(packet.SYN|packet.FIN|packet.RST) != 0 && s.Layers&packet.LayerFragments == 0 {
-		// Checksums cost as much as all the rest; here they decide.
-		w.sums.Decode(rec, data, s)
+// flush gives the segments that wait to the table.
+func (w *worker) flush() {
+	w.taken += int64(w.waiting)
+	w.table.Segments(w.segments[:w.waiting])
+	w.waiting = 0
+	if len(w.opens) > 0 {
+		w.opened()
 	}
-	w.table.Segment(s)
+}
+
+// open notes the first frame of a connection. Marking it at once would make the
+// processor wait until the new connection has been written.
+func (w *worker) open(frame int64) { w.opens = append(w.opens, frame) }
+
+func (w *worker) opened() {
+	for _, frame := range w.opens {
+		w.point.streams.mark(frame)
+	}
+	w.opens = w.opens[:0]
 }
 
 func (w *worker) notice(n *packet.Notice, frame int64) {
