@@ -271,7 +271,7 @@ func (a *After) victim(e *Ending, s *packet.Segment) {
 	was := &e.Conn.Sides[1-e.From]
 	if s.Length > 0 {
 		a.VictimData++
-		if was.Bits&HasNext != 0 && after(s.Seq+uint32(s.Length), was.Next) {
+		if was.Bits&HasNext != 0 && after(s.Seq+uint32(s.Length), was.Next) && (a.Challenge != 0 || s.Time-e.Time > 2*1000*int64(was.RTT)+5*int64(time.Millisecond)) {
 			a.VictimNew = true
 		}
 		return
