@@ -18,7 +18,7 @@ type bodies struct {
 // by keeping up to limit bytes of what is read.
 func newBodies(req *http.Request, limit int64) bodies {
 	b := bodies{req: req}
-	if hasBody(req) && req.GetBody == nil && req.ContentLength <= limit && limit > 0 {
+	if hasBody(req) && req.GetBody == nil && limit > 0 {
 		b.tee = &tee{src: req.Body, limit: limit}
 	}
 	return b

@@ -31,7 +31,7 @@ func causeOf(err error, connected bool, ev Evidence) Cause {
 		return CauseOther
 	case !connected && isBroken(err):
 		return CauseHandshake
-	case isBroken(err), ev.Ended:
+	case isBroken(err), ev.Ended, ev.FIN:
 		return CauseReset
 	}
 	return CauseOther
@@ -50,9 +50,16 @@ func isCertificate(err error) bool {
 	return verify || host || alert
 }
 
+// serverClosedIdle is the text of net/http's errServerClosedIdle, which is not
+// exported (transport.go, Go 1.26).
+const serverClosedIdle = "http: server closed idle connection"
+
 // isBroken reports whether err says that a connection ended.
 func isBroken(err error) bool {
 	if isReset(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNABORTED) {
+		return true
+	}
+	if err.Error() == serverClosedIdle {
 		return true
 	}
 	op, ok := errors.AsType[*net.OpError](err)

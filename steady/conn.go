@@ -44,6 +44,7 @@ type Conn struct {
 	readErr  error
 	proto    string // negotiated by TLS
 	hasProto bool
+	parks    bool // a failed write waits for the reader
 	isClosed bool
 	pending  bool // Close was called during a request; settle closes
 	goner    bool // settle is done with a connection that failed, or the peer said Connection: close
@@ -63,6 +64,7 @@ type flight struct {
 	writeErr bool
 	idle     time.Duration // between the last read and the begin
 	wrote    uint64
+	heard    uint64 // wrote when the peer was last heard; later comes only a farewell, such as TLS's close_notify
 	before   Snapshot
 }
 
@@ -112,6 +114,7 @@ func (c *Conn) Mark() { c.arm(flight{armed: true, live: true}) }
 func (c *Conn) arm(f flight) {
 	c.mu.Lock()
 	c.flight = f
+	c.parks = f.http
 	c.mu.Unlock()
 }
 
@@ -150,6 +153,9 @@ func (c *Conn) didRead(n int64, err error) {
 	if n > 0 {
 		c.nread.Add(uint64(n))
 		c.lastRead.Store(now())
+		c.mu.Lock()
+		c.flight.heard = c.flight.wrote
+		c.mu.Unlock()
 	}
 	if err != nil && isFinal(err) {
 		c.endRead(err)
@@ -206,7 +212,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := c.Conn.Write(p)
-	c.endWrite(int64(n), err, late)
+	c.endWrite(int64(n), err, late || isAlert(p))
 	return n, err
 }
 
@@ -268,11 +274,18 @@ func (c *Conn) endWrite(n int64, err error, late bool) {
 		f.wrote += uint64(n)
 	}
 	f.writeErr = f.writeErr || err != nil
-	park := err != nil && f.http && isReset(err)
+	park := err != nil && c.parks && !late && isReset(err)
 	c.mu.Unlock()
 	if park {
 		c.awaitReader()
 	}
+}
+
+// isAlert reports whether p looks like a TLS alert, with which tls.Conn says
+// goodbye: nobody reads after it. TLS 1.3 hides its type in a record of 24 bytes.
+func isAlert(p []byte) bool {
+	const alert, application = 21, 23
+	return len(p) > 0 && len(p) <= 64 && (p[0] == alert || p[0] == application && len(p) == 24)
 }
 
 func isReset(err error) bool {
@@ -424,6 +437,9 @@ func (c *Conn) evidence(err error) Evidence {
 		stale:  f.refused,
 		Before: f.before, After: c.last, Read: c.nread.Load(), Tracked: true, Ended: c.ended,
 		Wrote: f.wrote, Whole: !f.writeErr && f.writing == 0,
+	}
+	if f.heard > 0 && ev.Whole {
+		ev.Wrote = f.heard
 	}
 	if f.writing > 0 && ev.Wrote == 0 {
 		ev.Wrote = 1 // a write is under way, so something may have gone

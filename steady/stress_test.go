@@ -3,6 +3,7 @@ package steady
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"flag"
 	"fmt"
@@ -205,6 +206,11 @@ func TestNeverTwice(t *testing.T) {
 				}
 				url := l.start(t, conf)
 				tr := &Transport{Base: base, NoThrottle: true, NoBreaker: true}
+				tr.Observer = func(_ context.Context, e Event) {
+					if e.Verdict.SafeToRetry() && e.Kind == EventGiveUp {
+						t.Logf("%s %v", e.Reason, e.Err)
+					}
+				}
 				defer tr.CloseIdleConnections()
 				r := stress(t, tr, l, post(url, mode.change))
 				t.Logf("%+v %+v", r, tr.Stats())

@@ -103,7 +103,8 @@ func (t *Transport) init() {
 		t.h2c = p.UnencryptedHTTP2() && !p.HTTP1()
 	}
 	t.inner.DialContext = t.tracked(t.dialFunc())
-	t.inner.Dial = nil //nolint:staticcheck // a deprecated field that may be set in Base
+	//lint:ignore SA1019 a deprecated field that may be set in Base
+	t.inner.Dial = nil
 	if t.Attempts == 0 {
 		t.Attempts = 3
 	}
@@ -126,14 +127,15 @@ func (t *Transport) init() {
 type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 func (t *Transport) dialFunc() dialFunc {
+	//lint:ignore SA1019 as above
+	old := t.inner.Dial
 	switch {
 	case t.Dial != nil:
 		return t.Dial
 	case t.inner.DialContext != nil:
 		return t.inner.DialContext
-	case t.inner.Dial != nil: //nolint:staticcheck // as above
-		dial := t.inner.Dial //nolint:staticcheck // as above
-		return func(_ context.Context, network, addr string) (net.Conn, error) { return dial(network, addr) }
+	case old != nil:
+		return func(_ context.Context, network, addr string) (net.Conn, error) { return old(network, addr) }
 	}
 	return (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 }

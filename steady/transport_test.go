@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -58,6 +59,37 @@ func TestEarlyAnswer(t *testing.T) {
 		if resp.StatusCode != 413 || len(body) != 1000 || err != nil {
 			t.Fatalf("status %d, %d bytes, %v", resp.StatusCode, len(body), err)
 		}
+	}
+}
+
+// TestLargeBodyOnStaleConnection: a body that is too large to keep survives a
+// connection that is left before anything was sent.
+func TestLargeBodyOnStaleConnection(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n)
+	}))
+	defer srv.Close()
+	tr := &Transport{Base: &http.Transport{}}
+	defer tr.CloseIdleConnections()
+	for range 2 {
+		req, _ := http.NewRequest(http.MethodPost, srv.URL, struct{ io.Reader }{bytes.NewReader(make([]byte, 1<<20))})
+		req.ContentLength = 1 << 20
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(b) != "1048576" {
+			t.Errorf("the server got %s bytes", b)
+		}
+		// Learned: the server closes at once, so every pooled connection is stale.
+		up := tr.ups.get(srv.Listener.Addr().String())
+		up.learn(time.Nanosecond * 8)
+	}
+	if s := tr.Stats(); s.Stale != 1 {
+		t.Errorf("%+v", s)
 	}
 }
 
