@@ -296,11 +296,11 @@ func (t *target) segment(s *packet.Segment) (enough bool) {
 // does, the data of a connection whose begin is not there starts at 1.
 func (t *target) relate(s *packet.Segment, side uint8) {
 	me, peer := &t.ends[side], &t.ends[1-side]
-	if !me.based {
+	switch {
+	case s.Flags&packet.SYN != 0:
+		me.base, me.based, me.fromStart = s.Seq, true, true
+	case !me.based:
 		me.base, me.based = s.Seq-1, true
-		if s.Flags&packet.SYN != 0 {
-			me.base, me.fromStart = s.Seq, true
-		}
 	}
 	if !peer.based && s.Flags&packet.ACK != 0 {
 		peer.base, peer.based = s.Ack-1, true
