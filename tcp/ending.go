@@ -363,8 +363,7 @@ func (c *Conn) died(now int64) (kind Kind, silent uint8, ok bool) {
 func (t *Table) Notice(n *packet.Notice) {
 	t.clock(n.Time)
 	s := packet.Segment{Src: n.Src, Dst: n.Dst, SrcPort: n.SrcPort, DstPort: n.DstPort, V6: n.V6}
-	full := s.FlowHash()
-	i, side := t.find(uint32(full)^uint32(full>>32), &n.Src, &n.Dst, n.SrcPort, n.DstPort)
+	i, side := t.find(shortHash(s.FlowHash()), &n.Src, &n.Dst, n.SrcPort, n.DstPort)
 	if i < 0 {
 		t.Stats.NoticeLost++
 		return

@@ -9,15 +9,24 @@ import (
 // Segment takes in the next segment of the capture. Nothing of it is kept by
 // reference.
 func (t *Table) Segment(s *packet.Segment) {
-	full := s.FlowHash()
-	t.segment(s, uint32(full)^uint32(full>>32))
+	t.segment(s, shortHash(s.FlowHash()), -1)
 }
 
-func (t *Table) segment(s *packet.Segment, h uint32) {
+// segment takes in a segment with its hash and the connection it likely belongs
+// to, -1 when that is not known.
+func (t *Table) segment(s *packet.Segment, h uint32, i int32) {
 	t.Stats.Segments++
 	t.clock(s.Time)
-	i, side := t.find(h, &s.Src, &s.Dst, s.SrcPort, s.DstPort)
 	var c *Conn
+	side := uint8(2)
+	if i >= 0 {
+		if c = t.at(i); c.alive {
+			side = c.sender(&s.Src, &s.Dst, s.SrcPort, s.DstPort)
+		}
+	}
+	if side == 2 {
+		i, side = t.find(h, &s.Src, &s.Dst, s.SrcPort, s.DstPort)
+	}
 	switch {
 	case i < 0:
 		i, c = t.add(h, s)
@@ -148,8 +157,8 @@ func (c *Conn) isCopy(s *packet.Segment, side uint8) bool {
 	if s.Time-c.newest > copyWindow {
 		return false
 	}
-	for k := range min(int(c.n), 4) {
-		r := c.Latest(k)
+	for k := range min(c.n, 4) {
+		r := &c.Recent[(c.n-1-k)%Recent]
 		if r.Side != side || r.Seq != s.Seq || r.Ack != s.Ack || r.Flags != s.Flags || r.IPID != s.IPID ||
 			int(r.Len) != s.Length || r.Window != s.Window || s.Time-r.Time > copyWindow || s.Time < r.Time {
 			continue
@@ -216,10 +225,9 @@ func (c *Conn) remember(s *packet.Segment, side uint8, bits SegBits) {
 	r := &c.Recent[c.n%Recent]
 	c.n++
 	c.newest = max(c.newest, s.Time)
-	*r = Seg{
-		Frame: s.Frame, Time: s.Time, Seq: s.Seq, Ack: s.Ack, Len: uint32(s.Length),
-		IPID: s.IPID, Window: s.Window, Flags: s.Flags, TTL: s.TTL, Side: side, Bits: bits | segBits(s),
-	}
+	// Field by field: a literal would be made on the stack and copied.
+	r.Frame, r.Time, r.Seq, r.Ack, r.Len = s.Frame, s.Time, s.Seq, s.Ack, uint32(s.Length)
+	r.IPID, r.Window, r.Flags, r.TTL, r.Side, r.Bits = s.IPID, s.Window, s.Flags, s.TTL, side, bits|segBits(s)
 }
 
 func segBits(s *packet.Segment) (b SegBits) {

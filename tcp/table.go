@@ -95,39 +95,55 @@ const ahead = 16
 // it needs the first. Nothing of list is kept by reference.
 func (t *Table) Segments(list []packet.Segment) {
 	var hashes [ahead]uint32
+	var likely [ahead]int32
 	for len(list) > 0 {
 		n := min(len(list), ahead)
 		for k := range n {
-			full := list[k].FlowHash()
-			hashes[k] = uint32(full) ^ uint32(full>>32)
+			hashes[k] = shortHash(list[k].FlowHash())
 		}
-		t.warm(hashes[:n])
+		t.warm(hashes[:n], &likely)
 		for k := range n {
-			t.segment(&list[k], hashes[k])
+			t.segment(&list[k], hashes[k], likely[k])
 		}
 		list = list[n:]
 	}
 }
 
-// warm reads a word of each cache line that the segments with these hashes
-// will most likely touch. The loads do not depend on each other, so that the
-// processor has many of them under way at the same time. It changes nothing,
-// and a wrong guess costs only time.
-func (t *Table) warm(hashes []uint32) {
-	var conns [ahead]*Conn
+func shortHash(h uint64) uint32 { return uint32(h) ^ uint32(h>>32) }
+
+// warm fills likely with the connections that the segments with these hashes
+// belong to, -1 where there is none, as far as a look at the first slot tells.
+// On the way it reads a word of each cache line that the segments will most
+// likely touch. The loads do not depend on each other, so that the processor
+// has many of them under way at the same time. A wrong guess costs only time.
+func (t *Table) warm(hashes []uint32, likely *[ahead]int32) {
 	for k, h := range hashes {
-		if s := t.slots[h&t.mask]; s.hash == h && s.conn != 0 {
-			conns[k] = t.at(s.conn - 1)
+		likely[k&(ahead-1)] = -1
+		if s := t.slots[h&t.mask]; s.hash == h {
+			likely[k&(ahead-1)] = s.conn - 1
 		}
 	}
 	sum := uint32(0)
-	for _, c := range conns[:len(hashes)] {
-		if c != nil {
+	for _, i := range likely[:len(hashes)] {
+		if i >= 0 {
+			c := t.at(i)
 			a, b := &c.Sides[0], &c.Sides[1]
 			sum += a.Next + a.Segments + b.Next + b.Segments + uint32(c.newest) + c.Recent[c.n%Recent].Seq
 		}
 	}
 	t.warmed = sum
+}
+
+// sender returns which side of a connection sends from one address and port to
+// another; 2 when neither does.
+func (c *Conn) sender(src, dst *packet.Addr, sport, dport uint16) uint8 {
+	if c.Port[0] == sport && c.Port[1] == dport && c.Addr[0] == *src && c.Addr[1] == *dst {
+		return 0
+	}
+	if c.Port[1] == sport && c.Port[0] == dport && c.Addr[1] == *src && c.Addr[0] == *dst {
+		return 1
+	}
+	return 2
 }
 
 // find returns the index of the connection that a segment belongs to and which
@@ -141,12 +157,8 @@ func (t *Table) find(h uint32, src, dst *packet.Addr, sport, dport uint16) (int3
 		if s.hash != h {
 			continue
 		}
-		c := t.at(s.conn - 1)
-		if c.Port[0] == sport && c.Port[1] == dport && c.Addr[0] == *src && c.Addr[1] == *dst {
-			return s.conn - 1, 0
-		}
-		if c.Port[1] == sport && c.Port[0] == dport && c.Addr[1] == *src && c.Addr[0] == *dst {
-			return s.conn - 1, 1
+		if side := t.at(s.conn-1).sender(src, dst, sport, dport); side < 2 {
+			return s.conn - 1, side
 		}
 	}
 }
@@ -191,23 +203,44 @@ func (t *Table) room() int32 {
 		return i
 	}
 	i := t.victim()
-	t.Stats.Evicted++
+	if !t.at(i).over() {
+		t.Stats.Evicted++
+	}
 	t.remove(i)
 	t.free = t.free[:len(t.free)-1]
 	return i
 }
 
-// victim passes the hand over the connections until one was not used since the
-// last time: least recently used, nearly, at the cost of one bit.
+// over reports whether nothing more is expected of a connection: both sides
+// have closed it, or it was reset and what followed was seen.
+func (c *Conn) over() bool {
+	return c.Bits&pending == 0 && (c.Bits&Reported != 0 || c.Sides[0].Bits&c.Sides[1].Bits&SentFIN != 0)
+}
+
+// glances is how many connections are looked at for one that is over before
+// one that is not has to go.
+const glances = 8
+
+// victim passes the hand over the connections until one is over, so that those
+// that are open and idle are remembered longest. Else it takes one that was not
+// used since the last time: least recently used, nearly, at the cost of one bit.
 func (t *Table) victim() int32 {
-	for range 2 * t.used {
+	unused := int32(-1)
+	for n := range 2 * t.used {
 		i := t.hand
-		t.hand = (t.hand + 1) % t.used
+		if t.hand++; t.hand == t.used {
+			t.hand = 0
+		}
 		c := t.at(i)
-		if c.alive && !c.used {
+		if c.over() {
 			return i
 		}
-		c.used = false
+		if !c.used && unused < 0 {
+			unused = i
+		}
+		if c.used = false; unused >= 0 && n >= glances {
+			return unused
+		}
 	}
 	return t.hand
 }
