@@ -11,12 +11,26 @@ import (
 // byPeer marks a fact that two places of capture show together.
 func byPeer[T any](v T) fact.Opt[T] { return fact.SomeBy(v, fact.ByPeer) }
 
-// margin is how long a capture must have gone on after a segment for its
-// absence to mean something, and how far apart two sightings of it may be.
+// minMargin is how long at least a capture must have gone on after a segment for
+// its absence to mean something, noTurn how long when the round trip is unknown,
+// and maxDelay how far apart two sightings of one segment may be.
 const (
-	margin   = int64(time.Millisecond)
-	maxDelay = int64(2 * time.Second)
+	minMargin = int64(time.Millisecond)
+	noTurn    = int64(time.Second)
+	maxDelay  = int64(2 * time.Second)
 )
+
+// margin is minMargin and a round trip of the whole path.
+func (g *group) margin() int64 {
+	var turn int64
+	for _, t := range g.tracks {
+		turn = max(turn, t.turn())
+	}
+	if turn == 0 {
+		turn = noTurn
+	}
+	return minMargin + turn
+}
 
 // fill adds what the other places have of the connection.
 func (v *views) fill(f *fact.Case, c *Case) {
@@ -159,7 +173,7 @@ func (t *track) has(s *sighting, common int64) bool {
 func (v *views) wouldHave(t *track, client bool, common int64) bool {
 	p := v.points[t.point]
 	at := common + t.shift
-	if t.full || p.Lost > 0 || p.Damage != nil || p.Until < at+margin || len(t.list) == 0 {
+	if t.full || p.Lost > 0 || p.Damage != nil || p.Until < at+v.group.margin() || len(t.list) == 0 {
 		return false
 	}
 	saw := false
