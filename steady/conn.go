@@ -44,6 +44,7 @@ type Conn struct {
 	readErr  error
 	proto    string // negotiated by TLS
 	hasProto bool
+	farewell bool // the last that was read looks like TLS's
 	parks    bool // a failed write waits for the reader
 	isClosed bool
 	pending  bool // Close was called during a request; settle closes
@@ -135,25 +136,29 @@ func (c *Conn) snapshot(inq bool) Snapshot {
 // Read reads from the connection and counts.
 func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	c.didRead(int64(n), err)
+	silent := isAlert(p[:n]) // a farewell does not end the silence that idle timeouts are learned from
+	c.didRead(int64(n), silent, err)
 	return n, err
 }
 
 // WriteTo keeps the splice of *net.TCPConn.
 func (c *Conn) WriteTo(w io.Writer) (int64, error) {
 	n, err := io.Copy(w, c.Conn)
-	c.didRead(n, nil)
+	c.didRead(n, false, nil)
 	if err == nil { // io.Copy hides the io.EOF
-		c.didRead(0, io.EOF)
+		c.didRead(0, false, io.EOF)
 	}
 	return n, err // the error may be w's
 }
 
-func (c *Conn) didRead(n int64, err error) {
+func (c *Conn) didRead(n int64, silent bool, err error) {
 	if n > 0 {
 		c.nread.Add(uint64(n))
-		c.lastRead.Store(now())
+		if !silent {
+			c.lastRead.Store(now())
+		}
 		c.mu.Lock()
+		c.farewell = silent
 		c.flight.heard = c.flight.wrote
 		c.mu.Unlock()
 	}
@@ -273,7 +278,7 @@ func (c *Conn) endWrite(n int64, err error, late bool) {
 	if !late || f.wrote == 0 {
 		f.wrote += uint64(n)
 	}
-	f.writeErr = f.writeErr || err != nil
+	f.writeErr = f.writeErr || err != nil && !(late && f.wrote > 0)
 	park := err != nil && c.parks && !late && isReset(err)
 	c.mu.Unlock()
 	if park {
@@ -341,6 +346,9 @@ func (c *Conn) Close() error {
 		}
 	}
 	c.flight.fenced = true
+	if c.up != nil && c.farewell && !c.ended && !c.flight.live && !c.goner {
+		c.up.sawIdleClose(time.Duration(now() - c.lastRead.Load())) // under TLS the FIN is not read
+	}
 	if c.flight.http && c.flight.live {
 		c.pending = true
 		return c.Conn.SetDeadline(time.Unix(1, 0))
