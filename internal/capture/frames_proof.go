@@ -18,6 +18,8 @@ var factFrames = map[string]func(*tcp.Ending) int64{
 	"wire.ip_id": resetFrame, "wire.copied_fields": resetFrame, "wire.other_link_address": resetFrame, "wire.reserved_bits": resetFrame,
 	"wire.reason": resetFrame, "wire.reason_kind": resetFrame, "wire.corrupt": resetFrame, "wire.idle_ms": resetFrame,
 
+	"wire.syns": openingFrame, "wire.bare_syn": openingFrame, "wire.connect_delay_us": openingFrame,
+
 	"wire.sender_alive": aliveFrame, "wire.receiver_alive": goesOnFrame,
 	"wire.challenged":       func(e *tcp.Ending) int64 { return e.After.Challenge },
 	"wire.icmp":             noticeFrame,
@@ -33,6 +35,14 @@ func resetFrame(e *tcp.Ending) int64 {
 		return 0
 	}
 	return e.Frame
+}
+
+// openingFrame is the SYN.
+func openingFrame(e *tcp.Ending) int64 {
+	if e.Conn.Bits&tcp.FromMiddle != 0 {
+		return 0
+	}
+	return e.Conn.Opened
 }
 
 func triggerFrame(e *tcp.Ending) int64 { return e.Trigger.Frame }

@@ -46,7 +46,7 @@ func (st Style) Details(f *fact.Finding) string {
 	}
 	k.row("sender", senderDetail(f))
 	for i, p := range f.Proof {
-		k.row(first(i, "proof"), proofText(p))
+		k.row(first(i, "proof"), proofText(p, f.Where))
 	}
 	if e := cmpOr(f.Effect.Says, Effect(f)); e != "" {
 		k.row("effect", e)
@@ -131,12 +131,20 @@ func senderDetail(f *fact.Finding) string {
 	return s.String()
 }
 
-func proofText(p fact.Proof) string {
+// proofText is a line of proof; the file is named when it is another one than
+// that of the finding.
+func proofText(p fact.Proof, where *fact.Where) string {
 	s := p.Witness + ": " + p.Says
 	if weight := fmt.Sprintf("%+.0f", p.Weight); weight != "+0" { // +0: the witness had said enough already
 		s = weight + " dB " + s
 	}
-	if p.File != "" {
+	switch {
+	case p.File == "":
+	case p.Frame == 0:
+		s += " (" + p.File + ")"
+	case where != nil && where.File == p.File:
+		s += fmt.Sprintf(" (frame %d)", p.Frame)
+	default:
 		s += fmt.Sprintf(" (%s, frame %d)", p.File, p.Frame)
 	}
 	return s

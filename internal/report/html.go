@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"path/filepath"
 	"reflect"
 	"strings"
 
@@ -118,9 +119,9 @@ func (r *Report) title() string {
 	case 0:
 		return "Connection resets"
 	case 1:
-		return "Connection resets in " + r.Inputs[0].Name
+		return "Connection resets in " + filepath.Base(r.Inputs[0].Name)
 	}
-	return fmt.Sprintf("Connection resets in %s and %s", r.Inputs[0].Name, count(int64(len(r.Inputs)-1), "more file", "more files"))
+	return fmt.Sprintf("Connection resets in %s and %s", filepath.Base(r.Inputs[0].Name), count(int64(len(r.Inputs)-1), "more file", "more files"))
 }
 
 func inputOf(in *Input) inputView {
