@@ -56,6 +56,10 @@ func (o *options) addLadders(ctx context.Context, got *captured, rep *report.Rep
 	ladders, err := capture.Ladders(ctx, cases, cf.spool.open)
 	for i, c := range cases {
 		rep.Stories[i].Ladder = ladders[c]
+		if across := c.Across(); across != nil {
+			rep.Stories[i].Ladder = across
+			continue
+		}
 		if l := ladders[c]; l != nil {
 			notes(l, rep.Stories[i].Findings[0])
 		}
