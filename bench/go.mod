@@ -8,8 +8,15 @@ require (
 )
 
 require (
+	github.com/avast/retry-go/v5 v5.1.1
+	github.com/bits-and-blooms/bitset v1.24.4 // indirect
+	github.com/cenkalti/backoff/v5 v5.0.3
 	github.com/expr-lang/expr v1.17.8 // indirect
+	github.com/failsafe-go/failsafe-go v0.9.8
 	github.com/goccy/go-yaml v1.19.2 // indirect
+	github.com/hashicorp/go-cleanhttp v0.5.2 // indirect
+	github.com/hashicorp/go-retryablehttp v0.7.8
+	github.com/influxdata/tdigest v0.0.1 // indirect
 )
 
 replace github.com/holdfast-project/holdfast => ../

@@ -31,6 +31,7 @@ type bench struct {
 	seconds  float64
 	holdfast string // the binary under test
 	repo     string // the root of the repository
+	steadyFlags
 }
 
 // part is one kind of measurement; its table goes to its own section of the page.
@@ -43,6 +44,7 @@ var parts = []part{
 	{"cost", "Cost while nothing is wrong", "what watching costs a busy server, beside other tools", (*bench).cost},
 	{"flood", "Reset flood", "a flood of resets: rate, memory, accounting", (*bench).flood},
 	{"start", "Start, latency, idle", "time to attach, reset to verdict, memory and CPU when idle", (*bench).start},
+	{"steady", "Steady: requests that survive resets", "package steady beside other retry layers, by the server's ledger", (*bench).steady},
 	{"micro", "Single steps", "go benchmarks: decode, join, build, explain", (*bench).micro},
 }
 
@@ -67,6 +69,7 @@ func run(args []string) error {
 	fs.Float64Var(&b.seconds, "seconds", 1.5, "length of one run of a load")
 	fs.StringVar(&b.holdfast, "holdfast", "", "binary to measure; default: build it from this repository")
 	write := fs.String("write", "", "write the tables into this page too, between its markers")
+	b.register(fs)
 	fs.Usage = func() { usage(fs) }
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -109,7 +112,7 @@ func choose(names []string) ([]part, error) {
 	for _, name := range names {
 		i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("no part %q; there are cost, flood, start and micro", name)
+			return nil, fmt.Errorf("no part %q; there are cost, flood, start, steady and micro", name)
 		}
 		chosen = append(chosen, parts[i])
 	}

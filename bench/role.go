@@ -45,6 +45,8 @@ func role(args []string) error {
 		return hold()
 	case "traffic":
 		return writeTraffic(args[1:], os.Stdout)
+	case "steady-server":
+		return runSteadyServer(args[1:])
 	case "hop":
 		return hop(args[1])
 	case "bpftrace":
