@@ -112,7 +112,7 @@ type tally struct {
 
 // stress sends requests from eight clients, with pauses around the server's
 // idle timeout, and compares every error with the ledger.
-func stress(t *testing.T, rt http.RoundTripper, l *ledger, send func(id string) (*http.Request, error)) tally {
+func stress(t *testing.T, n int, rt http.RoundTripper, l *ledger, send func(id string) (*http.Request, error)) tally {
 	t.Helper()
 	var failed, ok, lost, wrong atomic.Int64
 	var wg sync.WaitGroup
@@ -120,7 +120,7 @@ func stress(t *testing.T, rt http.RoundTripper, l *ledger, send func(id string) 
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			for i := range *stressN {
+			for i := range n {
 				id := fmt.Sprint(w, "-", i)
 				req, err := send(id)
 				if err != nil {
@@ -212,7 +212,11 @@ func TestNeverTwice(t *testing.T) {
 					}
 				}
 				defer tr.CloseIdleConnections()
-				r := stress(t, tr, l, post(url, mode.change))
+				n := *stressN
+				if secure {
+					n /= 3 // handshakes are slow
+				}
+				r := stress(t, n, tr, l, post(url, mode.change))
 				t.Logf("%+v %+v", r, tr.Stats())
 				if r.twice != 0 || r.wrong != 0 {
 					t.Errorf("executed twice: %d, judged wrongly: %d", r.twice, r.wrong)
@@ -237,7 +241,7 @@ func TestIdleRace(t *testing.T) {
 	defer srv.Close()
 	tr := &Transport{Base: &http.Transport{MaxIdleConnsPerHost: 64}}
 	defer tr.CloseIdleConnections()
-	r := stress(t, tr, l, post(srv.URL, nil))
+	r := stress(t, *stressN, tr, l, post(srv.URL, nil))
 	t.Logf("%+v %+v", r, tr.Stats())
 	if r.twice != 0 || r.wrong != 0 || r.lost != 0 {
 		t.Errorf("%+v", r)
