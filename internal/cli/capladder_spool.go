@@ -50,7 +50,7 @@ func newSpool(o *options, cf *captureFlags) *spool {
 // keep returns a reader of the same bytes, which it keeps when the capture can
 // be read only once.
 func (s *spool) keep(path string, r io.Reader) io.Reader {
-	if s == nil || s.limit == 0 || path != "-" && isRegular(path) {
+	if s == nil || s.limit == 0 || !once(path) {
 		return r
 	}
 	k := &spooled{}
@@ -68,9 +68,10 @@ func (s *spool) keep(path string, r io.Reader) io.Reader {
 	return &spoolReader{r, k, s.limit}
 }
 
-func isRegular(path string) bool {
+// once reports whether a capture can be read only once: standard input, a pipe.
+func once(path string) bool {
 	st, err := os.Stat(path)
-	return err == nil && st.Mode().IsRegular()
+	return path == "-" || err == nil && !st.Mode().IsRegular()
 }
 
 // spoolReader copies what is read.
@@ -124,7 +125,7 @@ func (s *spool) open(name string) (io.ReadCloser, error) {
 		return io.NopCloser(io.NewSectionReader(k.file, 0, k.size)), nil
 	case k != nil:
 		return nil, k.err
-	case name == "-" || !isRegular(name):
+	case once(name):
 		return nil, errNotKept
 	}
 	return capture.Open(name, nil)

@@ -117,10 +117,12 @@ type options struct {
 	env    *env
 	output string
 	color  string
+
+	pipes map[string]io.Reader // arguments that give their bytes only once and were looked at
 }
 
 func (e *env) root() *cobra.Command {
-	o := &options{env: e}
+	o := &options{env: e, pipes: map[string]io.Reader{}}
 	root := &cobra.Command{
 		Use:   "holdfast",
 		Short: "Who reset the connection, why, with what proof, and how to make it stop",

@@ -49,14 +49,23 @@ It also reads an error text as programs write it (Go, Java, Node.js, Python,
 reset.`,
 		Example: `  holdfast explain trace.pcapng
   holdfast explain client.pcap server.pcap --report for-the-provider.html
-  ssh router tcpdump -w - port 443 | holdfast explain -
+  ssh router tcpdump -w - port 443 | holdfast explain --follow -
+  sudo holdfast explain --interface eth0 --only-harmful
   holdfast explain "read tcp 10.0.0.5:40122->10.0.0.7:5432: read: connection reset by peer"
   journalctl -u app | holdfast explain -`,
-		Args: usage(cobra.MinimumNArgs(1)),
+		Args: usage(func(c *cobra.Command, args []string) error {
+			if cf.iface != "" {
+				return nil
+			}
+			return cobra.MinimumNArgs(1)(c, args)
+		}),
 		RunE: func(c *cobra.Command, args []string) error {
 			base, err := o.loadBase(knowledge)
 			if err != nil {
 				return err
+			}
+			if cf.follow || cf.iface != "" {
+				return o.followCapture(c.Context(), base, args, &cf)
 			}
 			captures, err := o.allCaptures(args)
 			if err != nil {
@@ -145,6 +154,9 @@ func (o *options) readErrors(args []string) ([]pasted, error) {
 func (o *options) readArgument(a string) ([]pasted, error) {
 	if a == "-" {
 		return readLines(o.env.in)
+	}
+	if r := o.pipes[a]; r != nil {
+		return readLines(r)
 	}
 	f, err := os.Open(a)
 	if err != nil {

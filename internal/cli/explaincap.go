@@ -31,6 +31,7 @@ type captureFlags struct {
 	facts    bool
 	exitCode bool
 	follow   bool
+	iface    string
 	workers  int
 	stories  int
 	report   string
@@ -46,6 +47,7 @@ func (cf *captureFlags) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&cf.facts, "facts", false, "with -o json, add all facts of each case")
 	fs.BoolVar(&cf.exitCode, "exit-code", false, "exit with 1 when a harmful reset was found")
 	fs.BoolVar(&cf.follow, "follow", false, "wait for more at the end of a capture that is still being written; findings are printed as they come")
+	fs.StringVar(&cf.iface, "interface", "", "capture from this interface, or from any; findings are printed as they come (CAP_NET_RAW)")
 	fs.IntVar(&cf.workers, "workers", 0, "cores to use; 0 means all")
 	fs.IntVar(&cf.stories, "stories", 20, "stories to print; 0 means all")
 	fs.StringVar(&cf.report, "report", "", "write a self-contained HTML `FILE` to send to others; an old one is replaced")
@@ -69,9 +71,18 @@ func (o *options) isCaptureFile(path string) bool {
 		o.env.in = rest
 		return capture.IsCapture(head)
 	}
+	if r := o.pipes[path]; r != nil {
+		head, rest := lookAhead(r)
+		o.pipes[path] = rest
+		return capture.IsCapture(head)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return false
+	}
+	if st, err := f.Stat(); err == nil && !st.Mode().IsRegular() && !st.IsDir() { // a pipe, which gives its bytes once
+		o.pipes[path] = f
+		return o.isCaptureFile(path)
 	}
 	defer f.Close()
 	head := make([]byte, capture.HeadSize)
@@ -118,11 +129,11 @@ func (o *options) compare(ctx context.Context, got *captured) error {
 	places := 0
 	for _, p := range got.points {
 		places += max(len(p.Interfaces), 1)
-		if p.Name == "-" && len(got.points) > 1 {
+		if once(p.Name) && len(got.points) > 1 {
 			return usageError("save standard input to a file first", "several captures are read twice, and standard input can not be")
 		}
 	}
-	if places < 2 || got.points[0].Name == "-" {
+	if places < 2 || once(got.points[0].Name) {
 		got.cases = capture.Cases(got.points[0])
 		return nil
 	}
@@ -132,7 +143,7 @@ func (o *options) compare(ctx context.Context, got *captured) error {
 }
 
 func (o *options) readCapture(ctx context.Context, path string, cf *captureFlags) (*capture.Point, error) {
-	f, err := capture.Open(path, o.env.in)
+	f, err := o.openCapture(path)
 	if err != nil {
 		return nil, captureError(path, err)
 	}
@@ -144,6 +155,14 @@ func (o *options) readCapture(ctx context.Context, path string, cf *captureFlags
 		return nil, captureError(path, err)
 	}
 	return p, nil
+}
+
+// openCapture opens a capture to read it for the first time.
+func (o *options) openCapture(path string) (*capture.File, error) {
+	if r := o.pipes[path]; r != nil {
+		return capture.Open("-", r)
+	}
+	return capture.Open(path, o.env.in)
 }
 
 func captureError(path string, err error) error {

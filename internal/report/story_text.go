@@ -135,7 +135,7 @@ func (st Style) Summary(r *Report, o SummaryOptions) string {
 		b.WriteString(st.Bold(l) + "\n")
 	}
 	for i := range r.Inputs {
-		b.WriteString(st.input(&r.Inputs[i]))
+		b.WriteString(st.Input(&r.Inputs[i]))
 	}
 	if len(r.Stories) == 0 {
 		return b.String()
@@ -154,8 +154,8 @@ func (st Style) Summary(r *Report, o SummaryOptions) string {
 	return b.String()
 }
 
-// input writes what was read of a file, and what limits the answer.
-func (st Style) input(in *Input) string {
+// Input writes what was read of a file, and what limits the answer.
+func (st Style) Input(in *Input) string {
 	parts := []string{number(in.Packets, "packet")}
 	if in.TCPPackets != in.Packets {
 		parts[0] += fmt.Sprintf(" (%s TCP)", thousands(in.TCPPackets))
