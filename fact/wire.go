@@ -23,6 +23,7 @@ type Wire struct {
 	TwoTTLs    Opt[bool]   `fact:"two_ttls" doc:"its side's handshake and data came from different distances, as with a load balancer or proxy that splices"`
 	HopsAway   Opt[int64]  `fact:"hop_difference" doc:"hops of the RST minus hops of its side's other segments, both estimated from the TTL"`
 	IPIDKind   Opt[string] `fact:"ip_id" doc:"its IP identification: zero, counts-on (continues its side's counter), copied (that of the segment it answers), jump, unknown"`
+	IPIDBreaks Opt[bool]   `fact:"ip_id_breaks" doc:"its side's IP identifications count up steadily, and that of this RST+ACK does not fit: another stack wrote it"`
 	IPIDShared Opt[int64]  `fact:"ip_id_shared_hosts" by:"pattern" doc:"different hosts whose RSTs continue one IP identification counter, this one included"`
 	Copied     Opt[int64]  `fact:"copied_fields" doc:"header fields that equal those of the segment it answers and not its side's: IP identification, TTL, window"`
 	MAC        Opt[bool]   `fact:"other_link_address" doc:"it came from another MAC address than its side's other segments"`

@@ -18,8 +18,8 @@ func speech(c *fact.Case, e *tcp.Ending) {
 	case ss.Protocol != "":
 		w.Protocol = byWire(ss.Protocol)
 	}
-	if cs.Name != "" && cs.Protocol == "tls" {
-		w.ServerName = byWire(cs.Name)
+	if cs.Protocol == "tls" && cs.Message == "ClientHello" && cs.Name != "" {
+		w.ServerName = byWire(cs.Name) // without it, the name may lie beyond the bytes that are kept
 	}
 	if client.FirstLen > 0 {
 		w.Mismatch = absent[string]()

@@ -215,6 +215,10 @@ func wireOrigin(w *fact.Wire, e *tcp.Ending) {
 	me, s := e.Sender(), &e.Reset
 	w.TTLStart = byWire(int64(tcp.StartTTL(s.TTL)))
 	w.IPIDKind = byWire(e.IPIDKind())
+	if counts, known := me.Counts(); known && counts && e.Form() == "active-abort" {
+		kind := e.IPIDKind()
+		w.IPIDBreaks = byWire(kind == "jump" || kind == "copied")
+	}
 	w.Reserved = byWire(s.Flags&^(packet.FIN|packet.SYN|packet.RST|packet.PSH|packet.ACK|packet.URG) != 0)
 	if me.SYNTTL != 0 {
 		w.TTLOfSYN = byWire(s.TTL == me.SYNTTL)
