@@ -96,7 +96,7 @@ func notes(l *fact.Ladder, f *fact.Finding) {
 // writeFiles writes what --report and --extract ask for. ladderErr is why
 // packets could not be read again: only an extract fails for that.
 func (o *options) writeFiles(ctx context.Context, got *captured, rep *report.Report, cf *captureFlags, ladderErr error) error {
-	if ladderErr != nil {
+	if ladderErr != nil && cf.extract == "" {
 		o.notef("holdfast: packets are not shown: %s\n", report.CleanText(ladderErr.Error()))
 	}
 	if cf.report != "" {
@@ -107,7 +107,7 @@ func (o *options) writeFiles(ctx context.Context, got *captured, rep *report.Rep
 	if cf.extract == "" {
 		return nil
 	}
-	return errors.Join(o.writeExtract(ctx, got, rep, cf), ladderErr)
+	return o.writeExtract(ctx, got, rep, cf, ladderErr)
 }
 
 // writeReport writes the HTML file of --report.
@@ -121,8 +121,11 @@ func (o *options) writeReport(rep *report.Report, path string) error {
 }
 
 // writeExtract writes the frames of the ladders to the file of --extract.
-func (o *options) writeExtract(ctx context.Context, got *captured, rep *report.Report, cf *captureFlags) error {
+func (o *options) writeExtract(ctx context.Context, got *captured, rep *report.Report, cf *captureFlags, ladderErr error) error {
 	picks := picked(got, rep)
+	if len(picks) == 0 && ladderErr != nil {
+		return fmt.Errorf("write extract: %w", ladderErr)
+	}
 	if len(picks) == 0 {
 		o.notef("holdfast: no packets to extract, %s was not written\n", report.Clean(cf.extract))
 		return nil
@@ -136,7 +139,7 @@ func (o *options) writeExtract(ctx context.Context, got *captured, rep *report.R
 		return fmt.Errorf("write extract: %w", err)
 	}
 	o.notef("holdfast: wrote %s to %s\n", plural(n, "packets"), report.Clean(cf.extract))
-	return nil
+	return ladderErr
 }
 
 // picked lists the frames of all ladders by capture, in the order in which the

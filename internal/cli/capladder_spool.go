@@ -36,6 +36,10 @@ type spooled struct {
 // errNotKept is why a capture from a pipe is not there a second time.
 var errNotKept = errors.New("it can be read only once")
 
+func notKept(err error) error {
+	return fmt.Errorf("%w, and there was no room to keep it: %w; save it to a file", errNotKept, err)
+}
+
 // newSpool keeps as much as the flags need.
 func newSpool(o *options, cf *captureFlags) *spool {
 	switch {
@@ -60,7 +64,7 @@ func (s *spool) keep(path string, r io.Reader) io.Reader {
 	s.kept[path] = k
 	f, err := os.CreateTemp("", "holdfast-*.pcap")
 	if err != nil {
-		k.err = err
+		k.err = notKept(err)
 		return r
 	}
 	_ = os.Remove(f.Name()) // where the system allows it now; close does it elsewhere
@@ -92,11 +96,11 @@ func (r *spoolReader) Read(p []byte) (int, error) {
 func (k *spooled) write(b []byte, limit int64) {
 	k.size += int64(len(b))
 	if k.size > limit {
-		k.drop(fmt.Errorf("%w, and only its first %d MiB would have been kept", errNotKept, limit>>20))
+		k.drop(fmt.Errorf("%w, and it has more than %d MiB; save it to a file", errNotKept, limit>>20))
 		return
 	}
 	if _, err := k.w.Write(b); err != nil {
-		k.drop(fmt.Errorf("%w, and keeping it failed: %w", errNotKept, err))
+		k.drop(notKept(err))
 	}
 }
 
@@ -119,7 +123,7 @@ func (s *spool) open(name string) (io.ReadCloser, error) {
 	switch {
 	case k != nil && k.err == nil:
 		if err := k.w.Flush(); err != nil {
-			k.drop(fmt.Errorf("%w, and keeping it failed: %w", errNotKept, err))
+			k.drop(notKept(err))
 			return nil, k.err
 		}
 		return io.NopCloser(io.NewSectionReader(k.file, 0, k.size)), nil
