@@ -233,6 +233,11 @@ func TestAccuracyCaptures(t *testing.T) {
 	if code != codeFindings || !strings.Contains(errOut, "less than 1.100") || !strings.Contains(js, `"set": "lab: the server's host alone"`) {
 		t.Errorf("exit code %d: %s%s", code, js, errOut)
 	}
+	for _, limit := range []string{"--min-precision", "--min-cause"} {
+		if code, _, errOut := run(t, 0, "accuracy", "--captures", dir, limit, "1.1"); code != codeFindings {
+			t.Errorf("%s 1.1: exit code %d, want %d: %s", limit, code, codeFindings, errOut)
+		}
+	}
 	if code, _, errOut = run(t, 0, "accuracy", "--captures", t.TempDir()); code != codeNotFound || !strings.Contains(errOut, "lab run --all --source none --pcap") {
 		t.Errorf("exit code %d: %s", code, errOut)
 	}
