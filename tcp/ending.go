@@ -84,18 +84,19 @@ func (t *Table) reset(i int32, c *Conn, s *packet.Segment, side uint8, corrupt b
 		me.RSTs++
 		return
 	}
-	e := &Ending{
-		Conn: *c, Kind: ByReset, From: side, Frame: s.Frame, Time: s.Time, Reset: *s,
-		Payload: string(s.Payload[:min(len(s.Payload), PayloadKept)]), Corrupt: corrupt,
-		Nth: int(me.RSTs) + 1, NthOfConn: int(me.RSTs) + int(peer.RSTs) + 1,
-	}
+	e := t.ending()
+	e.Conn, e.Kind, e.From, e.Frame, e.Time = *c, ByReset, side, s.Frame, s.Time
+	e.Reset, e.Corrupt = *s, corrupt
 	e.Reset.Payload = nil
+	e.Payload = string(s.Payload[:min(len(s.Payload), PayloadKept)])
+	e.Nth, e.NthOfConn = int(me.RSTs)+1, int(me.RSTs)+int(peer.RSTs)+1
 	e.Trigger = c.trigger(s, side)
 	e.Previous, e.Opposite = lastReset(list, side), lastReset(list, 1-side)
 	for _, old := range list {
 		old.followUp(s, side, me)
 	}
 	t.pending[i] = append(list, e)
+	t.waiting++
 	t.wake = lookNow
 	if c.Bits&pending == 0 {
 		t.due = append(t.due, i)
@@ -107,6 +108,31 @@ func (t *Table) reset(i int32, c *Conn, s *packet.Segment, side uint8, corrupt b
 	me.RSTs++
 	if peer.RSTs > 0 {
 		c.Bits |= SimultRST
+	}
+	for t.waiting > t.opt.Waiting {
+		t.Stats.Hurried++
+		i, t.due = t.due[0], t.due[1:]
+		t.release(i)
+	}
+}
+
+// ending returns an empty ending, one that nobody kept if there is one.
+func (t *Table) ending() *Ending {
+	n := len(t.spare)
+	if n == 0 {
+		return &Ending{}
+	}
+	e := t.spare[n-1]
+	t.spare = t.spare[:n-1]
+	*e = Ending{}
+	return e
+}
+
+// Recycle gives back an ending that OnEnd was called with and that is not kept:
+// the table will fill it again. A flood of resets then makes no garbage.
+func (t *Table) Recycle(e *Ending) {
+	if len(t.spare) < maxSpare {
+		t.spare = append(t.spare, e)
 	}
 }
 
@@ -288,12 +314,16 @@ func (a *After) victim(e *Ending, s *packet.Segment) {
 // release hands out the endings of a connection that have waited.
 func (t *Table) release(i int32) {
 	list := t.pending[i]
-	delete(t.pending, i)
+	t.pending[i] = nil
+	t.waiting -= len(list)
 	t.wake = lookNow
 	c := t.at(i)
 	c.Bits &^= pending
 	for _, e := range list {
 		t.hand1(e, c)
+	}
+	if clear(list); cap(list) == 1 { // most connections have one RST
+		t.pending[i] = list[:0]
 	}
 }
 
@@ -317,7 +347,8 @@ func (t *Table) finish(i int32, c *Conn) {
 	if !ok {
 		return
 	}
-	e := &Ending{Conn: *c, Kind: kind, From: from}
+	e := t.ending()
+	e.Conn, e.Kind, e.From = *c, kind, from
 	last := c.Latest(0)
 	if last != nil {
 		e.Frame, e.Time = last.Frame, last.Time

@@ -15,6 +15,7 @@ type Options struct {
 	OnOpen  func(frame int64)
 	OnEnd   func(*Ending)
 	PerConn int // RSTs of one connection that get an ending of their own; 0 means 32
+	Waiting int // RSTs whose consequences are awaited at the same time; 0 means 32,768
 }
 
 // Stats count what a table did and what it had no room for.
@@ -26,13 +27,17 @@ type Stats struct {
 	Copies     int64 // segments that were copies of another (two mirror ports)
 	Evicted    int64 // connections thrown out for want of room while they were alive
 	Folded     int64 // RSTs beyond PerConn of one connection
+	Hurried    int64 // times that the consequences of RSTs were not awaited for want of room
 	Backwards  int64 // times that the clock of the capture went back by more than a second
 	BadSums    int64 // segments whose TCP checksum is wrong, left out of the model
 	Notices    int64 // ICMP errors about a connection
 	NoticeLost int64 // ICMP errors about none that is known
 }
 
-const chunkConns = 1024
+const (
+	chunkConns = 1024
+	maxSpare   = 4096
+)
 
 type slot struct {
 	hash uint32
@@ -51,10 +56,12 @@ type Table struct {
 	used    int32 // indexes ever handed out
 	hand    int32
 	now     int64
-	pending map[int32][]*Ending
-	due     []int32 // connections with pending endings, oldest first
-	wake    int64   // before that time nothing is due; lookNow when that is not known
-	warmed  uint32  // keeps the loads of warm from being left out
+	pending [][]*Ending // endings of each connection that wait for what comes after them
+	waiting int         // how many
+	spare   []*Ending   // to be filled again
+	due     []int32     // connections with pending endings, oldest first
+	wake    int64       // before that time nothing is due; lookNow when that is not known
+	warmed  uint32      // keeps the loads of warm from being left out
 }
 
 const lookNow = math.MinInt64
@@ -73,6 +80,9 @@ func NewTable(o Options) *Table {
 	if o.PerConn == 0 {
 		o.PerConn = 32
 	}
+	if o.Waiting == 0 {
+		o.Waiting = 32_768
+	}
 	if o.OnOpen == nil {
 		o.OnOpen = func(int64) {}
 	}
@@ -80,7 +90,7 @@ func NewTable(o Options) *Table {
 		o.OnEnd = func(*Ending) {}
 	}
 	size := uint32(1024)
-	return &Table{opt: o, slots: make([]slot, size), mask: size - 1, pending: map[int32][]*Ending{}, wake: lookNow}
+	return &Table{opt: o, slots: make([]slot, size), mask: size - 1, wake: lookNow}
 }
 
 func (t *Table) at(i int32) *Conn { return &t.chunks[uint32(i)/chunkConns][uint32(i)%chunkConns] }
@@ -196,6 +206,7 @@ func (t *Table) room() int32 {
 		t.used++
 		if int(i/chunkConns) == len(t.chunks) {
 			t.chunks = append(t.chunks, make([]Conn, chunkConns))
+			t.pending = append(t.pending, make([][]*Ending, chunkConns)...)
 		}
 		if int(t.used)*2 > len(t.slots) {
 			t.grow()

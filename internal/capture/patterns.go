@@ -59,9 +59,37 @@ func (p *pattern) fill(c *fact.Case, e *tcp.Ending) {
 	c.Wire.IPIDShared = some(max(p.sharedIPID, 1))
 }
 
+// tally counts how often values are in a window that slides forward, so that
+// each is looked at twice and not once for every place of the window.
+type tally[K comparable] struct {
+	group  []int // indexes of endings
+	key    func(i int) K
+	counts map[K]int
+	lo, hi int // group[lo:hi] is counted
+}
+
+func newTally[K comparable](group []int, key func(i int) K) *tally[K] {
+	return &tally[K]{group: group, key: key, counts: map[K]int{}}
+}
+
+// distinct returns how many values there are in group[lo:hi]. Neither may be
+// less than in the call before.
+func (t *tally[K]) distinct(lo, hi int) int64 {
+	for ; t.hi < hi; t.hi++ {
+		t.counts[t.key(t.group[t.hi])]++
+	}
+	for ; t.lo < lo; t.lo++ {
+		k := t.key(t.group[t.lo])
+		if t.counts[k]--; t.counts[k] == 0 {
+			delete(t.counts, k)
+		}
+	}
+	return int64(len(t.counts))
+}
+
 // window calls f for each ending with all those of the same key within a time
-// around it: list[lo:hi] of the group, where group holds indexes in order.
-func window(group []int, list []*tcp.Ending, span time.Duration, f func(i int, near []int)) {
+// around it: group[lo:hi], where group holds indexes in order.
+func window(group []int, list []*tcp.Ending, span time.Duration, f func(i, lo, hi int)) {
 	lo, hi := 0, 0
 	for _, i := range group {
 		for hi < len(group) && list[group[hi]].Time-list[i].Time <= int64(span) {
@@ -70,7 +98,7 @@ func window(group []int, list []*tcp.Ending, span time.Duration, f func(i int, n
 		for list[i].Time-list[group[lo]].Time > int64(span) {
 			lo++
 		}
-		f(i, group[lo:hi])
+		f(i, lo, hi)
 	}
 }
 
@@ -95,13 +123,11 @@ func bursts(list []*tcp.Ending, out []pattern) {
 		return e.Conn.Addr[e.From], e.Kind == tcp.ByReset && e.Nth == 1 && e.Form() != "refusal"
 	})
 	for _, g := range groups {
-		window(g, list, time.Second, func(i int, near []int) {
-			conns, hosts := map[int64]bool{}, map[packet.Addr]bool{}
-			for _, j := range near[:min(len(near), nearLimit)] {
-				conns[list[j].Conn.Opened] = true
-				hosts[list[j].Conn.Addr[1-list[j].From]] = true
-			}
-			out[i].burst, out[i].burstPeers = int64(len(conns)), int64(len(hosts))
+		conns := newTally(g, func(j int) int64 { return list[j].Conn.Opened })
+		hosts := newTally(g, func(j int) packet.Addr { return list[j].Conn.Addr[1-list[j].From] })
+		window(g, list, time.Second, func(i, lo, hi int) {
+			hi = min(hi, lo+nearLimit)
+			out[i].burst, out[i].burstPeers = conns.distinct(lo, hi), hosts.distinct(lo, hi)
 		})
 	}
 }
@@ -114,12 +140,9 @@ func scans(list []*tcp.Ending, out []pattern) {
 		return [2]packet.Addr{c.Addr[c.Client], c.Addr[c.Server()]}, c.Sides[0].Bytes+c.Sides[1].Bytes == 0
 	})
 	for _, g := range groups {
-		window(g, list, 5*time.Second, func(i int, near []int) {
-			ports := map[uint16]bool{}
-			for _, j := range near[:min(len(near), nearLimit)] {
-				ports[list[j].Conn.Port[list[j].Conn.Server()]] = true
-			}
-			out[i].scanPorts = int64(len(ports))
+		ports := newTally(g, func(j int) uint16 { return list[j].Conn.Port[list[j].Conn.Server()] })
+		window(g, list, 5*time.Second, func(i, lo, hi int) {
+			out[i].scanPorts = ports.distinct(lo, min(hi, lo+nearLimit))
 		})
 	}
 }
@@ -136,7 +159,7 @@ func peers(list []*tcp.Ending, out []pattern) {
 		return service{c.Addr[c.Client], c.Addr[c.Server()], c.Port[c.Server()]}, e.Nth <= 1
 	})
 	for _, g := range groups {
-		window(g, list, 30*time.Second, func(i int, near []int) { out[i].samePeer = int64(len(near)) })
+		window(g, list, 30*time.Second, func(i, lo, hi int) { out[i].samePeer = int64(hi - lo) })
 		if period, ok := regular(g, list); ok {
 			for _, i := range g {
 				out[i].period, out[i].periodKnown = period, true

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -107,11 +108,20 @@ func readSource(ctx context.Context, name string, src frames, o Options) (*Point
 		p.Damage = err
 	}
 	p.collect(workers)
+	if p.TCP.Conns > manyConns {
+		// The tables are the most of the memory and not needed any more. Left to
+		// the collector, what follows would grow beside them.
+		clear(workers)
+		debug.FreeOSMemory()
+	}
 	if ctx.Err() != nil {
 		return p, context.Cause(ctx)
 	}
 	return p, nil
 }
+
+// manyConns is how many connections make it worth to give memory back.
+const manyConns = 20_000
 
 // shared is a batch that all workers read.
 type shared struct {
@@ -186,6 +196,7 @@ func addStats(sum, s *tcp.Stats) {
 	sum.Copies += s.Copies
 	sum.Evicted += s.Evicted
 	sum.Folded += s.Folded
+	sum.Hurried += s.Hurried
 	sum.Backwards = max(sum.Backwards, s.Backwards)
 	sum.BadSums += s.BadSums
 	sum.Notices += s.Notices
@@ -201,6 +212,7 @@ type worker struct {
 	decoder  packet.Decoder
 	table    *tcp.Table
 	endings  []*tcp.Ending
+	alike    map[alike]int // endings kept
 	limit    int
 	dropped  int64
 	segments [together]packet.Segment // decoded and not yet taken in
@@ -214,15 +226,19 @@ type worker struct {
 	malformed int64
 }
 
+// waiting is how many resets are kept at the same time until their consequences
+// are known, over all workers.
+const waiting = 32_768
+
 // together is how many segments are taken in together.
 const together = 32
 
 func newWorker(p *Point, i int, o *Options) *worker {
-	w := &worker{point: p, index: uint32(i), of: uint32(o.Workers), in: make(chan *shared, 2), limit: o.Endings / o.Workers}
+	w := &worker{point: p, index: uint32(i), of: uint32(o.Workers), in: make(chan *shared, 2), limit: o.Endings / o.Workers, alike: map[alike]int{}}
 	// Checksums cost as much as all the rest; here they decide.
 	w.decoder.VerifyFlags = packet.SYN | packet.FIN | packet.RST
 	w.first, w.last = math.MaxInt64, math.MinInt64
-	w.table = tcp.NewTable(tcp.Options{Conns: max(o.Conns/o.Workers, 16), OnOpen: w.open, OnEnd: w.keep})
+	w.table = tcp.NewTable(tcp.Options{Conns: max(o.Conns/o.Workers, 16), Waiting: max(waiting/o.Workers, 1024), OnOpen: w.open, OnEnd: w.keep})
 	if o.OnEnd != nil {
 		w.table = tcp.NewTable(tcp.Options{Conns: o.Conns, OnOpen: w.open, OnEnd: func(e *tcp.Ending) { o.OnEnd(p, e) }})
 	}
@@ -230,11 +246,36 @@ func newWorker(p *Point, i int, o *Options) *worker {
 }
 
 func (w *worker) keep(e *tcp.Ending) {
-	if len(w.endings) >= w.limit {
+	if !w.wanted(e) {
 		w.dropped++
+		w.table.Recycle(e)
 		return
 	}
 	w.endings = append(w.endings, e)
+}
+
+// alike is what endings of a flood have in common.
+type alike struct {
+	from, to packet.Addr
+	kind     tcp.Kind
+	refused  bool
+}
+
+// plenty is how many endings between the same two hosts are kept once half of
+// the room is used: what a scan or a flood leaves is for the others.
+const plenty = 256
+
+// wanted reports whether there is room for an ending.
+func (w *worker) wanted(e *tcp.Ending) bool {
+	if len(w.endings) >= w.limit {
+		return false
+	}
+	k := alike{e.Conn.Addr[e.From], e.Conn.Addr[1-e.From], e.Kind, e.Sender().Segments == 0}
+	if w.alike[k] >= plenty && len(w.endings) >= w.limit/2 {
+		return false
+	}
+	w.alike[k]++
+	return true
 }
 
 // mine reports whether a connection belongs to this worker.
