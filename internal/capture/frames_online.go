@@ -152,11 +152,10 @@ func (w *watcher) tick(now time.Time) {
 	if w.heard.IsZero() {
 		return
 	}
-	if quiet := now.Sub(w.heard) - time.Second; quiet > 0 {
-		w.table.Tick(w.now + int64(quiet))
-	}
+	passed := w.now + int64(max(now.Sub(w.heard)-time.Second, 0))
+	w.table.Tick(passed)
 	if now.Sub(w.swept) >= watchSweep {
-		w.table.Sweep(watchSilence)
+		w.table.Sweep(passed, watchSilence)
 		w.swept = now
 	}
 }
