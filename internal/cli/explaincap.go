@@ -41,7 +41,7 @@ type captureFlags struct {
 }
 
 func (cf *captureFlags) flags(fs *pflag.FlagSet) {
-	cf.filter.flags(fs)
+	cf.filter.packetFlags(fs)
 	fs.BoolVar(&cf.details, "details", false, "show all proof, alternatives, fixes and ladders of each story")
 	fs.BoolVar(&cf.why, "why", false, "show the arithmetic of each verdict")
 	fs.BoolVar(&cf.facts, "facts", false, "with -o json, add all facts of each case")
@@ -286,22 +286,23 @@ func inputOf(p *capture.Point) report.Input {
 			in.LinkTypes = append(in.LinkTypes, name)
 		}
 	}
-	warn := func(n int64, format string) {
+	warn := func(n int64, what string) {
 		if n > 0 {
-			in.Warnings = append(in.Warnings, fmt.Sprintf(format, n))
+			in.Warnings = append(in.Warnings, fmt.Sprintf("%d %s", n, what))
 		}
 	}
 	if p.Damage != nil {
 		in.Warnings = append(in.Warnings, p.Damage.Error())
 	}
-	warn(p.TCP.Copies, "%d packets were copies of others (two mirror ports, or captured before and after a router) and count once")
-	warn(p.TCP.BadSums, "%d packets have a wrong TCP checksum that no receiver accepts")
-	warn(p.Truncated, "%d packets were cut before the end of their TCP header (snap length)")
-	warn(p.Malformed, "%d packets contradict themselves")
-	warn(p.TCP.Backwards, "the clock went back %d times")
-	warn(p.TCP.Evicted, "%d connections were forgotten for want of room; their ends may be missing")
-	warn(p.TCP.Folded, "%d further resets of the same connections are counted and not shown one by one")
-	warn(p.Dropped, "%d ends of connections beyond the limit are counted and not explained")
+	warn(p.Lost, "packets were lost by the capture itself, by its own count; absence proves nothing there")
+	warn(p.TCP.Copies, "of the packets were copies (two mirror ports, or captured before and after a router) and count once")
+	warn(p.TCP.BadSums, "of the packets had a wrong TCP checksum that no receiver accepts")
+	warn(p.Truncated, "of the packets ended before the end of their TCP header (snap length)")
+	warn(p.Malformed, "of the packets contradicted themselves")
+	warn(p.TCP.Backwards, "times the clock went back by more than a second")
+	warn(p.TCP.Evicted, "of the connections were forgotten for want of room; their ends may be missing")
+	warn(p.TCP.Folded, "of the resets came after many others of the same connection; they are counted and not shown one by one")
+	warn(p.Dropped, "of the ends of connections are beyond the limit; they are counted and not explained")
 	return in
 }
 

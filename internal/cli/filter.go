@@ -24,21 +24,28 @@ type filter struct {
 	containers  []string
 	causes      []string
 	senders     []string
+	only        string // harmful, harmless or empty
 	onlyHarmful bool
 
 	prefixes []netip.Prefix // parsed addresses
 }
 
 func (f *filter) flags(fs *pflag.FlagSet) {
-	fs.UintSliceVar(&f.ports, "port", nil, "only connections with this port at either end")
-	fs.StringSliceVar(&f.addresses, "address", nil, "only connections with this address, or an address of this CIDR, at either end")
+	f.packetFlags(fs)
 	fs.IntSliceVar(&f.pids, "pid", nil, "only connections of this process")
 	fs.StringSliceVar(&f.processes, "process", nil, "only connections of processes whose name or executable matches this glob")
 	fs.StringSliceVar(&f.cgroups, "cgroup", nil, "only connections of processes in this cgroup or systemd unit, or below it")
 	fs.StringSliceVar(&f.containers, "container", nil, "only connections of this container: name, pod, or start of the id")
+}
+
+// packetFlags are those that need no process: packets have none.
+func (f *filter) packetFlags(fs *pflag.FlagSet) {
+	fs.UintSliceVar(&f.ports, "port", nil, "only connections with this port at either end")
+	fs.StringSliceVar(&f.addresses, "address", nil, "only connections with this address, or an address of this CIDR, at either end")
 	fs.StringSliceVar(&f.causes, "cause", nil, "only this cause; a glob such as 'close-*'")
 	fs.StringSliceVar(&f.senders, "sender", nil, "only resets sent by this role: client-app, server-kernel, middlebox ...")
-	fs.BoolVar(&f.onlyHarmful, "only-harmful", false, "leave out what hurt nobody")
+	fs.StringVar(&f.only, "only", "", "harmful: leave out what hurt nobody; harmless: the others")
+	fs.BoolVar(&f.onlyHarmful, "only-harmful", false, "the same as --only harmful")
 }
 
 // roles are the values of --sender.
@@ -49,6 +56,12 @@ var roles = []string{
 
 // check parses the flags; its errors say which one is wrong.
 func (f *filter) check() error {
+	if f.onlyHarmful {
+		f.only = "harmful"
+	}
+	if !slices.Contains([]string{"", "harmful", "harmless"}, f.only) {
+		return usageError("--only harmful, or --only harmless", "--only %q is neither", f.only)
+	}
 	for _, a := range f.addresses {
 		p, err := parsePrefix(a)
 		if err != nil {
@@ -102,7 +115,7 @@ func (f *filter) matchFlow(x *fact.Finding) bool {
 }
 
 func (f *filter) matchVerdict(x *fact.Finding) bool {
-	return (x.Harmful || !f.onlyHarmful) &&
+	return (x.Harmful || f.only != "harmful") && (!x.Harmful || f.only != "harmless") &&
 		anyOf(f.causes, func(g string) bool { return globs(g, x.Cause.ID) }) &&
 		anyOf(f.senders, func(r string) bool { return r == x.Sender.Role })
 }
@@ -184,8 +197,8 @@ func (f *filter) String() string {
 	add("container", len(f.containers), f.containers)
 	add("cause", len(f.causes), f.causes)
 	add("sender", len(f.senders), f.senders)
-	if f.onlyHarmful {
-		parts = append(parts, "harmful only")
+	if f.only != "" {
+		parts = append(parts, f.only+" only")
 	}
 	return strings.Join(parts, ", ")
 }
