@@ -28,6 +28,7 @@ type spool struct {
 // spooled is one capture in a file.
 type spooled struct {
 	file *os.File // nil when keeping it failed
+	name string   // of the file, where an open file can not lose it (Windows)
 	w    *bufio.Writer
 	size int64
 	err  error // why it is not kept
@@ -67,7 +68,9 @@ func (s *spool) keep(path string, r io.Reader) io.Reader {
 		k.err = notKept(err)
 		return r
 	}
-	_ = os.Remove(f.Name()) // where the system allows it now; close does it elsewhere
+	if os.Remove(f.Name()) != nil {
+		k.name = f.Name()
+	}
 	k.file, k.w = f, bufio.NewWriterSize(f, 1<<20)
 	return &spoolReader{r, k, s.limit}
 }
@@ -109,8 +112,11 @@ func (k *spooled) drop(why error) {
 	k.err = why
 	if k.file != nil {
 		k.file.Close()
-		_ = os.Remove(k.file.Name())
 		k.file = nil
+	}
+	if k.name != "" {
+		_ = os.Remove(k.name) // in the directory for such files; nobody is helped by an error
+		k.name = ""
 	}
 }
 
