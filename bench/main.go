@@ -45,6 +45,7 @@ var parts = []part{
 	{"flood", "Reset flood", "a flood of resets: rate, memory, accounting", (*bench).flood},
 	{"start", "Start, latency, idle", "time to attach, reset to verdict, memory and CPU when idle", (*bench).start},
 	{"steady", "Steady: requests that survive resets", "package steady beside other retry layers, by the server's ledger", (*bench).steady},
+	{"capture", "Captures", "read captures of small packets, beside tcpdump and tshark", (*bench).capture},
 	{"micro", "Single steps", "go benchmarks: decode, join, build, explain", (*bench).micro},
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -113,6 +114,9 @@ func readSource(ctx context.Context, name string, src frames, o Options) (*Point
 		// the collector, what follows would grow beside them.
 		clear(workers)
 		debug.FreeOSMemory()
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(collectAt)
+		}
 	}
 	if ctx.Err() != nil {
 		return p, context.Cause(ctx)
@@ -122,6 +126,10 @@ func readSource(ctx context.Context, name string, src frames, o Options) (*Point
 
 // manyConns is how many connections make it worth to give memory back.
 const manyConns = 20_000
+
+// collectAt is GOGC for what follows: tens of thousands of findings stay, and
+// as much garbage again would be more memory than reading took.
+const collectAt = 35
 
 // shared is a batch that all workers read.
 type shared struct {
