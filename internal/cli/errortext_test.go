@@ -1,6 +1,11 @@
 package cli
 
-import "testing"
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
 
 func TestReadError(t *testing.T) {
 	for _, c := range []struct{ text, errno, runtime, doing, local, remote string }{
@@ -56,4 +61,15 @@ func FuzzReadError(f *testing.F) {
 			t.Errorf("%q gives an empty symptom", s)
 		}
 	})
+}
+
+func TestExplainBinary(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "binary.bin")
+	if err := os.WriteFile(path, []byte{1, 0, 2, 0, 3}, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, errOut := run(t, 0, "explain", path)
+	if code != codeUsage || !strings.Contains(errOut, "neither a capture nor text") {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
 }

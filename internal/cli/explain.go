@@ -2,10 +2,12 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -161,14 +163,32 @@ func (o *options) readArgument(a string) ([]pasted, error) {
 	f, err := os.Open(a)
 	if err != nil {
 		p, ok := readError(a)
-		if !ok {
-			return nil, nil
+		switch {
+		case ok:
+			return []pasted{p}, nil
+		case looksLikeFile(a):
+			return nil, &cliError{codeNotFound, err, "check the name; a text needs quotes"}
 		}
-		return []pasted{p}, nil
+		return nil, nil
 	}
 	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		return nil, usageError("name its files: holdfast explain "+filepath.Join(a, "*.pcapng"), "%s is a directory", a)
+	}
 	r := bufio.NewReader(f)
+	head, _ := r.Peek(512)
+	if len(head) == 0 {
+		return nil, usageError("capture again; tcpdump -U writes each packet at once", "%s is empty", a)
+	}
+	if bytes.IndexByte(head, 0) >= 0 {
+		return nil, usageError("captures are pcap or pcapng, plain or in gzip, zstd, xz or bzip2; `editcap -F pcapng IN OUT` converts others", "%s is neither a capture nor text", a)
+	}
 	return readLines(r)
+}
+
+// looksLikeFile tells a mistyped file name from an error text.
+func looksLikeFile(a string) bool {
+	return !strings.ContainsAny(a, " \t\n") && (strings.ContainsRune(a, filepath.Separator) || filepath.Ext(a) != "")
 }
 
 func readLines(r io.Reader) ([]pasted, error) {
