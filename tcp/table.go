@@ -122,16 +122,17 @@ func (t *Table) Segments(list []packet.Segment) {
 func shortHash(h uint64) uint32 { return uint32(h) ^ uint32(h>>32) }
 
 // warm fills likely with the connections that the segments with these hashes
-// belong to, -1 where there is none, as far as a look at the first slot tells.
+// belong to, -1 where there is none, as far as their hashes tell.
 // On the way it reads a word of each cache line that the segments will most
 // likely touch. The loads do not depend on each other, so that the processor
 // has many of them under way at the same time. A wrong guess costs only time.
 func (t *Table) warm(hashes []uint32, likely *[ahead]int32) {
 	for k, h := range hashes {
-		likely[k&(ahead-1)] = -1
-		if s := t.slots[h&t.mask]; s.hash == h {
-			likely[k&(ahead-1)] = s.conn - 1
+		i := h & t.mask
+		for t.slots[i].hash != h && t.slots[i].conn != 0 {
+			i = (i + 1) & t.mask
 		}
+		likely[k&(ahead-1)] = t.slots[i].conn - 1
 	}
 	sum := uint32(0)
 	for _, i := range likely[:len(hashes)] {
