@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"github.com/holdfast-project/holdfast/packet"
 )
@@ -84,7 +85,7 @@ func interfaceIn(out *packet.Writer, r *packet.Reader, p *Pick, known map[uint16
 	}
 	i := r.Interfaces()[index]
 	if i.Description == "" {
-		i.Description = p.File
+		i.Description = filepath.Base(p.File)
 	}
 	to, err := out.AddInterface(i)
 	known[index] = to

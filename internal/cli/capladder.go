@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/holdfast-project/holdfast/fact"
 	"github.com/holdfast-project/holdfast/internal/capture"
@@ -174,7 +175,7 @@ func picked(got *captured, rep *report.Report) []capture.Pick {
 // comment is what Wireshark shows beside an extracted frame; "" for one that
 // only belongs to the connection.
 func comment(x *fact.Frame, f *fact.Finding, story int) string {
-	head := fmt.Sprintf("holdfast, story %d, frame %d of %s: ", story, x.Number, x.File)
+	head := fmt.Sprintf("holdfast, story %d, frame %d of %s: ", story, x.Number, filepath.Base(x.File))
 	switch {
 	case f.Where != nil && x.Number == int64(f.Where.Frame) && x.File == f.Where.File:
 		return head + verdict(f)
@@ -197,7 +198,7 @@ func verdict(f *fact.Finding) string {
 	if f.Cause.Says != "" {
 		text += " " + f.Cause.Says
 	}
-	return report.CleanText(text)
+	return report.Clean(strings.Join(strings.Fields(text), " "))
 }
 
 // replaceFile writes a file so that its name stands for the old content or for

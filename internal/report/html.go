@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"path/filepath"
 	"reflect"
 	"strings"
 
@@ -36,7 +35,7 @@ const (
 // security policy allows exactly that script and style. Everything in it is
 // clean and escaped.
 func HTML(w io.Writer, r *Report) error {
-	v := viewOf(r)
+	v := viewOf(r.withoutDirectories())
 	scrub(reflect.ValueOf(v))
 	if err := page.Execute(w, v); err != nil {
 		return fmt.Errorf("write HTML report: %w", err)
@@ -119,9 +118,9 @@ func (r *Report) title() string {
 	case 0:
 		return "Connection resets"
 	case 1:
-		return "Connection resets in " + filepath.Base(r.Inputs[0].Name)
+		return "Connection resets in " + r.Inputs[0].Name
 	}
-	return fmt.Sprintf("Connection resets in %s and %s", filepath.Base(r.Inputs[0].Name), count(int64(len(r.Inputs)-1), "more file", "more files"))
+	return fmt.Sprintf("Connection resets in %s and %s", r.Inputs[0].Name, count(int64(len(r.Inputs)-1), "more file", "more files"))
 }
 
 func inputOf(in *Input) inputView {

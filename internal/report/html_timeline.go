@@ -127,6 +127,9 @@ var ticks = []time.Duration{
 	30 * time.Minute, time.Hour, 2 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour, 48 * time.Hour, 7 * 24 * time.Hour, 30 * 24 * time.Hour, 365 * 24 * time.Hour,
 }
 
+// tickChar is about how wide a character of the axis is.
+const tickChar = 6.8
+
 // axis draws the clock below the lanes, with at most seven ticks.
 func axis(b *strings.Builder, from, to time.Time, y float64) {
 	whole, step := to.Sub(from), ticks[len(ticks)-1]
@@ -147,16 +150,23 @@ func axis(b *strings.Builder, from, to time.Time, y float64) {
 	case whole >= 24*time.Hour:
 		layout = "01-02 15:04"
 	}
+	used := 0.0 // as far as labels reach
 	for n, t := 0, from.UTC().Truncate(step); !t.After(to) && n < 16; n, t = n+1, t.Add(step) {
 		if t.Before(from) {
 			continue
 		}
 		x := timelineLeft + (timelineRight-timelineLeft)*float64(t.Sub(from))/float64(whole)
-		anchor := "middle"
-		if x > timelineRight-40 {
-			anchor = "end"
+		fmt.Fprintf(b, `<line class="tl-tick" x1="%.1f" x2="%.1f" y1="4" y2="%.0f"/>`, x, x, y)
+		width := tickChar * float64(len(layout))
+		anchor, left := "middle", x-width/2
+		if x > timelineRight-width/2 {
+			anchor, left = "end", x-width
 		}
-		fmt.Fprintf(b, `<line class="tl-tick" x1="%.1f" x2="%.1f" y1="4" y2="%.0f"/><text x="%.1f" y="%.0f" text-anchor="%s" class="tl-m">%s</text>`, x, x, y, x, y+18, anchor, t.Format(layout))
+		if left < used {
+			continue
+		}
+		used = left + width + tickChar
+		fmt.Fprintf(b, `<text x="%.1f" y="%.0f" text-anchor="%s" class="tl-m">%s</text>`, x, y+18, anchor, t.Format(layout))
 	}
 	fmt.Fprintf(b, `<text x="%d" y="%.0f" text-anchor="end" class="tl-m">UTC</text>`, timelineLeft-56, y+18)
 }
