@@ -41,6 +41,14 @@ func (r *Report) withoutDirectories() *Report {
 			list[j] = renamed(f, short)
 		}
 		out.Stories[i].Findings = list
+		if l := out.Stories[i].Ladder; l != nil {
+			ladder := *l
+			ladder.Frames = slices.Clone(l.Frames)
+			for j := range ladder.Frames {
+				ladder.Frames[j].File = short(ladder.Frames[j].File)
+			}
+			out.Stories[i].Ladder = &ladder
+		}
 	}
 	return &out
 }

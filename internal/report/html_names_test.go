@@ -19,11 +19,12 @@ func TestHTMLWithoutDirectories(t *testing.T) {
 			list = append(list, fact.Finding{Where: &fact.Where{File: n}, Proof: []fact.Proof{{Says: "so", File: n, Frame: 1}}})
 		}
 		r.Stories = Stories(list)
+		r.Stories[0].Ladder = &fact.Ladder{Frames: []fact.Frame{{File: names[0], Number: 1}}}
 		var b bytes.Buffer
 		if err := HTML(&b, r); err != nil {
 			t.Fatal(err)
 		}
-		if list[0].Where.File != names[0] || list[0].Proof[0].File != names[0] || r.Inputs[0].Name != names[0] {
+		if list[0].Where.File != names[0] || list[0].Proof[0].File != names[0] || r.Inputs[0].Name != names[0] || r.Stories[0].Ladder.Frames[0].File != names[0] {
 			t.Error("the report itself was changed")
 		}
 		return b.String()
