@@ -49,6 +49,9 @@ func (b *Base) Explain(c *fact.Case, opt Options) fact.Finding {
 		Sender: b.senderOf(c, &v),
 		Effect: effect(c),
 	}
+	if l := (fact.Labels{Weaver: c.Wire.Forgery.Or(""), SIGCOMM23: c.Wire.Signature.Or("")}); l != (fact.Labels{}) {
+		f.Labels = &l
+	}
 	b.fillCause(c, s, &v, &f)
 	f.Harmful = harmful(c, v.cause >= 0 && b.causes[v.cause].spec.Benign)
 	f.Proof = b.proof(c, &v)

@@ -53,6 +53,7 @@ type Finding struct {
 	Prevent      string        `json:"prevent,omitempty"`
 	References   []string      `json:"references,omitempty"`
 	Where        *Where        `json:"where,omitempty"`
+	Labels       *Labels       `json:"labels,omitempty"`     // names that papers give such an ending
 	Arithmetic   *Arithmetic   `json:"arithmetic,omitempty"` // with --why
 	Count        int           `json:"count,omitempty"`      // folded repeats, this one included
 	Case         *Case         `json:"case,omitempty"`       // with --facts
@@ -145,6 +146,13 @@ type Where struct {
 	File   string `json:"file"`
 	Stream int    `json:"stream"`
 	Frame  int    `json:"frame"`
+}
+
+// Labels name the ending of a captured connection in the terms of two papers,
+// so that results can be compared. They are stages and tests, no causes.
+type Labels struct {
+	Weaver    string `json:"weaver,omitempty"`    // positive tests of Weaver et al., NDSS 2009, joined by "+": RST_SEQ_DATA ...
+	SIGCOMM23 string `json:"sigcomm23,omitempty"` // signature of Sundara Raman et al., SIGCOMM 2023: "PSH+ACK->RST+ACK" ...
 }
 
 // Arithmetic is the whole computation of a verdict.

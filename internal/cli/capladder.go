@@ -33,7 +33,7 @@ func proofFrames(f *fact.Finding, c *capture.Case) {
 // wantsLadders is how many stories, the first ones, need their packets.
 func (cf *captureFlags) wantsLadders(o *options, stories int) int {
 	switch {
-	case cf.report != "" || cf.extract != "":
+	case cf.report != "" || cf.extract != "" || cf.svg != "":
 		return min(stories, capture.MaxLadders)
 	case o.output != "text" || !cf.details && stories > fewStories:
 		return 0
@@ -94,7 +94,7 @@ func notes(l *fact.Ladder, f *fact.Finding) {
 	}
 }
 
-// writeFiles writes what --report and --extract ask for. ladderErr is why
+// writeFiles writes what --report, --svg and --extract ask for. ladderErr is why
 // packets could not be read again: only an extract fails for that.
 func (o *options) writeFiles(ctx context.Context, got *captured, rep *report.Report, cf *captureFlags, ladderErr error) error {
 	if ladderErr != nil && cf.extract == "" {
@@ -105,10 +105,39 @@ func (o *options) writeFiles(ctx context.Context, got *captured, rep *report.Rep
 			return err
 		}
 	}
+	if cf.svg != "" {
+		if err := o.writeDrawings(rep, cf.svg); err != nil {
+			return err
+		}
+	}
 	if cf.extract == "" {
 		return nil
 	}
 	return o.writeExtract(ctx, got, rep, cf, ladderErr)
+}
+
+// writeDrawings writes the ladder of each story into the directory of --svg.
+func (o *options) writeDrawings(rep *report.Report, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("write drawings: %w", err)
+	}
+	n := 0
+	for i := range rep.Stories {
+		if rep.Stories[i].Ladder == nil {
+			continue
+		}
+		svg := report.LadderSVG(rep.Stories[i].Ladder)
+		err := replaceFile(filepath.Join(dir, fmt.Sprintf("story-%d.svg", i+1)), func(w io.Writer) error {
+			_, err := w.Write(svg)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("write drawings: %w", err)
+		}
+		n++
+	}
+	o.notef("holdfast: wrote %d drawings to %s\n", n, report.Clean(dir))
+	return nil
 }
 
 // writeReport writes the HTML file of --report.

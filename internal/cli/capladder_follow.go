@@ -29,7 +29,7 @@ type following struct {
 // checkFollow refuses what a capture that goes on can not have.
 func (cf *captureFlags) checkFollow(args []string) error {
 	switch {
-	case cf.report != "" || cf.extract != "":
+	case cf.report != "" || cf.extract != "" || cf.svg != "":
 		return usageError("record with `tcpdump -w FILE` and explain the file", "--report and --extract need a capture that has ended")
 	case cf.iface != "" && len(args) > 0:
 		return usageError("one of them", "--interface and files together")

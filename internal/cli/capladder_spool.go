@@ -44,7 +44,7 @@ func notKept(err error) error {
 // newSpool keeps as much as the flags need.
 func newSpool(o *options, cf *captureFlags) *spool {
 	switch {
-	case cf.report != "" || cf.extract != "" || o.output == "text" && cf.details:
+	case cf.report != "" || cf.extract != "" || cf.svg != "" || o.output == "text" && cf.details:
 		return &spool{limit: spoolAsked}
 	case o.output == "text":
 		return &spool{limit: spoolDefault}

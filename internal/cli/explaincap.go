@@ -35,6 +35,7 @@ type captureFlags struct {
 	workers  int
 	stories  int
 	report   string
+	svg      string
 	extract  string
 
 	spool *spool // nil keeps nothing
@@ -51,6 +52,7 @@ func (cf *captureFlags) flags(fs *pflag.FlagSet) {
 	fs.IntVar(&cf.workers, "workers", 0, "cores to use; 0 means all")
 	fs.IntVar(&cf.stories, "stories", 20, "stories to print; 0 means all")
 	fs.StringVar(&cf.report, "report", "", "write a self-contained HTML `FILE` to send to others; an old one is replaced")
+	fs.StringVar(&cf.svg, "svg", "", "write the packets of each story as a drawing into a `DIR`")
 	fs.StringVar(&cf.extract, "extract", "", "write the packets around each end, with comments, to a pcapng `FILE`; an old one is replaced")
 }
 

@@ -238,6 +238,7 @@ func (st Style) Story(n int, s *Story, o SummaryOptions) string {
 	if o.Details {
 		k.b.WriteString(st.Details(&head))
 		k.where(&head)
+		k.labels(head.Labels)
 		k.others(s)
 	} else {
 		k.brief(&head)
@@ -285,6 +286,19 @@ func (k *block) brief(f *fact.Finding) {
 func (k *block) where(f *fact.Finding) {
 	if f.Where != nil {
 		k.row("where", fmt.Sprintf("%s, stream %d, frame %d", f.Where.File, f.Where.Stream, f.Where.Frame))
+	}
+}
+
+// labels names the ending as papers do.
+func (k *block) labels(l *fact.Labels) {
+	if l == nil {
+		return
+	}
+	if l.SIGCOMM23 != "" {
+		k.row("labels", "Sundara Raman et al. (SIGCOMM 2023): "+l.SIGCOMM23)
+	}
+	if l.Weaver != "" {
+		k.row("labels", "Weaver et al. (NDSS 2009): "+l.Weaver)
 	}
 }
 
