@@ -2,7 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"os"
 	"time"
 
 	"github.com/holdfast-project/holdfast/diagnosis"
@@ -88,6 +91,9 @@ func (f *following) file(ctx context.Context, args []string, watch capture.Watch
 // iface captures from an interface.
 func (f *following) iface(ctx context.Context, _ []string, watch capture.WatchOptions) (*capture.Point, uint64, error) {
 	live, err := capture.OpenLive(ctx, f.cf.iface, nil)
+	if _, missing := net.InterfaceByName(f.cf.iface); err != nil && missing != nil && f.cf.iface != "any" && !errors.Is(err, os.ErrPermission) {
+		return nil, 0, &cliError{codeNotFound, err, "holdfast explain --interface any"}
+	}
 	if err != nil {
 		return nil, 0, err
 	}
