@@ -403,7 +403,7 @@ func (c *Conn) lockedLearn(ev Evidence) {
 	f := &c.flight
 	switch {
 	case c.up == nil || !f.reused || f.refused:
-	case ev.FIN:
+	case finFirst(ev): // a FIN behind an acknowledged request is an answer that was lost
 		c.up.sawIdleClose(f.idle)
 	case ev.After.Taken && ev.After.State == stateClose && ev.After.BytesAcked == f.before.BytesAcked:
 		c.up.sawPathLoss(f.idle)

@@ -138,7 +138,9 @@ func (d *Drain) Handler(next http.Handler) http.Handler {
 		if d.draining.Load() {
 			d.late.Add(1)
 		}
-		next.ServeHTTP(&drainWriter{ResponseWriter: w, d: d}, r)
+		dw := &drainWriter{ResponseWriter: w, d: d}
+		next.ServeHTTP(dw, r)
+		dw.tell() // a handler that writes nothing answers 200 at its end
 	})
 }
 
@@ -153,18 +155,26 @@ type drainWriter struct {
 // Unwrap is for http.ResponseController.
 func (w *drainWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// tell adds the header, if the answer has not begun and the server drains.
+func (w *drainWriter) tell() {
+	if !w.wrote && w.d.draining.Load() {
+		w.Header().Set("Connection", "close")
+		w.d.told.Add(1)
+	}
+}
+
 // Hijack implements http.Hijacker.
 func (w *drainWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.wrote = true // by others
 	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 
 // WriteHeader implements http.ResponseWriter.
 func (w *drainWriter) WriteHeader(status int) {
-	if !w.wrote && status >= 200 && w.d.draining.Load() {
-		w.Header().Set("Connection", "close")
-		w.d.told.Add(1)
+	if status >= 200 {
+		w.tell()
+		w.wrote = true
 	}
-	w.wrote = w.wrote || status >= 200
 	w.ResponseWriter.WriteHeader(status)
 }
 

@@ -296,3 +296,31 @@ func TestDrainMisuse(t *testing.T) {
 		t.Error("a drain was used twice")
 	}
 }
+
+// TestDrainTellsWithEmptyAnswer: a handler that writes nothing still tells its
+// client to leave; else a busy client would never let the drain end.
+func TestDrainTellsWithEmptyAnswer(t *testing.T) {
+	d := &Drain{LameDuck: 10 * time.Second}
+	addr, _ := drainServer(t, d, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+	}))
+	c, br := drainDial(t, addr)
+	if r := ask(t, c, br); r.Close {
+		t.Fatal("told to leave before the drain")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := beginDrain(d, ctx)
+	for deadline := time.Now().Add(drainPatience); !d.Draining(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the drain does not begin")
+		}
+	}
+	if r := ask(t, c, br); !r.Close {
+		t.Error("the answer does not say Connection: close")
+	}
+	cancel()
+	if r := (<-done).r; r.Told != 1 || r.Late != 1 {
+		t.Errorf("%+v", r)
+	}
+}

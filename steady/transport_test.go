@@ -424,6 +424,20 @@ func TestIdleLimit(t *testing.T) {
 	}
 }
 
+// TestLearnsFromIdleClosesOnly: a FIN behind a request that was acknowledged is a
+// lost answer and says nothing about the server's idle timer.
+func TestLearnsFromIdleClosesOnly(t *testing.T) {
+	for _, acked := range []uint64{100, 150} {
+		c := &Conn{up: &upstream{}}
+		c.flight = flight{reused: true, idle: time.Second}
+		ev := Evidence{FIN: true, Before: Snapshot{Taken: true, BytesAcked: 100}, After: Snapshot{Taken: true, BytesAcked: acked}}
+		c.lockedLearn(ev)
+		if learned := c.up.idleLimit(0) != 0; learned != (acked == 100) {
+			t.Errorf("acknowledged up to %d: learned %t", acked, learned)
+		}
+	}
+}
+
 // TestAllocations: what the wrapper adds to a request that succeeds.
 func TestAllocations(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
