@@ -48,6 +48,10 @@ func (b *bench) steady() (string, error) {
 		run         func(dir string) (string, error)
 	}{
 		{"behaviours", "Four ways to lose an answer", b.steadyBehaviours},
+		{"servers", "Servers that people run, idle-close race", b.steadyServers},
+		{"restarts", "Restarts under load", b.steadyRestarts},
+		{"overhead", "Overhead, 64 connections", b.steadyOverhead},
+		{"outage", "Total outage", b.steadyOutage},
 	} {
 		if b.only != "" && b.only != t.name {
 			continue
@@ -70,6 +74,9 @@ const (
 	postWorkers = 8
 	postRounds  = 5 // a client's requests are sent in so many turns
 )
+
+// postPatience is the deadline of a request: a server may forget one.
+const postPatience = 10 * time.Second
 
 // trail is what became of one request: each attempt has a body of its own, by
 // which the ledger tells attempts apart, and steady tells its verdict on each.
@@ -156,6 +163,8 @@ func (b *bench) post(c *postClient, url, prefix string, n int, p pacing) []*trai
 }
 
 func sendPost(ctx context.Context, c *postClient, t *trail, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, postPatience)
+	defer cancel()
 	req, err := t.request(ctx, url, c.key)
 	if err != nil {
 		return err

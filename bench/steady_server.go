@@ -68,7 +68,8 @@ func runSteadyServer(args []string) error {
 	defer stop()
 	if *handover != "" {
 		h := &steady.Handover{Addr: *addr, Path: *handover, Serving: func(l net.Listener, _ steady.Origin) { announce(l) }}
-		_, err := h.Serve(ctx, srv)
+		report, err := h.Serve(ctx, srv)
+		fmt.Fprintf(os.Stderr, "drained %+v\n", report)
 		return err
 	}
 	return serveUntil(ctx, srv, *addr, *inherit)
