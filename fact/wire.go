@@ -9,6 +9,7 @@ import "time"
 type Wire struct {
 	Points       Opt[int64]         `fact:"points" doc:"points of capture that saw this connection"`
 	FromStart    Opt[bool]          `fact:"from_start" doc:"the capture has the connection from its SYN"`
+	Sane         Opt[bool]          `fact:"sane" doc:"the connection is well-formed: both ends opened it, neither acknowledged what the other never sent, and each kept its distance; else odd numbers mean nothing"`
 	Segments     Opt[int64]         `fact:"segments" doc:"segments of the connection before its end"`
 	Place        Opt[string]        `fact:"place" doc:"where the RST's sequence number lies: next (what its sender sends next), acked (what the receiver awaits, although more had been sent), answer (the acknowledgement number of the segment it answers), behind, beyond (more than was ever sent), unknown"`
 	Answers      Opt[bool]          `fact:"answers" doc:"RFC 9293 3.10.7.1 explains it: it is what a stack without this connection says to a segment that the capture has; absent when the segment may have come before the capture"`

@@ -26,6 +26,7 @@ type Side struct {
 	RetransRow uint16 // retransmissions in a row without progress
 	Sums       uint16 // segments whose checksum was verified
 	BadSums    uint16 // and found wrong
+	Absurd     uint16 // segments that acknowledge what the other side never sent, or lie a MiB away
 	TTL        uint8  // of its latest segment that is no RST
 	MinTTL     uint8
 	MaxTTL     uint8

@@ -346,6 +346,9 @@ func (c *Conn) acknowledge(me, peer *Side, s *packet.Segment) {
 	if s.SACKs > 0 {
 		me.SACKed++
 	}
+	if peer.Bits&HasNext != 0 && after(s.Ack, peer.Next) {
+		me.Absurd++
+	}
 	if me.Bits&HasAcked == 0 || after(s.Ack, me.Acked) {
 		me.Bits |= HasAcked
 		me.Acked = s.Ack

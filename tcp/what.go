@@ -315,3 +315,18 @@ func (e *Ending) Alive() bool {
 	a := &e.After
 	return a.SenderSYN == 0 && (a.SenderData > 0 || a.SenderNew) && a.SenderDelay > 0
 }
+
+// Sane reports whether the connection is well-formed as far as it goes: both
+// ends opened it, and neither acknowledged what the other never sent. In fuzzed
+// or incomplete captures nothing follows from an odd number.
+func (c *Conn) Sane() bool {
+	a, b := &c.Sides[0], &c.Sides[1]
+	return a.Bits&b.Bits&HasISN != 0 && c.Bits&Established != 0 && a.Absurd+b.Absurd == 0 && a.Steady() && b.Steady()
+}
+
+// Steady reports whether the segments of a side came from one distance, or
+// from one for its handshake and another for its data.
+func (s *Side) Steady() bool {
+	known := func(ttl uint8) bool { return ttl == s.SYNTTL || ttl == s.DataTTL }
+	return s.MinTTL == s.MaxTTL || known(s.MinTTL) && known(s.MaxTTL)
+}

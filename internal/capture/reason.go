@@ -30,7 +30,7 @@ func reason(e *tcp.Ending) (text, kind string) {
 			return fmt.Sprintf("diagnostic payload %x", p[4:min(len(p), 36)]), "diagnostic"
 		case strings.Contains(p, "BIG-IP"):
 			return printable(p), "f5"
-		case isText(p):
+		case isText(p) && len(printable(p)) >= 3:
 			return printable(p), "text"
 		}
 	}

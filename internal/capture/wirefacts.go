@@ -11,6 +11,7 @@ import (
 // wire fills the facts that only captured packets have.
 func wire(c *fact.Case, e *tcp.Ending) {
 	w := &c.Wire
+	w.Sane = byWire(e.Conn.Sane())
 	w.FromStart = byWire(e.Conn.Bits&tcp.FromMiddle == 0)
 	w.Segments = byWire(int64(e.Sender().Segments) + int64(e.Victim().Segments))
 	w.Handshake = byWire(e.Conn.Bits&tcp.Established != 0)
@@ -84,13 +85,20 @@ func largeLost(e *tcp.Ending) fact.Opt[bool] {
 		if me.RetransRow == 0 || limit == 0 || me.Bits&peer.Bits&tcp.HasISN == 0 || peer.Bits&tcp.HasAcked == 0 {
 			continue
 		}
-		full := false
+		full, small := false, false
 		for k := range tcp.Recent {
 			r := e.Conn.Latest(k)
-			full = full || r != nil && r.Side == side && r.Bits&tcp.SegResent != 0 && int(r.Len) >= min(limit, 1200)
+			if r == nil || r.Side != side || r.Bits&tcp.SegResent == 0 || r.Len == 0 {
+				continue
+			}
+			if int(r.Len) >= min(limit, 1200) {
+				full = true
+			} else {
+				small = true
+			}
 		}
 		passed := int32(peer.Acked - me.ISN - 1)
-		return byWire(full && passed > 0 && int(passed) < limit)
+		return byWire(full && !small && passed > 0 && int(passed) < limit)
 	}
 	return fact.Opt[bool]{}
 }
@@ -133,7 +141,7 @@ func challenged(client, server *tcp.Side) bool {
 
 // wireAddress fills what the IP headers of the connection say.
 func wireAddress(w *fact.Wire, e *tcp.Ending) {
-	if me := e.Sender(); me.SYNTTL != 0 && me.DataTTL != 0 {
+	if me := e.Sender(); me.SYNTTL != 0 && me.DataTTL != 0 && me.Segments >= 3 && e.Victim().Steady() && me.Steady() {
 		w.TwoTTLs = byWire(tcp.Hops(me.SYNTTL) != tcp.Hops(me.DataTTL))
 	}
 	if e.Conn.Bits&tcp.SawNotice != 0 {
@@ -226,8 +234,10 @@ func wireOrigin(w *fact.Wire, e *tcp.Ending) {
 	if me.DataTTL != 0 {
 		w.TTLOfData = byWire(s.TTL == me.DataTTL)
 	}
-	if me.Segments > 0 {
+	if me.Segments >= 2 && me.Steady() {
 		w.HopsAway = byWire(int64(tcp.Hops(s.TTL) - tcp.Hops(me.TTL)))
+	}
+	if me.Segments > 0 {
 		if me.LinkAddr != 0 && s.LinkSrc != 0 {
 			w.MAC = byWire(me.LinkAddr != s.LinkSrc)
 		}

@@ -106,6 +106,7 @@ type conn struct {
 	last   [2]uint32 // sequence number of the latest segment of a side
 	got    [2]uint32 // what a side has received
 	ttl    [2]uint8
+	ids    [2]uint16 // IP identification, counted by connection as Linux does
 }
 
 func (c *conn) next() packet { return c.script[c.step] }
@@ -116,7 +117,7 @@ func (s *Source) open(c *conn) {
 	n := s.born
 	s.born++
 	r := s.chance()
-	*c = conn{number: n, size: int(r>>32) % 40, ttl: [2]uint8{64 - uint8(r>>56)%20, 64}}
+	*c = conn{number: n, size: int(r>>32) % 40, ttl: [2]uint8{64 - uint8(r>>56)%20, 64}, ids: [2]uint16{uint16(r >> 8), uint16(r >> 40)}}
 	c.next_[client], c.next_[server] = uint32(r), uint32(r>>20)
 	switch {
 	case s.o.Scan:
@@ -192,7 +193,7 @@ func (c *conn) numbers(p packet, n int) (seq, ackno uint32) {
 	case refuses:
 		return 0, c.next_[peer]
 	case answers:
-		return c.got[me], 0
+		return c.got[peer], 0
 	}
 	c.last[me] = seq
 	end := seq + uint32(n)
@@ -251,13 +252,26 @@ func (c *conn) hops(p packet) uint8 {
 	return c.ttl[p.from]
 }
 
+// identify returns the IP identification of a packet: a RST that answers or
+// refuses has none, and a device has its own.
+func (s *Source) identify(c *conn, p packet) uint16 {
+	switch p.odd {
+	case answers, refuses:
+		return 0
+	case injected:
+		return uint16(s.chance())
+	}
+	c.ids[p.from]++
+	return c.ids[p.from]
+}
+
 func (s *Source) ipv4(b []byte, c *conn, p packet, length int) {
 	from, _ := s.end(c, p.from)
 	to, _ := s.end(c, 1-p.from)
 	binary.BigEndian.PutUint16(s.frame[12:], 0x0800)
-	s.ids[p.from]++
+	id := s.identify(c, p)
 	binary.BigEndian.PutUint32(b, 0x4500<<16|uint32(header4+length))
-	binary.BigEndian.PutUint32(b[4:], uint32(s.ids[p.from])<<16|0x4000)
+	binary.BigEndian.PutUint32(b[4:], uint32(id)<<16|0x4000)
 	binary.BigEndian.PutUint32(b[8:], uint32(c.hops(p))<<24|6<<16)
 	binary.BigEndian.PutUint32(b[12:], from)
 	binary.BigEndian.PutUint32(b[16:], to)

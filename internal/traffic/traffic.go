@@ -29,7 +29,6 @@ type Source struct {
 	rand  uint64
 	conns []conn
 	born  uint64 // connections begun
-	ids   [2]uint16
 	frame [1024]byte
 }
 
