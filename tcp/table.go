@@ -15,7 +15,7 @@ type Options struct {
 	OnOpen  func(frame int64)
 	OnEnd   func(*Ending)
 	PerConn int // RSTs of one connection that get an ending of their own; 0 means 32
-	Waiting int // RSTs whose consequences are awaited at the same time; 0 means 32,768
+	Waiting int // RSTs whose consequences are awaited at the same time; 0 means 16,384
 }
 
 // Stats count what a table did and what it had no room for.
@@ -81,7 +81,7 @@ func NewTable(o Options) *Table {
 		o.PerConn = 32
 	}
 	if o.Waiting == 0 {
-		o.Waiting = 32_768
+		o.Waiting = 16_384
 	}
 	if o.OnOpen == nil {
 		o.OnOpen = func(int64) {}

@@ -114,9 +114,9 @@ func readSource(ctx context.Context, name string, src frames, o Options) (*Point
 		// the collector, what follows would grow beside them.
 		clear(workers)
 		debug.FreeOSMemory()
-		if os.Getenv("GOGC") == "" {
-			debug.SetGCPercent(collectAt)
-		}
+	}
+	if len(p.Endings) > manyEndings && os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
 	}
 	if ctx.Err() != nil {
 		return p, context.Cause(ctx)
@@ -127,9 +127,13 @@ func readSource(ctx context.Context, name string, src frames, o Options) (*Point
 // manyConns is how many connections make it worth to give memory back.
 const manyConns = 20_000
 
-// collectAt is GOGC for what follows: tens of thousands of findings stay, and
-// as much garbage again would be more memory than reading took.
-const collectAt = 35
+// collectAt is GOGC for what follows many endings: each with its finding stays
+// and takes 5 kB, and as much garbage again would be more memory than reading
+// took.
+const (
+	manyEndings = 20_000
+	collectAt   = 10
+)
 
 // shared is a batch that all workers read.
 type shared struct {
@@ -236,7 +240,7 @@ type worker struct {
 
 // waiting is how many resets are kept at the same time until their consequences
 // are known, over all workers.
-const waiting = 32_768
+const waiting = 16_384
 
 // together is how many segments are taken in together.
 const together = 32
