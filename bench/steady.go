@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,12 +27,14 @@ type steadyFlags struct {
 	posts    int
 	restarts int
 	only     string
+	client   string
 }
 
 func (f *steadyFlags) register(fs *flag.FlagSet) {
 	fs.IntVar(&f.posts, "posts", 20_000, "steady: POSTs of each client to each server; the full proof is 100000")
 	fs.IntVar(&f.restarts, "restarts", 100, "steady: restarts under load")
 	fs.StringVar(&f.only, "only", "", "steady: one table alone: behaviours, servers, restarts, overhead or outage")
+	fs.StringVar(&f.client, "client", "", "steady: in the table behaviours, this client alone, such as steady")
 }
 
 // steady compares package steady with the retry layers of the Go world. What
@@ -274,7 +277,7 @@ func (b *bench) steadyBehaviours(dir string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		tallies, names, err := b.takeTurns(postClients(true), url, ledger, b.posts, around(m.idle, postWorkers))
+		tallies, names, err := b.takeTurns(b.chosenClients(), url, ledger, b.posts, around(m.idle, postWorkers))
 		srv.stop()
 		if err != nil {
 			return "", err
@@ -285,6 +288,11 @@ func (b *bench) steadyBehaviours(dir string) (string, error) {
 		}
 	}
 	return table(tallyHead, rows), nil
+}
+
+// chosenClients are all clients, or the one that was asked for.
+func (b *bench) chosenClients() []*postClient {
+	return slices.DeleteFunc(postClients(true), func(c *postClient) bool { return b.client != "" && c.name != b.client })
 }
 
 var tallyHead = []string{"server", "client", "POSTs", "executed twice", "failed", "of which executed", "not executed", "repeated by proof", "left unsent", "judged wrongly", "connections", "us CPU each"}
