@@ -16,6 +16,7 @@ import (
 const (
 	maxGroups    = 4096             // connections that are compared
 	maxSightings = 8192             // segments of one connection at one place
+	allSightings = 2 << 20          // of all connections at all places
 	sameTime     = 30 * time.Second // between sightings of one SYN, before the clocks are compared
 )
 
@@ -93,6 +94,7 @@ type comparison struct {
 	byISN   map[uint32][]*group
 	resets  map[uint32][]anyReset // by sequence number
 	kept    int                   // RSTs in resets
+	seen    int                   // sightings of all tracks
 	refused int64
 }
 
@@ -224,7 +226,7 @@ func (c *comparison) see(point int, s *packet.Segment) {
 		return
 	}
 	if g := choose(list, s, syn); g != nil {
-		g.see(place{point, s.Interface}, s)
+		c.seen += g.see(place{point, s.Interface}, s, allSightings-c.seen)
 	}
 }
 
@@ -243,16 +245,19 @@ func choose(list []*group, s *packet.Segment, syn bool) (best *group) {
 	return best
 }
 
-func (g *group) see(at place, s *packet.Segment) {
+// see notes a segment at a place, and returns how many were kept, 0 or 1. A
+// track that could not keep all proves no absence.
+func (g *group) see(at place, s *packet.Segment, room int) int {
 	t := g.track(at, s)
-	if len(t.list) >= maxSightings {
+	if len(t.list) >= maxSightings || room <= 0 {
 		t.full = true
-		return
+		return 0
 	}
 	t.list = append(t.list, sighting{
 		time: s.Time, frame: s.Frame, seq: s.Seq, ack: s.Ack, size: uint32(s.Length), flags: s.Flags, ipid: s.IPID, ttl: s.TTL,
 		client: s.Src == t.client && s.SrcPort == t.cport, in: s.Direction == packet.DirIn,
 	})
+	return 1
 }
 
 // track returns the track of a place. The client is who sent the SYN; without
