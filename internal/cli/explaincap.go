@@ -269,6 +269,10 @@ func (g *captured) report() *report.Report {
 	for _, p := range g.points {
 		r.Inputs = append(r.Inputs, inputOf(p))
 	}
+	if g.uncompared > 0 && len(r.Inputs) > 0 {
+		in := &r.Inputs[0]
+		in.Warnings = append(in.Warnings, fmt.Sprintf("%d of the connections were too many to be compared between the places", g.uncompared))
+	}
 	r.Stories = report.Stories(g.findings)
 	return r
 }
