@@ -329,6 +329,13 @@ func (t *Table) Flush() {
 	}
 }
 
+// FlushAt is Flush when other tables have had segments of the same capture, the
+// latest at that time, ns since 1970.
+func (t *Table) FlushAt(now int64) {
+	t.clock(now)
+	t.Flush()
+}
+
 // Now is the time of the latest segment, ns since 1970.
 func (t *Table) Now() int64 { return t.now }
 

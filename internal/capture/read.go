@@ -232,6 +232,7 @@ type worker struct {
 	opens    []int64                  // first frames of connections that are not marked yet
 	first    int64                    // least and greatest time of all records, ns since 1970
 	last     int64
+	now      int64 // time of the latest segment of any worker
 	taken    int64 // segments
 	notices  int64
 	truncated,
@@ -306,7 +307,11 @@ func (w *worker) run() {
 		w.first, w.last = first, last
 		b.done()
 	}
-	w.table.Flush()
+	if w.of > 1 && w.now != 0 {
+		w.table.FlushAt(w.now)
+	} else {
+		w.table.Flush()
+	}
 	w.opened()
 }
 
@@ -318,7 +323,11 @@ func (w *worker) record(b *shared, i int) {
 	simple := false
 	if w.of > 1 {
 		var hash uint64
-		if hash, simple = w.decoder.FlowHash(rec, data); simple && !w.mine(hash) {
+		hash, simple = w.decoder.FlowHash(rec, data)
+		if simple {
+			w.tick(rec.Time)
+		}
+		if simple && !w.mine(hash) {
 			return
 		}
 	}
@@ -326,8 +335,11 @@ func (w *worker) record(b *shared, i int) {
 	s.Frame = b.First + int64(i)
 	switch w.decoder.Decode(rec, data, s) {
 	case packet.TCP:
-		if w.of > 1 && !simple && !w.mine(s.FlowHash()) {
-			return
+		if w.of > 1 && !simple {
+			w.tick(rec.Time)
+			if !w.mine(s.FlowHash()) {
+				return
+			}
 		}
 		w.waiting++
 		// What was put together from fragments is in memory that the decoder uses again.
@@ -335,12 +347,21 @@ func (w *worker) record(b *shared, i int) {
 			w.flush()
 		}
 	case packet.ICMP:
+		w.tick(rec.Time)
 		w.flush()
 		w.notice(&w.decoder.Notice, b.First+int64(i))
 	case packet.Truncated:
 		w.truncated++
 	case packet.Malformed:
 		w.malformed++
+	}
+}
+
+// tick follows the clock of all segments, as a table does that gets all of
+// them: the end of the capture is the same for each worker.
+func (w *worker) tick(now int64) {
+	if now >= w.now || w.now-now > int64(time.Second) {
+		w.now = now
 	}
 }
 
