@@ -308,6 +308,7 @@ func inputOf(p *capture.Point) report.Input {
 	warn(p.TCP.Backwards, "times the clock went back by more than a second")
 	warn(p.TCP.Evicted, "of the connections were forgotten for want of room; their ends may be missing")
 	warn(p.TCP.Folded, "of the resets came after many others of the same connection; they are counted and not shown one by one")
+	warn(p.TCP.Hurried, "of the resets were judged before their consequences were seen, because too many waited")
 	warn(p.Dropped, "of the ends of connections are beyond the limit; they are counted and not explained")
 	return in
 }
