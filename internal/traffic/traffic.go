@@ -99,6 +99,7 @@ func Reader(o Options) io.Reader {
 type reader struct {
 	src  *Source
 	rest []byte // written and not yet read
+	buf  []byte // that rest is a part of
 }
 
 // Read fills p as long as there are packets.
@@ -122,16 +123,11 @@ func (r *reader) record() bool {
 	if f == nil {
 		return false
 	}
-	b := r.rest[:0:0]
-	if cap(r.rest) < recordHeader+len(f) {
-		b = make([]byte, 0, 64<<10)
-	} else {
-		b = r.rest[:0]
-	}
-	b = binary.LittleEndian.AppendUint32(b, uint32(at/1e9))
+	b := binary.LittleEndian.AppendUint32(r.buf[:0], uint32(at/1e9))
 	b = binary.LittleEndian.AppendUint32(b, uint32(at%1e9))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(f)))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(f)))
-	r.rest = append(b, f...)
+	r.buf = append(b, f...)
+	r.rest = r.buf
 	return true
 }
