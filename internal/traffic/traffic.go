@@ -81,8 +81,7 @@ func (s *Source) Next() (frame []byte, time int64) {
 
 // headers of a pcap file with nanoseconds.
 const (
-	fileHeader   = 24
-	recordHeader = 16
+	fileHeader = 24
 )
 
 // Reader returns the packets as a pcap file.
