@@ -24,6 +24,7 @@ type attempt struct {
 	cancel context.CancelCauseFunc
 
 	conn    *Conn
+	number  uint64 // of the flight on conn
 	h2      bool
 	got     int
 	reused  bool
@@ -62,7 +63,7 @@ func (t *Transport) getAttempt(ctx context.Context) *attempt {
 func (a *attempt) release(pooled bool) {
 	a.ctx, a.host, a.cancel, a.conn = nil, nil, nil, nil
 	a.safe, a.h2, a.got, a.reused, a.vetoed, a.tainted = false, false, 0, false, false, false
-	a.before = Snapshot{}
+	a.before, a.number = Snapshot{}, 0
 	if pooled {
 		a.t.attempts.Put(a)
 	}
@@ -84,7 +85,7 @@ func (t *Transport) try(req *http.Request, body io.ReadCloser, h *host) (*http.R
 		return nil, a.failed(err)
 	}
 	if a.conn != nil && !a.h2 {
-		a.conn.finish(resp.Close)
+		a.conn.finish(a.number, resp.Close)
 		a.conn.up.readKeepAlive(resp.Header)
 	}
 	resp.Request = req
@@ -154,7 +155,7 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	case a.h2:
 		a.before = c.snapshot(false)
 	default:
-		c.arm(flight{armed: true, live: true, http: true, reused: info.Reused, veto: veto})
+		a.number = c.arm(flight{armed: true, live: true, http: true, reused: info.Reused, veto: veto})
 	}
 }
 
@@ -165,7 +166,7 @@ func (a *attempt) leave() bool {
 		return true // HTTP/2 gives up only streams that were not processed, or safe ones
 	}
 	err := a.conn.readError()
-	ev := a.conn.settle(a.ctx, err)
+	ev := a.conn.settle(a.ctx, a.number, err)
 	if v, _ := judge(ev, err); v.SafeToRetry() {
 		return true
 	}
@@ -198,6 +199,9 @@ func (a *attempt) failed(err error) *failure {
 		err = errInnerReplay
 	}
 	ev := a.evidence(err)
+	if ev.overtaken && a.ctx.Err() == nil {
+		err = errOvertaken
+	}
 	f := &failure{cause: causeOf(err, a.got > 0, ev), reused: a.reused}
 	if f.cause == CauseOther && a.got > 0 && a.h2 {
 		if c, ok := http2Verdict(err); ok {
@@ -229,7 +233,7 @@ func (a *attempt) evidence(err error) Evidence {
 	case a.conn == nil:
 		return Evidence{}
 	case !a.h2:
-		return a.tapped(a.conn.settle(a.ctx, err), err)
+		return a.tapped(a.conn.settle(a.ctx, a.number, err), err)
 	}
 	ev := a.conn.evidence(err)
 	// Others share the connection: what they wrote can not be told apart, but

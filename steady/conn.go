@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -36,9 +37,13 @@ type Conn struct {
 	into Snapshot
 	inq  bool
 
+	answered sync.Cond // broadcast when owed falls; its L is mu
+
 	mu sync.Mutex
 	// mu guards the rest.
 	flight flight
+	number uint64 // of the flight, from 1
+	owed   int    // earlier flights whose http.Transport has not handed out the answer yet
 	// what happened to the connection as a whole
 	ended    bool // the reader met EOF or a reset
 	readErr  error
@@ -73,6 +78,10 @@ type flight struct {
 // known to be closed, or about to be.
 var errStale = errors.New("steady: connection is stale, nothing was sent")
 
+// errOvertaken replaces the error of a request whose answer was read, and lost
+// because the connection ended under the next request.
+var errOvertaken = fmt.Errorf("steady: the connection ended before its answer was handed out: %w", io.ErrUnexpectedEOF)
+
 var epoch = time.Now()
 
 // now is the monotonic clock.
@@ -85,6 +94,7 @@ func Track(c net.Conn) *Conn { return track(c, nil) }
 
 func track(c net.Conn, up *upstream) *Conn {
 	t := &Conn{Conn: c, up: up, readEnded: make(chan struct{}), closed: make(chan struct{}), born: now()}
+	t.answered.L = &t.mu
 	t.lastRead.Store(t.born)
 	t.ctl = func(fd uintptr) {
 		t.info.read(fd, &t.into)
@@ -112,11 +122,51 @@ func (c *Conn) NetConn() net.Conn { return c.Conn }
 // Explain compares with. Do not mark while another request is unanswered.
 func (c *Conn) Mark() { c.arm(flight{armed: true, live: true}) }
 
-func (c *Conn) arm(f flight) {
+// arm returns the number of the flight. http.Transport pools a connection as soon
+// as the answer is read and before it hands the answer out, so that the next
+// request may be here while the caller of the last one still waits. Each must
+// then be judged by its own number.
+func (c *Conn) arm(f flight) uint64 {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flight.http && c.flight.live {
+		c.owed++
+	}
 	c.flight = f
 	c.parks = f.http
-	c.mu.Unlock()
+	c.number++
+	return c.number
+}
+
+// lockedOvertaken reports whether another request has the connection by now, and
+// notes that flight number is over.
+func (c *Conn) lockedOvertaken(number uint64) bool {
+	if c.number == number {
+		return false
+	}
+	c.owed = max(0, c.owed-1)
+	c.answered.Broadcast()
+	return true
+}
+
+// lockedAwaitAnswered waits until the answer of an earlier request was handed
+// out. A refused write makes http.Transport close the connection at once, and it
+// would give that request the error instead of its answer.
+func (c *Conn) lockedAwaitAnswered() {
+	if c.owed == 0 {
+		return
+	}
+	expired := false
+	t := time.AfterFunc(readerPatience, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		expired = true
+		c.answered.Broadcast()
+	})
+	defer t.Stop()
+	for c.owed > 0 && !expired {
+		c.answered.Wait()
+	}
 }
 
 // snapshot asks the kernel. It does not block.
@@ -251,6 +301,7 @@ func (c *Conn) beginWrite() (late bool, err error) {
 		f.refused = c.lockedStale()
 	}
 	if f.refused {
+		c.lockedAwaitAnswered()
 		return false, errStale
 	}
 	f.writing++
@@ -357,11 +408,14 @@ func (c *Conn) Close() error {
 }
 
 // finish ends a request that was answered.
-func (c *Conn) finish(closing bool) {
+func (c *Conn) finish(number uint64, closing bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.flight.live, c.flight.http = false, false
 	c.goner = c.goner || closing
+	if c.lockedOvertaken(number) {
+		return
+	}
+	c.flight.live, c.flight.http = false, false
 	if c.pending {
 		c.pending = false
 		c.Conn.Close()
@@ -377,9 +431,14 @@ const (
 
 // settle ends a request that failed: it gathers the evidence, waits about a
 // round trip when only the confirmation of the FIN-first rule is missing, stops
-// further writes and really closes the connection.
-func (c *Conn) settle(ctx context.Context, err error) Evidence {
+// further writes and really closes the connection. When another request has the
+// connection by now there is no evidence, and nothing is done to it.
+func (c *Conn) settle(ctx context.Context, number uint64, err error) Evidence {
 	c.mu.Lock()
+	if c.lockedOvertaken(number) {
+		c.mu.Unlock()
+		return Evidence{overtaken: true}
+	}
 	c.flight.fenced = true
 	c.mu.Unlock()
 	ev := c.evidence(err)
@@ -388,6 +447,9 @@ func (c *Conn) settle(ctx context.Context, err error) Evidence {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.lockedOvertaken(number) {
+		return Evidence{overtaken: true}
+	}
 	c.flight.live, c.flight.http, c.goner = false, false, true
 	if c.pending {
 		c.pending = false

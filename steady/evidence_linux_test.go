@@ -232,3 +232,39 @@ func TestReadBeforeReset(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestOvertaken: http.Transport pools a connection before it hands the answer out.
+// A request that fails when the next one has the connection must not be judged by
+// that one, which may have sent nothing yet.
+func TestOvertaken(t *testing.T) {
+	c, s := pair(t)
+	first := c.arm(flight{armed: true, live: true, http: true})
+	if _, err := c.Write(make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	io.ReadFull(s, make([]byte, 100)) // executed
+	s.Write(make([]byte, 10))
+	io.ReadFull(c, make([]byte, 10)) // answered, and pooled
+	second := c.arm(flight{armed: true, live: true, http: true, reused: true})
+	s.Close()
+	eventually(t, "FIN", func() bool { return c.snapshot(false).State == stateCloseWait })
+	refused := make(chan error, 1)
+	go func() { _, err := c.Write(make([]byte, 100)); refused <- err }()
+	eventually(t, "the refusal", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.flight.refused })
+	select {
+	case err := <-refused:
+		t.Errorf("refused before the first answer was handed out, which closes the connection: %v", err)
+	default:
+	}
+	ev := c.settle(t.Context(), first, errStale)
+	if v, _ := judge(ev, errStale); v != Unknown || ev.stale {
+		t.Errorf("the first request is judged by the second: %v, %+v", v, ev)
+	}
+	if err := <-refused; !errors.Is(err, errStale) {
+		t.Error(err)
+	}
+	ev = c.settle(t.Context(), second, errStale)
+	if v, _ := judge(ev, errStale); v != NotSent || !ev.stale {
+		t.Errorf("the second request: %v, %+v", v, ev)
+	}
+}

@@ -95,6 +95,8 @@ func provedByRST(ev Evidence, b Snapshot) bool {
 // whoEnded names who ended the connection from the error and the evidence.
 func whoEnded(ev Evidence, err error) Who {
 	switch {
+	case ev.overtaken:
+		return WhoUnknown
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
 		errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNABORTED):
 		return WhoLocal

@@ -115,6 +115,8 @@ type Evidence struct {
 	Refused bool     // an RST came after the FIN, without an acknowledgement
 	RST     *RST     // from the Tap
 	stale   bool     // the connection refused the first write
+
+	overtaken bool // another request had the connection already
 }
 
 // ResetError is an error of a connection with a verdict on what was in flight.
