@@ -30,6 +30,7 @@ type attempt struct {
 	reused  bool
 	before  Snapshot // HTTP/2: when the stream got its connection
 	vetoed  bool     // net/http was kept from sending it again
+	late    bool     // it became known that the host speaks HTTP/2, and nothing was sent
 	tainted bool     // an earlier connection of this attempt may have delivered it
 }
 
@@ -39,8 +40,12 @@ type failure struct {
 	verdict Verdict
 	cause   Cause
 	stale   bool // a pooled connection was left before the first byte
+	late    bool // nothing was sent: to be prepared again, for HTTP/2
 	reused  bool
 }
+
+// errLate ends a pass that was not prepared for HTTP/2, before its first byte.
+var errLate = errors.New("steady: the host speaks HTTP/2")
 
 var errInnerReplay = errors.New("steady: the attempt failed, and net/http was kept from sending the request again")
 
@@ -62,7 +67,7 @@ func (t *Transport) getAttempt(ctx context.Context) *attempt {
 // the attempt still reads it.
 func (a *attempt) release(pooled bool) {
 	a.ctx, a.host, a.cancel, a.conn = nil, nil, nil, nil
-	a.safe, a.h2, a.got, a.reused, a.vetoed, a.tainted = false, false, 0, false, false, false
+	a.safe, a.h2, a.got, a.reused, a.vetoed, a.late, a.tainted = false, false, 0, false, false, false, false
 	a.before, a.number = Snapshot{}, 0
 	if pooled {
 		a.t.attempts.Put(a)
@@ -81,6 +86,9 @@ func (t *Transport) try(req *http.Request, body io.ReadCloser, h *host) (*http.R
 	if err != nil {
 		if a.cancel != nil {
 			a.cancel(err)
+		}
+		if a.late && !a.vetoed && ctx.Err() == nil {
+			return nil, &failure{err: err, verdict: NotSent, late: true}
 		}
 		return nil, a.failed(err)
 	}
@@ -110,14 +118,14 @@ func (a *attempt) prepare(req *http.Request, body io.ReadCloser) *http.Request {
 }
 
 // guardBare keeps HTTP/2 from replaying a request without a body, as net/http
-// does for any method after PROTOCOL_ERROR. On a host known to speak HTTP/2 an
-// empty body does; elsewhere it would change HTTP/1's framing, and the second
-// connection cancels.
+// does for any method after PROTOCOL_ERROR, with the reason hidden. On a host
+// known to speak HTTP/2 an empty body does; elsewhere it would change HTTP/1's
+// framing, and gotConn cancels.
 func (a *attempt) guardBare(ctx context.Context, body io.ReadCloser) (context.Context, io.ReadCloser) {
 	a.host.mu.Lock()
 	h2 := a.host.h2
 	a.host.mu.Unlock()
-	if h2 {
+	if h2 || a.t.h2c {
 		return ctx, emptyBody{}
 	}
 	ctx, a.cancel = context.WithCancelCause(ctx)
@@ -151,6 +159,11 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	case a.h2 && a.got > 1 && a.cancel != nil:
 		a.vetoed = true
 		a.cancel(errInnerReplay)
+	case a.h2 && a.cancel != nil:
+		// http.Transport looks at the context once more before it sends HEADERS
+		// (h2_bundle.go, encodeAndWriteHeaders), so nothing will be sent.
+		a.late = true
+		a.cancel(errLate)
 	case c == nil:
 	case a.h2:
 		a.before = c.snapshot(false)

@@ -180,8 +180,9 @@ type run struct {
 	req    *http.Request
 	host   *host
 	bodies bodies
-	n      int // the attempt under way, from 1
-	stale  int // connections left with nothing sent
+	n      int  // the attempt under way, from 1
+	stale  int  // connections left with nothing sent
+	late   bool // prepared again, for HTTP/2
 	free   bool
 }
 
@@ -206,6 +207,10 @@ func (r *run) loop() (*http.Response, error) {
 			}
 			continue
 		}
+		if f.late && !r.late {
+			r.late = true
+			continue
+		}
 		if again := r.failed(f); !again {
 			return nil, f.err
 		}
@@ -214,7 +219,7 @@ func (r *run) loop() (*http.Response, error) {
 
 // admit asks breaker and throttle, once for each attempt.
 func (r *run) admit() error {
-	if r.stale > 0 {
+	if r.stale > 0 || r.late && r.n == 1 {
 		return nil
 	}
 	h := r.host
