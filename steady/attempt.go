@@ -81,8 +81,8 @@ func (t *Transport) try(req *http.Request, body io.ReadCloser, h *host) (*http.R
 	pooled := httptrace.ContextClientTrace(ctx) == nil
 	defer a.release(pooled)
 	a.ctx, a.host, a.safe = ctx, h, innerReplays(req.Method)
-	inner := a.prepare(req, body)
-	resp, err := t.inner.RoundTrip(inner)
+	p := a.prepare(req, body)
+	resp, err := t.inner.RoundTrip(&p.req)
 	if err != nil {
 		if a.cancel != nil {
 			a.cancel(err)
@@ -97,24 +97,25 @@ func (t *Transport) try(req *http.Request, body io.ReadCloser, h *host) (*http.R
 		a.conn.up.readKeepAlive(resp.Header)
 	}
 	resp.Request = req
+	p.wrap(resp, a)
 	return resp, nil
 }
 
 // prepare copies req so that net/http can not replay it unseen: without GetBody
 // it does not replay a body, and without the canonical name of the key header
 // (names are case-insensitive on the wire) it does not replay for the key.
-func (a *attempt) prepare(req *http.Request, body io.ReadCloser) *http.Request {
+func (a *attempt) prepare(req *http.Request, body io.ReadCloser) *pass {
 	ctx := httptrace.WithClientTrace(a.ctx, &a.trace)
 	bare := !hasBody(req)
 	if bare && !isIdempotent(req.Method) {
 		ctx, body = a.guardBare(ctx, body)
 	}
-	inner := req.WithContext(ctx)
-	inner.Body, inner.GetBody = body, nil
+	p := &pass{req: *req.WithContext(ctx)}
+	p.req.Body, p.req.GetBody = body, nil
 	if bare && !a.safe {
-		hideKeys(inner)
+		hideKeys(&p.req)
 	}
-	return inner
+	return p
 }
 
 // guardBare keeps HTTP/2 from replaying a request without a body, as net/http

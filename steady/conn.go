@@ -517,6 +517,25 @@ func (c *Conn) evidence(err error) Evidence {
 	return weigh(ev, err)
 }
 
+// writerPatience is how long to wait for a write that is over to be counted: the
+// answer may be here before its goroutine ran again.
+const writerPatience = 5 * time.Millisecond
+
+// evidenceOf is evidence for a request that was answered; own says that no other
+// request has the connection by now.
+func (c *Conn) evidenceOf(number uint64, err error) (ev Evidence, own bool) {
+	for deadline := time.Now().Add(writerPatience); ; time.Sleep(100 * time.Microsecond) {
+		ev = c.evidence(err)
+		c.mu.Lock()
+		own = c.number == number
+		writing := own && c.flight.writing > 0
+		c.mu.Unlock()
+		if !writing || time.Now().After(deadline) {
+			return ev, own
+		}
+	}
+}
+
 // weigh fills what follows from the rest: FIN and Refused.
 func weigh(ev Evidence, err error) Evidence {
 	ev.FIN = finSeen(ev)

@@ -30,6 +30,7 @@ const (
 	EventRetry    EventKind = "retry"    // an attempt failed and another follows
 	EventGiveUp   EventKind = "give-up"  // an attempt failed and none follows
 	EventRejected EventKind = "rejected" // breaker or throttle kept the request back
+	EventCut      EventKind = "cut"      // the body of an answer broke off
 	EventFallback EventKind = "fallback" // another protocol of a ladder is tried
 )
 
@@ -84,18 +85,19 @@ type Stats struct {
 	Stale    uint64    // connections left before anything was sent
 	Rejected uint64    // requests kept back by breaker or throttle
 	Failures uint64    // requests that returned an error
+	Cut      uint64    // answers whose body broke off, not among Failures
 	Verdicts [5]uint64 // failed attempts, by Verdict
 }
 
 type counters struct {
-	requests, attempts, retries, stale, rejected, failures atomic.Uint64
-	verdicts                                               [5]atomic.Uint64
+	requests, attempts, retries, stale, rejected, failures, cut atomic.Uint64
+	verdicts                                                    [5]atomic.Uint64
 }
 
 func (c *counters) stats() Stats {
 	s := Stats{
 		Requests: c.requests.Load(), Attempts: c.attempts.Load(), Retries: c.retries.Load(),
-		Stale: c.stale.Load(), Rejected: c.rejected.Load(), Failures: c.failures.Load(),
+		Stale: c.stale.Load(), Rejected: c.rejected.Load(), Failures: c.failures.Load(), Cut: c.cut.Load(),
 	}
 	for i := range c.verdicts {
 		s.Verdicts[i] = c.verdicts[i].Load()

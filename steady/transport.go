@@ -20,7 +20,8 @@ import (
 //
 // It checks that a pooled connection lives before the first byte is sent, and
 // retires connections before the idle timeout that it learns of each server.
-// Errors of connections are wrapped in a *ResetError. The zero value is ready;
+// Errors of connections are wrapped in a *ResetError, also those that come while
+// the body of an answer is read; those are not retried. The zero value is ready;
 // fields must not change after the first request.
 type Transport struct {
 	// Base is cloned at the first request, and its dial functions are wrapped.
@@ -201,6 +202,9 @@ func (r *run) loop() (*http.Response, error) {
 		}
 		resp, f := r.t.try(r.req, body, r.host)
 		if f == nil {
+			if b, ok := resp.Body.(*reply); ok {
+				b.attempt = r.n
+			}
 			again, err := r.answered(resp)
 			if !again {
 				return resp, err

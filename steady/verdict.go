@@ -97,6 +97,7 @@ const (
 	SourceTap    Source = "tcp_info and the RST on the wire"
 	SourceKernel Source = "tcp_info"
 	SourceHTTP2  Source = "HTTP/2 frames"
+	SourceAnswer Source = "an answer that had begun"
 	SourceCaller Source = "nothing was handed to the kernel"
 	SourceNone   Source = "method rules only"
 )
@@ -126,6 +127,7 @@ type ResetError struct {
 	Verdict  Verdict
 	Who      Who
 	Acked    uint64 // bytes of the request that the peer acknowledged: at least so many reached its kernel
+	Received uint64 // bytes of the answer's body that were read before, unpacked
 	Evidence Evidence
 	Hint     string // what to do next, for a human
 	Err      error
@@ -139,6 +141,9 @@ func (e *ResetError) Error() string {
 	b.WriteString(e.Verdict.String())
 	if e.Verdict == Partial {
 		fmt.Fprintf(&b, " at offset %d", e.Acked)
+	}
+	if e.Evidence.Source == SourceAnswer {
+		fmt.Fprintf(&b, ", %d bytes of the answer came", e.Received)
 	}
 	fmt.Fprintf(&b, "; by %s)", e.Evidence.Source)
 	return b.String()

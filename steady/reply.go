@@ -1,0 +1,126 @@
+package steady
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// pass is one pass through http.Transport: the request it gets, and the body of
+// the answer. They are one allocation.
+type pass struct {
+	req   http.Request
+	reply reply
+}
+
+// reply is the body of a response. It judges errors that come while it is read.
+type reply struct {
+	io.ReadCloser
+	t        *Transport
+	req      *http.Request
+	conn     *Conn
+	number   uint64 // of the flight on conn
+	attempt  int
+	h2       bool
+	unpacked bool // by net/http, whose unpacking has errors of its own
+	received uint64
+	err      error              // what the last Read returned, once it failed
+	cancel   context.CancelFunc // when not nil, to be called at the end
+}
+
+// wrap puts the answer between resp and its body. The body of 101 (Switching
+// Protocols) can be written to and stays what it is, as does an empty one.
+func (p *pass) wrap(resp *http.Response, a *attempt) {
+	if _, writable := resp.Body.(io.Writer); writable || resp.Body == nil || resp.Body == http.NoBody {
+		return
+	}
+	p.reply = reply{
+		ReadCloser: resp.Body, t: a.t, req: &p.req, conn: a.conn, number: a.number, attempt: 1,
+		h2: a.h2, unpacked: resp.Uncompressed,
+	}
+	resp.Body = &p.reply
+}
+
+// Read reads from the body; errors of the connection become a *ResetError.
+func (b *reply) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.received += uint64(n)
+	if err == nil {
+		return n, nil
+	}
+	b.err = err
+	if err != io.EOF { //nolint:errorlint // a Reader returns io.EOF itself
+		b.err = b.broken(err)
+	}
+	if b.cancel != nil {
+		b.cancel()
+	}
+	return n, b.err
+}
+
+// Close closes the body.
+func (b *reply) Close() error {
+	err := b.ReadCloser.Close()
+	if b.cancel != nil {
+		b.cancel()
+	}
+	return err
+}
+
+// broken judges err. The header of the final answer has come, so the server has
+// the request: all of it, unless it answered before it had read the body.
+func (b *reply) broken(err error) error {
+	ev := Evidence{}
+	var acked uint64
+	verdict := Delivered
+	if b.conn != nil {
+		var own bool
+		if ev, own = b.conn.evidenceOf(b.number, err); own && !b.h2 {
+			_, acked = judge(ev, err)
+		}
+		if !own || b.h2 {
+			ev.Before, ev.Wrote, ev.Whole = Snapshot{}, 0, true
+		}
+		if !ev.Whole {
+			verdict = Partial
+		}
+	}
+	cause := causeOf(err, true, ev)
+	if b.h2 && cause == CauseOther && isHTTP2(err) {
+		cause = CauseReset
+	}
+	if cause == CauseOther || b.unpacked && !ev.Ended && !ev.FIN && errors.Is(err, io.ErrUnexpectedEOF) {
+		return err // such as a read after Close, or data that can not be unpacked
+	}
+	ev.Source = SourceAnswer
+	re := &ResetError{
+		Verdict: verdict, Who: whoEnded(ev, err), Acked: acked, Received: b.received, Evidence: ev,
+		Hint: hintCut, Err: err,
+	}
+	if cause != CauseLocal {
+		b.t.count.cut.Add(1)
+		if b.t.Observer != nil {
+			b.t.Observer(b.req.Context(), Event{
+				Kind: EventCut, Upstream: b.req.URL.Host, Method: b.req.Method, Attempt: b.attempt,
+				Verdict: verdict, Cause: cause, Err: re, Reason: "the answer had begun",
+			})
+		}
+	}
+	return re
+}
+
+const hintCut = "the server has the request and a part of its answer came: ask for the rest by a range, or for the result; " +
+	"send it again only if it is idempotent or carries an idempotency key"
+
+// isHTTP2 reports errors of an HTTP/2 stream or connection (h2_bundle.go, Go 1.26).
+func isHTTP2(err error) bool {
+	var se streamError
+	text := err.Error()
+	return errors.As(err, &se) || strings.HasPrefix(text, "http2: server sent GOAWAY") ||
+		strings.HasPrefix(text, "http2: client connection lost")
+}
