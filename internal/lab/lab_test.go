@@ -180,7 +180,7 @@ func TestRootKilledLeavesNothing(t *testing.T) {
 	if err := json.Unmarshal(line, &left); err != nil {
 		t.Fatal(err)
 	}
-	if len(holders(left)) < 6 {
+	if len(holders(left)) <= len(left) {
 		t.Errorf("only %d processes, the test does not see the actors", len(holders(left)))
 	}
 	cmd.Process.Kill()
