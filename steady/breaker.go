@@ -121,9 +121,9 @@ func (b *Breaker) Rejected() uint64 {
 }
 
 // RejectedError is returned for a request that was not sent, to spare the
-// server: by the circuit breaker, or by the throttle.
+// server: by the circuit breaker, the throttle, or the budget of reconnects.
 type RejectedError struct {
-	By       string // "breaker" or "throttle"
+	By       string // "breaker", "throttle" or "budget"
 	Upstream string
 	Cause    Cause         // what opened the breaker
 	After    time.Duration // when to try again, 0 when unknown
@@ -133,6 +133,9 @@ type RejectedError struct {
 func (e *RejectedError) Error() string {
 	if e.By == "breaker" {
 		return "steady: circuit to " + e.Upstream + " is open (" + string(e.Cause) + "), nothing was sent; try again in " + e.After.String()
+	}
+	if e.By == "budget" {
+		return "steady: the last connection to " + e.Upstream + " failed and the budget of reconnects is used up; try again in " + e.After.String()
 	}
 	return "steady: " + e.Upstream + " does not keep up, nothing was sent; send less"
 }

@@ -44,6 +44,16 @@ type Dialer struct {
 	// one path where both ends have it, and falls back to TCP. Its
 	// connections can not be judged by TCP_INFO.
 	Multipath bool
+	// Attempts is how often one dial goes through the addresses. Default 1.
+	Attempts int
+	// Backoff is the wait between attempts.
+	Backoff Backoff
+	// Budget, when set, bounds reconnects: a dial to a name and port whose last
+	// dial failed, and each attempt after the first. What it does not grant
+	// returns a *RejectedError, or the error of the attempt before. Addresses of
+	// one race are never refused, nor are the dials of a Transport, which pays
+	// for its retries itself; the two may share one Budget.
+	Budget *Budget
 	// Connect connects to one address. Default: a net.Dialer.
 	Connect func(ctx context.Context, network, addr string) (net.Conn, error)
 
@@ -118,9 +128,58 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}
+	up := d.ups.get(addr)
+	paid := ctx.Value(paidKey{}) != nil
+	if !d.admit(up, paid) {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: &RejectedError{By: "budget", Upstream: addr, After: time.Second}}
+	}
+	parent := ctx
 	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
-	r := &race{d: d, network: network, port: port, up: d.ups.get(addr), results: make(chan dialed)}
+	for n := 1; ; n++ {
+		c, err := d.connect(ctx, network, host, port, up)
+		if parent.Err() == nil {
+			up.down.Store(err != nil)
+		}
+		if err == nil {
+			return c, nil
+		}
+		if n >= d.Attempts || !isTransient(err) || !paid && d.Budget != nil && !d.Budget.Take() || sleep(ctx, d.Backoff.Wait(n)) != nil {
+			return nil, err
+		}
+	}
+}
+
+// paidKey marks the context of a dial for a request of a Transport.
+type paidKey struct{}
+
+// admit asks the budget for a reconnect; any other dial earns.
+func (d *Dialer) admit(up *upstream, paid bool) bool {
+	switch {
+	case d.Budget == nil || paid:
+		return true
+	case up.down.Load():
+		return d.Budget.Take()
+	}
+	d.Budget.Earn()
+	return true
+}
+
+// isTransient reports whether another attempt to connect may go better.
+func isTransient(err error) bool {
+	switch causeOf(err, false, Evidence{}) {
+	case CauseRefused, CauseUnreachable, CauseTimeout:
+		return true
+	case CauseHandshake:
+		dns, ok := errors.AsType[*net.DNSError](err)
+		return !ok || !dns.IsNotFound
+	}
+	return false
+}
+
+// connect goes through the addresses once.
+func (d *Dialer) connect(ctx context.Context, network, host string, port int, up *upstream) (net.Conn, error) {
+	r := &race{d: d, network: network, port: port, up: up, results: make(chan dialed)}
 	found, err := d.resolve(ctx, network, host)
 	if err != nil {
 		return nil, err
@@ -130,9 +189,9 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 		return nil, err
 	}
 	if tcp, ok := c.(*net.TCPConn); ok {
-		d.tune(tcp, r.up)
+		d.tune(tcp, up)
 	}
-	return track(c, r.up), nil
+	return track(c, up), nil
 }
 
 // tune sets the timers of a new connection, best effort.

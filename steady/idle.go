@@ -22,6 +22,7 @@ type upstream struct {
 	expires atomic.Int64
 	path    atomic.Int64 // shortest silence after which the path had lost the connection
 	pathAge atomic.Int64 // when that is forgotten
+	down    atomic.Bool  // the last dial failed
 
 	mu      sync.Mutex
 	samples []time.Duration // guarded by mu

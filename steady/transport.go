@@ -144,7 +144,7 @@ func (t *Transport) dialFunc() dialFunc {
 // tracked wraps dial so that http.Transport gets connections that count.
 func (t *Transport) tracked(dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := dial(ctx, network, addr)
+		c, err := dial(context.WithValue(ctx, paidKey{}, true), network, addr)
 		if err != nil {
 			return nil, err
 		}
