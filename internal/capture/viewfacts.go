@@ -115,15 +115,20 @@ func (v *views) reset(f *fact.Case, e *tcp.Ending, at int) {
 	}
 }
 
-// onPath reports whether packets of a side demonstrably pass two places: one of
-// them was seen at both. Interfaces of a host with two uplinks are no path.
+// onPath reports whether packets of a side demonstrably pass two places, and all
+// of them: of those that b has, a has at least four in five. Interfaces of a host
+// with two uplinks are no path, and what a capture filter left out proves nothing.
 func onPath(a, b *track, client bool) bool {
-	for i := range a.list {
-		if s := &a.list[i]; s.client == client && s.flags&packet.RST == 0 && b.find(s) != nil {
-			return true
+	shared, total := 0, 0
+	for i := range b.list {
+		if s := &b.list[i]; s.client == client && s.flags&packet.RST == 0 {
+			total++
+			if a.find(s) != nil {
+				shared++
+			}
 		}
 	}
-	return false
+	return shared > 0 && shared*5 >= total*4
 }
 
 // disguised reports whether a place has the RST under other addresses or ports:

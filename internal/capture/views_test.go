@@ -197,6 +197,23 @@ func TestCompareLosses(t *testing.T) {
 	}
 }
 
+// TestCompareFiltered: a place whose filter left most of the connection out
+// proves no absence.
+func TestCompareFiltered(t *testing.T) {
+	t.Parallel()
+	files := map[string][]byte{}
+	client, server := dialogue()
+	here := taken(t, files, "client", 0, time.Second, append(client, line{90 * ms, false, packet.RST | packet.ACK, 5006, 1006, "", 60, 77, 0}))
+	there := taken(t, files, "server", 0, time.Second, server[:3]) // only the handshake
+	list, _, err := Compare(t.Context(), []*Point{here, there}, reopen(files))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, ok := list[0].Fact().Wire.NotSent.Get(); v || !ok {
+		t.Errorf("not_sent is %v (%v), want false", v, ok)
+	}
+}
+
 func TestStreams(t *testing.T) {
 	t.Parallel()
 	var s streams
