@@ -119,8 +119,9 @@ func (v *views) reset(f *fact.Case, e *tcp.Ending, at int) {
 // of them: of those that b has, a has at least four in five. Interfaces of a host
 // with two uplinks are no path, and what a capture filter left out proves nothing.
 func onPath(a, b *track, client bool) bool {
+	const enough = 256 // the latest of them
 	shared, total := 0, 0
-	for i := range b.list {
+	for i := max(0, len(b.list)-enough); i < len(b.list); i++ {
 		if s := &b.list[i]; s.client == client && s.flags&packet.RST == 0 {
 			total++
 			if a.find(s) != nil {

@@ -315,8 +315,9 @@ func (g *group) order() {
 		}
 		return cmp.Compare(b.turn(), a.turn())
 	})
-	for _, t := range g.tracks {
-		t.shift = offset(g.tracks[0], t)
+	firsts := g.tracks[0].firsts()
+	for _, t := range g.tracks[1:] {
+		t.shift = t.offset(firsts)
 	}
 }
 
@@ -347,21 +348,44 @@ func (t *track) turn() int64 {
 	return 0
 }
 
-// offset estimates the clock of b minus that of a: what segments took one way
-// and the other differs by twice that.
-func offset(a, b *track) int64 {
+// clockSample is how many segments of a track the comparison of clocks looks at.
+const clockSample = 512
+
+// segmentKey names a segment for the comparison of clocks.
+type segmentKey struct {
+	client         bool
+	flags          packet.Flags
+	seq, ack, size uint32
+}
+
+func (s *sighting) key() segmentKey { return segmentKey{s.client, s.flags, s.seq, s.ack, s.size} }
+
+// firsts maps each segment of a track to when it was seen first.
+func (t *track) firsts() map[segmentKey]int64 {
+	m := make(map[segmentKey]int64, min(len(t.list), clockSample))
+	for i := range t.list[:min(len(t.list), clockSample)] {
+		s := &t.list[i]
+		if _, ok := m[s.key()]; !ok {
+			m[s.key()] = s.time
+		}
+	}
+	return m
+}
+
+// offset estimates the clock of t minus that of the track with these firsts:
+// what segments took one way and the other differs by twice that.
+func (t *track) offset(firsts map[segmentKey]int64) int64 {
 	const none = int64(1) << 62
 	there, back := none, none
-	for i := range a.list {
-		s := &a.list[i]
-		if s.flags&packet.RST != 0 {
+	seen := map[segmentKey]bool{}
+	for i := range t.list[:min(len(t.list), clockSample)] {
+		s := &t.list[i]
+		at, ok := firsts[s.key()]
+		if !ok || seen[s.key()] || s.flags&packet.RST != 0 {
 			continue
 		}
-		o := b.find(s)
-		if o == nil {
-			continue
-		}
-		if d := o.time - s.time; s.client {
+		seen[s.key()] = true
+		if d := s.time - at; s.client {
 			there = min(there, d)
 		} else {
 			back = min(back, -d)
