@@ -74,15 +74,15 @@ func (a *attempt) release(pooled bool) {
 	}
 }
 
-// try makes one attempt.
-func (t *Transport) try(req *http.Request, body io.ReadCloser, h *host) (*http.Response, *failure) {
+// try makes one attempt by rt.
+func (t *Transport) try(rt *http.Transport, req *http.Request, body io.ReadCloser, h *host) (*http.Response, *failure) {
 	ctx := req.Context()
 	a := t.getAttempt(ctx)
 	pooled := httptrace.ContextClientTrace(ctx) == nil
 	defer a.release(pooled)
 	a.ctx, a.host, a.safe = ctx, h, innerReplays(req.Method)
 	p := a.prepare(req, body)
-	resp, err := t.inner.RoundTrip(&p.req)
+	resp, err := rt.RoundTrip(&p.req)
 	if err != nil {
 		if a.cancel != nil {
 			a.cancel(err)

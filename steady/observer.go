@@ -30,6 +30,7 @@ const (
 	EventRetry    EventKind = "retry"    // an attempt failed and another follows
 	EventGiveUp   EventKind = "give-up"  // an attempt failed and none follows
 	EventRejected EventKind = "rejected" // breaker or throttle kept the request back
+	EventHedge    EventKind = "hedge"    // a second copy of a slow request was sent
 	EventCut      EventKind = "cut"      // the body of an answer broke off
 	EventFallback EventKind = "fallback" // another protocol of a ladder is tried
 )
@@ -38,12 +39,12 @@ const (
 // request: it must be quick and safe for concurrent use.
 type Observer func(context.Context, Event)
 
-// LogTo returns an Observer that writes events to l: retries as debug, the rest
+// LogTo returns an Observer that writes events to l: retries and hedges as debug, the rest
 // as warnings.
 func LogTo(l *slog.Logger) Observer {
 	return func(ctx context.Context, e Event) {
 		level := slog.LevelWarn
-		if e.Kind == EventStale || e.Kind == EventRetry {
+		if e.Kind == EventStale || e.Kind == EventRetry || e.Kind == EventHedge {
 			level = slog.LevelDebug
 		}
 		if !l.Enabled(ctx, level) {
@@ -62,7 +63,11 @@ func LogTo(l *slog.Logger) Observer {
 		if e.Err != nil {
 			attrs = append(attrs, slog.String("error", e.Err.Error()))
 		}
-		l.LogAttrs(ctx, level, "connection failed", attrs...)
+		text := "connection failed"
+		if e.Kind == EventHedge {
+			text = "request is slow"
+		}
+		l.LogAttrs(ctx, level, text, attrs...)
 	}
 }
 
@@ -85,19 +90,22 @@ type Stats struct {
 	Stale    uint64    // connections left before anything was sent
 	Rejected uint64    // requests kept back by breaker or throttle
 	Failures uint64    // requests that returned an error
+	Hedges   uint64    // second copies of slow requests, among Attempts
+	Wins     uint64    // hedges whose answer came first
 	Cut      uint64    // answers whose body broke off, not among Failures
 	Verdicts [5]uint64 // failed attempts, by Verdict
 }
 
 type counters struct {
-	requests, attempts, retries, stale, rejected, failures, cut atomic.Uint64
-	verdicts                                                    [5]atomic.Uint64
+	requests, attempts, retries, stale, rejected, failures, hedges, wins, cut atomic.Uint64
+	verdicts                                                                  [5]atomic.Uint64
 }
 
 func (c *counters) stats() Stats {
 	s := Stats{
 		Requests: c.requests.Load(), Attempts: c.attempts.Load(), Retries: c.retries.Load(),
 		Stale: c.stale.Load(), Rejected: c.rejected.Load(), Failures: c.failures.Load(), Cut: c.cut.Load(),
+		Hedges: c.hedges.Load(), Wins: c.wins.Load(),
 	}
 	for i := range c.verdicts {
 		s.Verdicts[i] = c.verdicts[i].Load()

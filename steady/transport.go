@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -53,6 +54,9 @@ type Transport struct {
 	// Budget bounds retries. Default: an own one. Share it between transports
 	// and dialers of the same servers.
 	Budget *Budget
+	// Hedge, when set, sends a second copy of a request that is slow and may be
+	// executed twice. Default: none.
+	Hedge *Hedge
 	// NoThrottle and NoBreaker leave out what would keep requests back.
 	NoThrottle, NoBreaker bool
 	// Tap, when set, sees RSTs on the wire and proves more requests undelivered.
@@ -62,7 +66,9 @@ type Transport struct {
 
 	once     sync.Once
 	inner    *http.Transport
-	strange  bool // a foreign round tripper may not report its connections
+	second   sync.Once
+	other    atomic.Pointer[http.Transport] // for second copies over HTTP/2, made by second
+	strange  bool                           // a foreign round tripper may not report its connections
 	h2c      bool
 	ups      table[upstream]
 	hosts    table[host]
@@ -74,6 +80,7 @@ type Transport struct {
 type host struct {
 	throttle Throttle
 	breaker  Breaker
+	latency  latency
 	mu       sync.Mutex
 	h2       bool // guarded by mu: the last connection spoke HTTP/2
 }
@@ -85,6 +92,9 @@ func (t *Transport) Stats() Stats { return t.count.stats() }
 func (t *Transport) CloseIdleConnections() {
 	t.once.Do(t.init)
 	t.inner.CloseIdleConnections()
+	if other := t.other.Load(); other != nil {
+		other.CloseIdleConnections()
+	}
 }
 
 func (t *Transport) init() {
@@ -200,7 +210,7 @@ func (r *run) loop() (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		resp, f := r.t.try(r.req, body, r.host)
+		resp, f := r.attempt(body)
 		if f == nil {
 			if b, ok := resp.Body.(*reply); ok {
 				b.attempt = r.n
