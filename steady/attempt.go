@@ -41,6 +41,7 @@ type failure struct {
 	cause   Cause
 	stale   bool // a pooled connection was left before the first byte
 	late    bool // nothing was sent: to be prepared again, for HTTP/2
+	proto   string
 	reused  bool
 }
 
@@ -217,6 +218,9 @@ func (a *attempt) failed(err error) *failure {
 		err = errOvertaken
 	}
 	f := &failure{cause: causeOf(err, a.got > 0, ev), reused: a.reused}
+	if a.got > 0 {
+		f.proto = protocol(a.h2)
+	}
 	if f.cause == CauseOther && a.got > 0 && a.h2 {
 		if c, ok := http2Verdict(err); ok {
 			f.cause = c

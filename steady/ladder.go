@@ -129,7 +129,7 @@ func (l *Ladder) RoundTrip(req *http.Request) (*http.Response, error) {
 func (l *Ladder) tell(req *http.Request, from string, v Verdict, err error) {
 	if l.Observer != nil {
 		l.Observer(req.Context(), Event{
-			Kind: EventFallback, Upstream: req.URL.Host, Method: req.Method, Verdict: v, Err: err, Reason: from + " failed",
+			Kind: EventFallback, Upstream: req.URL.Host, Scheme: req.URL.Scheme, Method: req.Method, Verdict: v, Err: err, Reason: from + " failed",
 		})
 	}
 }

@@ -11,7 +11,9 @@ import (
 // A request that simply succeeds makes none.
 type Event struct {
 	Kind     EventKind
-	Upstream string
+	Upstream string // the authority: "host" or "host:port"
+	Scheme   string // "http" or "https"; empty when unknown
+	Protocol string // of the failed attempt: "1.1" or "2"; empty when there was no connection
 	Method   string
 	Attempt  int     // counted from 1
 	Verdict  Verdict // of the failed attempt

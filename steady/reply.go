@@ -106,7 +106,7 @@ func (b *reply) broken(err error) error {
 		b.t.count.cut.Add(1)
 		if b.t.Observer != nil {
 			b.t.Observer(b.req.Context(), Event{
-				Kind: EventCut, Upstream: b.req.URL.Host, Method: b.req.Method, Attempt: b.attempt,
+				Kind: EventCut, Upstream: b.req.URL.Host, Scheme: b.req.URL.Scheme, Protocol: protocol(b.h2), Method: b.req.Method, Attempt: b.attempt,
 				Verdict: verdict, Cause: cause, Err: re, Reason: "the answer had begun",
 			})
 		}

@@ -191,9 +191,10 @@ type run struct {
 	req    *http.Request
 	host   *host
 	bodies bodies
-	n      int  // the attempt under way, from 1
-	stale  int  // connections left with nothing sent
-	late   bool // prepared again, for HTTP/2
+	n      int    // the attempt under way, from 1
+	stale  int    // connections left with nothing sent
+	late   bool   // prepared again, for HTTP/2
+	proto  string // Event.Protocol
 	free   bool
 }
 
@@ -255,6 +256,7 @@ func (r *run) admit() error {
 
 // answered decides on a response; again means that another attempt follows.
 func (r *run) answered(resp *http.Response) (again bool, err error) {
+	r.proto = protocol(resp.ProtoMajor == 2)
 	r.t.count.attempts.Add(1)
 	if r.n > 1 {
 		r.t.count.retries.Add(1)
@@ -280,6 +282,7 @@ func (r *run) answered(resp *http.Response) (again bool, err error) {
 
 // failed decides on a failed attempt.
 func (r *run) failed(f *failure) (again bool) {
+	r.proto = f.proto
 	if f.stale && r.stale < staleLimit && r.bodies.replayable() {
 		r.t.count.stale.Add(1)
 		if r.stale++; r.stale == staleLimit/2 {
@@ -357,9 +360,18 @@ func (r *run) timeFor(d time.Duration) bool {
 	return !ok || time.Until(deadline) > d
 }
 
+// protocol returns an Event.Protocol.
+func protocol(h2 bool) string {
+	if h2 {
+		return "2"
+	}
+	return "1.1"
+}
+
 func (r *run) tell(e Event) {
 	if r.t.Observer != nil {
-		e.Upstream, e.Method, e.Attempt = r.req.URL.Host, r.req.Method, r.n
+		e.Upstream, e.Scheme, e.Protocol = r.req.URL.Host, r.req.URL.Scheme, r.proto
+		e.Method, e.Attempt = r.req.Method, r.n
 		r.t.Observer(r.req.Context(), e)
 	}
 }
