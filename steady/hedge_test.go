@@ -102,12 +102,18 @@ func TestHedge(t *testing.T) {
 				KeyHeaders: []string{"Idempotency-Key"}, Budget: &steady.Budget{Min: 50},
 			}
 			defer tr.CloseIdleConnections()
+			var id string
+			tr.Observer = func(_ context.Context, e steady.Event) {
+				for e.Kind == steady.EventHedge && s.copies(id) == 0 { // the second copy is not to overtake the first
+					time.Sleep(time.Millisecond)
+				}
+			}
 			for _, c := range []struct {
 				method string
 				body   io.Reader
 				key    bool
 			}{{"GET", nil, false}, {"PUT", strings.NewReader("x"), false}, {"DELETE", nil, false}, {"POST", strings.NewReader("x"), true}} {
-				id := "slow " + c.method
+				id = "slow " + c.method
 				if got := send(t, tr, c.method, srv.URL, id, c.body, c.key); got != "copy 2 of "+id {
 					t.Errorf("%s: %q", id, got)
 				}
@@ -179,8 +185,11 @@ func TestHedgeLearns(t *testing.T) {
 	tr := &steady.Transport{Base: &http.Transport{}, Hedge: &steady.Hedge{}, Budget: &steady.Budget{Min: 50}, Observer: func(_ context.Context, e steady.Event) {
 		if e.Kind == steady.EventHedge {
 			mu.Lock()
-			defer mu.Unlock()
 			delays = append(delays, e.Delay)
+			mu.Unlock()
+			for e.Delay > 0 && s.copies("slow") == 0 {
+				time.Sleep(time.Millisecond)
+			}
 		}
 	}}
 	defer tr.CloseIdleConnections()
@@ -205,13 +214,14 @@ func TestHedgeFails(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		var mu sync.Mutex
 		n := 0
-		second := make(chan struct{})
+		arrived, second := make(chan struct{}), make(chan struct{})
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			mu.Lock()
 			n++
 			own := n
 			mu.Unlock()
 			if own == 1 {
+				close(arrived)
 				<-second
 				if first {
 					io.WriteString(w, "first")
@@ -222,7 +232,11 @@ func TestHedgeFails(t *testing.T) {
 			}
 			panic(http.ErrAbortHandler)
 		}))
-		tr := &steady.Transport{Base: &http.Transport{}, Attempts: 1, Hedge: &steady.Hedge{Delay: time.Millisecond}}
+		tr := &steady.Transport{Base: &http.Transport{}, Attempts: 1, Hedge: &steady.Hedge{Delay: time.Millisecond}, Observer: func(_ context.Context, e steady.Event) {
+			if e.Kind == steady.EventHedge {
+				<-arrived // the second copy is not to overtake the first
+			}
+		}}
 		req, _ := http.NewRequest(http.MethodPut, srv.URL, nil) // net/http does not replay it
 		resp, err := tr.RoundTrip(req)
 		if first != (err == nil) || err != nil && steady.VerdictOf(err).SafeToRetry() {
