@@ -203,6 +203,9 @@ func (t *Table) room() int32 {
 		return i
 	}
 	if int(t.used) < t.opt.Conns {
+		if i := t.finished(); i >= 0 {
+			return i
+		}
 		i := t.used
 		t.used++
 		if int(i/chunkConns) == len(t.chunks) {
@@ -222,6 +225,36 @@ func (t *Table) room() int32 {
 	t.remove(i)
 	t.free = t.free[:len(t.free)-1]
 	return i
+}
+
+// A table that is not full takes the places of connections that have been over
+// for a while, so that a long capture needs less memory. Small captures never
+// come to that.
+const (
+	roomy    = 16 << 10                // places that are filled before
+	overLong = int64(15 * time.Second) // since the latest segment
+	tries    = 4                       // connections that are looked at
+)
+
+// finished frees a connection that has been over for long and returns its
+// index; -1 when none is at hand.
+func (t *Table) finished() int32 {
+	if t.used < roomy {
+		return -1
+	}
+	for range tries {
+		i := t.hand
+		if t.hand++; t.hand >= t.used {
+			t.hand = 0
+		}
+		if c := t.at(i); c.alive && c.over() && t.now-c.Last > overLong {
+			t.prepare(t.hand)
+			t.remove(i)
+			t.free = t.free[:len(t.free)-1]
+			return i
+		}
+	}
+	return -1
 }
 
 // prepare reads a word of each cache line of the connection that will most

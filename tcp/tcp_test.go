@@ -262,6 +262,50 @@ func TestBounded(t *testing.T) {
 	}
 }
 
+// TestRecycled closes more connections, one after the other, than a table keeps
+// once they are long over: those that stay open stay known, and nothing counts
+// as thrown out.
+func TestRecycled(t *testing.T) {
+	t.Parallel()
+	table := NewTable(Options{Conns: 100_000})
+	frame := int64(0)
+	send := func(n int, at time.Duration, line string) {
+		frame++
+		s := segment(t, append([]string{at.String()}, strings.Fields(line)...))
+		client := &s.Src
+		if s.DstPort != 80 {
+			client = &s.Dst
+		}
+		client[13], client[14], client[15] = byte(n>>16), byte(n>>8), byte(n)
+		s.Frame = frame
+		table.Segment(s)
+	}
+	for n := range 60_000 {
+		at := time.Duration(n) * time.Millisecond
+		send(n, at, "> S 1000 0 0")
+		send(n, at, "< SA 5000 1001 0")
+		send(n, at, "> A 1001 5001 0")
+		if n%1000 == 0 {
+			continue // stays open
+		}
+		send(n, at, "> FA 1001 5001 0")
+		send(n, at, "< FA 5001 1002 0")
+		send(n, at, "> A 1002 5002 0")
+	}
+	if live := table.Live(); live > 40_000 {
+		t.Errorf("%d connections are kept", live)
+	}
+	if table.Stats.Evicted != 0 || table.Stats.Conns != 60_000 {
+		t.Errorf("%d thrown out, %d begun; want 0 and 60,000", table.Stats.Evicted, table.Stats.Conns)
+	}
+	for n := 0; n < 60_000; n += 1000 { // the open ones go on where they were
+		send(n, time.Minute+time.Second, "> PA 1001 5001 10")
+	}
+	if table.Stats.Conns != 60_000 {
+		t.Errorf("%d connections after the open ones went on, want 60,000", table.Stats.Conns)
+	}
+}
+
 // TestStorm sends more RSTs in one connection than get an ending of their own.
 func TestStorm(t *testing.T) {
 	t.Parallel()

@@ -23,7 +23,7 @@ import (
 type Options struct {
 	Workers  int                       // connections are spread over so many; 0 means one for each core
 	Conns    int                       // connections remembered at the same time, over all workers; 0 means 120,000
-	Endings  int                       // bad ends kept with all detail, the others are counted; 0 means 50,000
+	Endings  int                       // bad ends kept with all detail, the others are counted; 0 means 40,000
 	Progress func(*Point)              // called now and then while reading
 	OnEnd    func(*Point, *tcp.Ending) // when set, endings are handed out at once and not kept; with one worker
 }
@@ -36,7 +36,7 @@ func (o *Options) fill() {
 		o.Conns = 120_000
 	}
 	if o.Endings <= 0 {
-		o.Endings = 50_000
+		o.Endings = 40_000
 	}
 	if o.OnEnd != nil {
 		o.Workers = 1
