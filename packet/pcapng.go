@@ -241,7 +241,7 @@ func (r *Reader) statistic(id int, code uint16, v []byte) {
 		r.until = max(r.until, r.clocks[id].ns(ticks))
 	}
 	if (code == optInterfaceDrop || code == optSystemDrop) && len(v) == 8 {
-		r.dropped += r.u64(v)
+		r.dropped, r.counted = r.dropped+r.u64(v), true
 	}
 }
 

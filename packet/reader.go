@@ -70,6 +70,7 @@ type Reader struct {
 	section int // index of the first interface of the section
 	clocks  []clock
 	dropped uint64
+	counted bool  // whether the capture says what it lost
 	until   int64 // when the capture ended, ns since 1970
 }
 
@@ -322,6 +323,10 @@ func (r *Reader) Bytes() int64 { return r.bytes }
 // Dropped returns how many frames the capturing program says it lost, by the
 // statistics of pcapng; pcap has none.
 func (r *Reader) Dropped() uint64 { return r.dropped }
+
+// Counted reports whether the capture says how many frames it lost. If not,
+// Dropped is no answer.
+func (r *Reader) Counted() bool { return r.counted }
 
 // Until returns when the capture ended by its own statistics, ns since 1970; 0
 // when it does not say.

@@ -61,6 +61,7 @@ type Point struct {
 	TCP        tcp.Stats
 	Dropped    int64 // endings beyond Options.Endings
 	Lost       int64 // packets that the capture says it lost
+	Counted    bool  // the capture says what it lost; else Lost is no answer
 	Until      int64 // how long the capture went on: its own word, or else its last packet, ns since 1970
 	Damage     error // why the rest was not read; nil at a clean end
 	Endings    []*tcp.Ending
@@ -103,7 +104,7 @@ func readSource(ctx context.Context, name string, src frames, o Options) (*Point
 	p.Took = time.Since(start)
 	p.Interfaces = src.Interfaces()
 	if r, ok := src.(*packet.Reader); ok {
-		p.Lost, p.Until = int64(r.Dropped()), r.Until()
+		p.Lost, p.Counted, p.Until = int64(r.Dropped()), r.Counted(), r.Until()
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		p.Damage = err

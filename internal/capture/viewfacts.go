@@ -98,21 +98,41 @@ func (v *views) reset(f *fact.Case, e *tcp.Ending, at int) {
 	if first < 0 {
 		return
 	}
-	missing := false
-	for _, t := range order[:first] {
-		missing = missing || v.wouldHave(t, client, common) && onPath(t, order[first], client) && !v.disguised(t, &rst, common)
+	if first > 0 {
+		w.NotSent = v.absent(order[:first], order[first], &rst, common)
+	} else if len(order) > 1 {
+		w.Sent, w.NotSent = byPeer(true), byPeer(false)
 	}
-	w.NotSent = byPeer(missing)
-	w.Sent = byPeer(first == 0 && len(order) > 1)
-	w.HostSent = byPeer(first == 0 && order[0].hops(client) == 0 && order[0].sentFirst(client))
-	gone := false
-	for i := len(order) - 1; i > first && !order[i].has(&rst, common); i-- {
-		gone = gone || v.wouldHave(order[i], client, common) && onPath(order[i], order[first], client) && !v.disguised(order[i], &rst, common)
+	w.HostSent = order[0].outgoing(&rst, common, first == 0 && order[0].hops(client) == 0)
+	last := len(order) - 1
+	for ; last > first && !order[last].has(&rst, common); last-- {
 	}
-	w.NotCame = byPeer(gone)
+	if last < len(order)-1 {
+		w.NotCame = v.absent(order[last+1:], order[first], &rst, common)
+	} else if first < last {
+		w.NotCame = byPeer(false)
+	}
 	if e.Trigger.Frame != 0 && !g.translated() {
 		v.trigger(w, e, order, at)
 	}
+}
+
+// absent says whether a RST is missing at places that would have it: true when
+// one of them demonstrably lacks it, else not looked at. Where a capture does
+// not say what it lost, that is what one packet more or less shows on the wire,
+// and no proof.
+func (v *views) absent(places []*track, seen *track, rst *sighting, common int64) fact.Opt[bool] {
+	var found fact.Opt[bool]
+	for _, t := range places {
+		if !v.wouldHave(t, rst.client, common) || !onPath(t, seen, rst.client) || v.disguised(t, rst, common) {
+			continue
+		}
+		if v.points[t.point].Counted {
+			return byPeer(true)
+		}
+		found = byWire(true)
+	}
+	return found
 }
 
 // onPath reports whether packets of a side demonstrably pass two places, and all
@@ -149,9 +169,22 @@ func (v *views) trigger(w *fact.Wire, e *tcp.Ending, order []*track, at int) {
 	t := &e.Trigger
 	seg := sighting{time: t.Time, seq: t.Seq, ack: t.Ack, size: t.Len, flags: t.Flags, ipid: t.IPID, client: e.FromServer()}
 	common := t.Time - v.group.tracks[at].shift
-	last := order[len(order)-1]
-	w.Cause2 = byPeer(!last.has(&seg, common) && v.wouldHave(last, seg.client, common))
-	w.TriggerLost = byPeer(!order[0].has(&seg, common) && v.wouldHave(order[0], seg.client, common))
+	w.Cause2 = v.missed(order[len(order)-1], &seg, common)
+	w.TriggerLost = v.missed(order[0], &seg, common)
+}
+
+// missed says whether a place lacks a segment: false when it has it, true when
+// it would have it, else not looked at.
+func (v *views) missed(t *track, s *sighting, common int64) fact.Opt[bool] {
+	switch {
+	case t.has(s, common):
+		return byPeer(false)
+	case !v.wouldHave(t, s.client, common):
+		return fact.Opt[bool]{}
+	case v.points[t.point].Counted:
+		return byPeer(true)
+	}
+	return byWire(true)
 }
 
 // has reports whether a place saw a segment at about a time of the first
@@ -191,15 +224,20 @@ func (v *views) wouldHave(t *track, client bool, common int64) bool {
 	return saw
 }
 
-// sentFirst reports whether the packets of a side left by this place's
-// interface, as far as their direction is known: a host's own capture.
-func (t *track) sentFirst(client bool) bool {
+// outgoing says whether a RST left by this place's interface, where its side's
+// TTL is untouched: a host's own capture. Not looked at when the capture does not
+// know directions.
+func (t *track) outgoing(rst *sighting, common int64, near bool) fact.Opt[bool] {
+	if !near {
+		return fact.Opt[bool]{}
+	}
 	for i := range t.list {
-		if s := &t.list[i]; s.client == client && s.in {
-			return false
+		s := &t.list[i]
+		if d := s.time - t.shift - common; s.client == rst.client && s.seq == rst.seq && s.flags == rst.flags && max(d, -d) <= maxDelay && s.way != packet.DirUnknown {
+			return byPeer(s.way == packet.DirOut)
 		}
 	}
-	return true
+	return fact.Opt[bool]{}
 }
 
 // lost looks whether what stayed unanswered got lost between two places.
@@ -217,11 +255,13 @@ func (v *views) lost(f *fact.Case, e *tcp.Ending) {
 		return
 	}
 	common := last.time - order[0].shift
-	between := false
 	for _, t := range order[1:] {
-		if !t.has(last, common) && v.wouldHave(t, waiting, common) {
-			between = true
+		switch lost := v.missed(t, last, common); {
+		case lost.Or(false):
+			f.Wire.LostHere = lost
+			return
+		case lost.State() == fact.Present:
+			f.Wire.LostHere = lost
 		}
 	}
-	f.Wire.LostHere = byPeer(between)
 }

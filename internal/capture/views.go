@@ -31,8 +31,8 @@ type sighting struct {
 	flags       packet.Flags
 	ipid        uint16
 	ttl         uint8
-	client      bool // sent by the client
-	in          bool // came in by the interface; false when it went out or nobody knows
+	client      bool             // sent by the client
+	way         packet.Direction // through the interface
 }
 
 // same reports whether two sightings can be of one segment.
@@ -255,7 +255,7 @@ func (g *group) see(at place, s *packet.Segment, room int) int {
 	}
 	t.list = append(t.list, sighting{
 		time: s.Time, frame: s.Frame, seq: s.Seq, ack: s.Ack, size: uint32(s.Length), flags: s.Flags, ipid: s.IPID, ttl: s.TTL,
-		client: s.Src == t.client && s.SrcPort == t.cport, in: s.Direction == packet.DirIn,
+		client: s.Src == t.client && s.SrcPort == t.cport, way: s.Direction,
 	})
 	return 1
 }

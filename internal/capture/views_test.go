@@ -64,7 +64,11 @@ func taken(t *testing.T, files map[string][]byte, name string, shift time.Durati
 	const start = int64(1_700_000_000 * time.Second)
 	for i := range lines {
 		b := lines[i].ipv4()
-		rec := &packet.Record{Time: start + int64(lines[i].at+shift), Length: uint32(len(b)), Link: packet.LinkRaw}
+		way := packet.DirIn
+		if lines[i].ttl == 64 { // untouched: it left here
+			way = packet.DirOut
+		}
+		rec := &packet.Record{Direction: way, Time: start + int64(lines[i].at+shift), Length: uint32(len(b)), Link: packet.LinkRaw}
 		if err := w.Write(rec, b, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -134,17 +138,17 @@ func TestCompare(t *testing.T) {
 		{"the same with clocks an hour apart", []line{rst}, []line{atServer}, time.Second, time.Hour,
 			map[string]string{"wire.not_sent": "false", "wire.sent_by_host": "true"}},
 		{"forged on the way", []line{rst}, nil, time.Second, 0,
-			map[string]string{"wire.not_sent": "true", "wire.sent": "false"}},
+			map[string]string{"wire.not_sent": "true", "wire.sent": "not looked"}},
 		{"forged, clocks three hours apart", []line{rst}, nil, time.Second, -3 * time.Hour,
 			map[string]string{"wire.not_sent": "true"}},
 		{"the server's capture had ended: no proof", []line{rst}, nil, 75 * ms, 0,
-			map[string]string{"wire.not_sent": "false"}},
+			map[string]string{"wire.not_sent": "not looked"}},
 		{"a device answered, the request never came", []line{request, forgedReply}, nil, time.Second, 0,
 			map[string]string{"wire.not_sent": "true", "wire.trigger_not_received": "true"}},
 		{"it got lost on the way to the client", nil, []line{atServer}, time.Second, 0,
-			map[string]string{"wire.sent": "true", "wire.not_received": "false"}}, // the client's capture ends before
+			map[string]string{"wire.sent": "true", "wire.not_received": "not looked"}}, // the client's capture ends before
 		{"a NAT gave the segment another port", []line{request, rst}, []line{{58 * ms, false, packet.RST | packet.ACK, 5006, 1006, "", 64, 77, 51000}}, time.Second, 0,
-			map[string]string{"wire.not_sent": "false"}},
+			map[string]string{"wire.not_sent": "not looked"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -172,8 +176,13 @@ func TestCompare(t *testing.T) {
 				if !ok {
 					t.Fatalf("no fact %s", name)
 				}
-				if got := d.Of(f); got.State != fact.Present || fmt.Sprint(got.Bool) != want {
-					t.Errorf("%s is %v (%v), want %s", name, got.Bool, got.State, want)
+				got := d.Of(f)
+				text := got.State.String()
+				if got.State == fact.Present {
+					text = fmt.Sprint(got.Bool)
+				}
+				if text != want {
+					t.Errorf("%s is %s, want %s", name, text, want)
 				}
 			}
 		})
@@ -192,8 +201,26 @@ func TestCompareLosses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v, ok := list[0].Fact().Wire.NotSent.Get(); v || !ok {
-		t.Errorf("not_sent is %v (%v), want false", v, ok)
+	if o := list[0].Fact().Wire.NotSent; !o.IsZero() {
+		t.Errorf("not_sent is %v, want not looked", o.State())
+	}
+}
+
+// TestCompareUncounted: a capture that does not say what it lost shows absence
+// on the wire, and is no second end that proves.
+func TestCompareUncounted(t *testing.T) {
+	t.Parallel()
+	files := map[string][]byte{}
+	client, server := dialogue()
+	here := taken(t, files, "client", 0, time.Second, append(client, line{90 * ms, false, packet.RST | packet.ACK, 5006, 1006, "", 60, 77, 0}))
+	there := taken(t, files, "server", 0, time.Second, server)
+	there.Counted = false
+	list, _, err := Compare(t.Context(), []*Point{here, there}, reopen(files))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := list[0].Fact().Wire.NotSent; !o.Or(false) || o.By() != fact.ByWire {
+		t.Errorf("not_sent is %v by %v, want true by wire", o.Or(false), o.By())
 	}
 }
 
@@ -209,8 +236,8 @@ func TestCompareFiltered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v, ok := list[0].Fact().Wire.NotSent.Get(); v || !ok {
-		t.Errorf("not_sent is %v (%v), want false", v, ok)
+	if o := list[0].Fact().Wire.NotSent; !o.IsZero() {
+		t.Errorf("not_sent is %v, want not looked", o.State())
 	}
 }
 
