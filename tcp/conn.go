@@ -77,22 +77,18 @@ type SideBits uint16
 
 // The observations.
 const (
-	HasNext     SideBits = 1 << iota // Next is known
-	HasAcked                         // Acked is known
-	HasISN                           // its SYN or SYN-ACK was seen
-	SentFIN                          // a FIN was seen
-	HasTS                            // its SYN carried the timestamp option
-	UsesTS                           // its latest segment but RSTs carried timestamps
-	SACKOK                           // its SYN permits SACK
-	HasScale                         // its SYN carried a window scale
-	ZeroWindow                       // its latest window is 0
-	SentGap                          // a hole in its data was seen that was never filled
-	MPTCP                            // its SYN carried MP_CAPABLE or MP_JOIN
-	FinAcked                         // the other side acknowledged its FIN
-	SentMD5                          // TCP-MD5 or TCP-AO
-	WasZero                          // its window was 0 at some time
-	SYNCopiedID                      // its SYN-ACK copied IPID of the SYN (a box that splices)
-	SentMPClose                      // MP_FASTCLOSE or MP_TCPRST
+	HasNext    SideBits = 1 << iota // Next is known
+	HasAcked                        // Acked is known
+	HasISN                          // its SYN or SYN-ACK was seen
+	SentFIN                         // a FIN was seen
+	HasTS                           // its SYN carried the timestamp option
+	UsesTS                          // its latest segment but RSTs carried timestamps
+	SACKOK                          // its SYN permits SACK
+	HasScale                        // its SYN carried a window scale
+	ZeroWindow                      // its latest window is 0
+	SentGap                         // a hole in its data was seen that was never filled
+	MPTCP                           // its SYN carried MP_CAPABLE or MP_JOIN
+	FinAcked                        // the other side acknowledged its FIN
 )
 
 // Seg is a segment as it is remembered.
@@ -181,9 +177,6 @@ const (
 	SawNotice                        // an ICMP error quotes one of its segments
 	Reported                         // an ending was made
 	FromMiddle                       // its beginning is not in the capture
-	Challenged                       // an established end answered a SYN with an ACK (RFC 5961 4)
-	SimultRST                        // both sides sent a RST
-	SYNData                          // the SYN carried data (TCP Fast Open)
 	pending                          // endings wait for what comes after them
 )
 

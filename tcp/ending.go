@@ -106,9 +106,6 @@ func (t *Table) reset(i int32, c *Conn, s *packet.Segment, side uint8, corrupt b
 		me.RSTTime = s.Time
 	}
 	me.RSTs++
-	if peer.RSTs > 0 {
-		c.Bits |= SimultRST
-	}
 	for t.waiting > t.opt.Waiting {
 		t.Stats.Hurried++
 		i, t.due = t.due[0], t.due[1:]
@@ -320,14 +317,14 @@ func (t *Table) release(i int32) {
 	c := t.at(i)
 	c.Bits &^= pending
 	for _, e := range list {
-		t.hand1(e, c)
+		t.emit(e, c)
 	}
 	if clear(list); cap(list) == 1 { // most connections have one RST
 		t.pending[i] = list[:0]
 	}
 }
 
-func (t *Table) hand1(e *Ending, c *Conn) {
+func (t *Table) emit(e *Ending, c *Conn) {
 	e.CaptureEnd = t.now
 	e.Watched = time.Duration(max(c.Last, e.Time) - e.Time)
 	t.Stats.Endings++
@@ -357,7 +354,7 @@ func (t *Table) finish(i int32, c *Conn) {
 		e.Frame, e.Time = c.Notice.Frame, c.Notice.Time
 	}
 	c.Bits |= Reported
-	t.hand1(e, c)
+	t.emit(e, c)
 }
 
 // quiet is how long a capture must have gone on for silence to mean something,

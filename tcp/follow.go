@@ -200,7 +200,7 @@ func (t *Table) follow(i int32, c *Conn, s *packet.Segment, side uint8) {
 	c.acknowledge(me, peer, s)
 	me.network(s)
 	if s.Flags&packet.SYN != 0 {
-		c.handshake(me, peer, s, side)
+		c.handshake(me, s, side)
 	}
 	if s.Flags&packet.FIN != 0 && me.Bits&SentFIN == 0 {
 		me.Bits |= SentFIN
@@ -216,7 +216,7 @@ func (t *Table) follow(i int32, c *Conn, s *packet.Segment, side uint8) {
 	me.Window = s.Window
 	me.Bits &^= ZeroWindow
 	if s.Window == 0 && s.Flags&packet.SYN == 0 {
-		me.Bits |= ZeroWindow | WasZero
+		me.Bits |= ZeroWindow
 	}
 	c.remember(s, side, bits)
 }
@@ -294,7 +294,7 @@ func (c *Conn) sequence(me, peer *Side, s *packet.Segment) (bits SegBits) {
 		}
 	}
 	if n > 0 && s.Length > 0 && s.Flags&packet.SYN == 0 || n > 0 && s.Flags&packet.SYN != 0 && s.Length > 0 {
-		c.data(me, s, n)
+		me.data(s, n)
 	}
 	return bits
 }
@@ -323,7 +323,7 @@ func (c *Conn) resent(me, peer *Side, s *packet.Segment) {
 }
 
 // data notes new bytes. n of them are new.
-func (c *Conn) data(me *Side, s *packet.Segment, n uint32) {
+func (me *Side) data(s *packet.Segment, n uint32) {
 	me.Bytes += uint64(n)
 	me.DataCount++
 	me.LastData = s.Time
@@ -333,9 +333,6 @@ func (c *Conn) data(me *Side, s *packet.Segment, n uint32) {
 	}
 	me.TailLen = uint8(copy(me.Tail[:], s.Payload))
 	me.TailSize = uint16(min(s.Length, 65535))
-	if s.Flags&packet.SYN != 0 {
-		c.Bits |= SYNData
-	}
 }
 
 // acknowledge takes in the acknowledgement number and what it says of time.
@@ -383,9 +380,6 @@ func (me *Side) network(s *packet.Segment) {
 	} else {
 		me.Bits &^= UsesTS
 	}
-	if s.Options&(packet.OptMD5|packet.OptAO) != 0 {
-		me.Bits |= SentMD5
-	}
 }
 
 // smallStep is the largest step of the IP identification that still looks like
@@ -409,7 +403,7 @@ func (me *Side) identify(id uint16) {
 }
 
 // handshake notes what a SYN or SYN-ACK says.
-func (c *Conn) handshake(me, peer *Side, s *packet.Segment, side uint8) {
+func (c *Conn) handshake(me *Side, s *packet.Segment, side uint8) {
 	me.SYNs++
 	if me.Bits&HasISN == 0 || s.Seq != me.ISN {
 		me.Bits |= HasISN
@@ -422,9 +416,6 @@ func (c *Conn) handshake(me, peer *Side, s *packet.Segment, side uint8) {
 		return
 	}
 	c.Client, c.RolesKnown = 1-side, true
-	if first := &c.Recent[0]; c.n == 1 && first.Side != side && s.IPID != 0 && first.IPID == s.IPID {
-		me.Bits |= SYNCopiedID
-	}
 }
 
 func (me *Side) options(s *packet.Segment) {

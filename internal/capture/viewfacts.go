@@ -169,7 +169,7 @@ func (v *views) trigger(w *fact.Wire, e *tcp.Ending, order []*track, at int) {
 	t := &e.Trigger
 	seg := sighting{time: t.Time, seq: t.Seq, ack: t.Ack, size: t.Len, flags: t.Flags, ipid: t.IPID, client: e.FromServer()}
 	common := t.Time - v.group.tracks[at].shift
-	w.Cause2 = v.missed(order[len(order)-1], &seg, common)
+	w.TriggerNotSent = v.missed(order[len(order)-1], &seg, common)
 	w.TriggerLost = v.missed(order[0], &seg, common)
 }
 
@@ -258,10 +258,10 @@ func (v *views) lost(f *fact.Case, e *tcp.Ending) {
 	for _, t := range order[1:] {
 		switch lost := v.missed(t, last, common); {
 		case lost.Or(false):
-			f.Wire.LostHere = lost
+			f.Wire.SegmentLost = lost
 			return
 		case lost.State() == fact.Present:
-			f.Wire.LostHere = lost
+			f.Wire.SegmentLost = lost
 		}
 	}
 }
