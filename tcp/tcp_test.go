@@ -201,6 +201,34 @@ func TestCopies(t *testing.T) {
 	}
 }
 
+// TestTooFast: in a transfer the RST answers what was sent a round trip ago, not
+// what was sent just before it came.
+func TestTooFast(t *testing.T) {
+	t.Parallel()
+	transfer := func(n int) string {
+		var b strings.Builder
+		b.WriteString(exchange)
+		for i := range n {
+			fmt.Fprintf(&b, "%dms > PA %d 5301 100\n", 1000+i, 1101+i*100)
+		}
+		return b.String()
+	}
+	for _, c := range []struct {
+		name, script string
+		fast, known  bool
+	}{
+		{"an honest answer", exchange + "1000ms > PA 1101 5301 100\n1020ms < R 5301 0 0", false, true},
+		{"from nearby", exchange + "1000ms > PA 1101 5301 100\n1002ms < R 5301 0 0", true, true},
+		{"during a transfer, after a round trip", transfer(22) + "1021ms < R 5301 0 0", false, false},
+		{"a short transfer", transfer(4) + "1021ms < R 5301 0 0", false, true},
+	} {
+		_, ends := play(t, Options{}, c.script)
+		if fast, known := ends[0].TooFast(); fast != c.fast || known != c.known {
+			t.Errorf("%s: fast %v, known %v; want %v, %v", c.name, fast, known, c.fast, c.known)
+		}
+	}
+}
+
 func TestLifeAfterReset(t *testing.T) {
 	t.Parallel()
 	_, ends := play(t, Options{}, exchange+"60ms < R 5301 0 0\n62ms < PA 5301 1101 200\n63ms > A 1101 5501 0")

@@ -238,15 +238,29 @@ func (e *Ending) Reaction() (time.Duration, bool) {
 }
 
 // TooFast reports whether the RST answered faster than its supposed sender can
-// be reached: in less than half of the least round trip ever seen to it. known
-// is false when the round trip is unknown or too short to tell.
+// be reached: in less than half of the least round trip ever seen to it. Of
+// several segments that it may answer, as in a transfer, the earliest counts.
+// known is false when the round trip is unknown or too short to tell, or when
+// what is remembered does not reach back that far.
 func (e *Ending) TooFast() (fast, known bool) {
-	rtt := time.Duration(e.Sender().RTT) * time.Microsecond
-	reaction, ok := e.Reaction()
-	if !ok || rtt < 2*time.Millisecond || e.Trigger.Frame == 0 {
+	rtt := int64(e.Sender().RTT) * int64(time.Microsecond)
+	if rtt < int64(2*time.Millisecond) || e.Trigger.Frame == 0 {
 		return false, false
 	}
-	return reaction < rtt/2, true
+	for k := range Recent {
+		r := e.Conn.Latest(k)
+		if r == nil {
+			return true, true // the whole connection is remembered
+		}
+		gap := e.Time - r.Time
+		if r.Side != e.From && gap >= rtt/2 && answers(&e.Reset, r) && e.Conn.inTime(gap, r, e.From) && !e.Conn.settled(r, e.From) {
+			return false, true
+		}
+		if gap >= 2*rtt {
+			return true, true
+		}
+	}
+	return false, false
 }
 
 // Hops estimates how many routers a packet has passed, from the usual initial
