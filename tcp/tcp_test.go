@@ -201,6 +201,30 @@ func TestCopies(t *testing.T) {
 	}
 }
 
+// TestProvoked: that nothing provoked a RST is known only when all that passed
+// in the time of an answer is remembered.
+func TestProvoked(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&b, "%dms < PA %d 1101 100\n", 1000+i, 5301+i*100)
+	}
+	for _, c := range []struct {
+		script          string
+		provoked, known bool
+	}{
+		{exchange + "60ms < R 5301 0 0", false, true},
+		{exchange + b.String() + "1021ms < R 7301 0 0", false, false},
+		{exchange + b.String() + "5s < R 7301 0 0", false, true},
+		{opening + "30ms < R 5001 0 0", true, true}, // the last segment of the handshake, as at a full accept queue
+	} {
+		_, ends := play(t, Options{}, c.script)
+		if provoked, known := ends[0].Provoked(); provoked != c.provoked || known != c.known {
+			t.Errorf("%q: provoked %v, known %v; want %v, %v", c.script, provoked, known, c.provoked, c.known)
+		}
+	}
+}
+
 // TestTooFast: in a transfer the RST answers what was sent a round trip ago, not
 // what was sent just before it came.
 func TestTooFast(t *testing.T) {

@@ -141,12 +141,21 @@ func (e *Ending) scale(s *Side) uint8 {
 }
 
 // Provoked reports whether something that the other side sent explains the
-// RST; known is false when the capture began too late to tell.
+// RST; known is false when the capture began too late to tell, or when more
+// passed in the time of an answer than is remembered.
 func (e *Ending) Provoked() (provoked, known bool) {
 	if e.Trigger.Frame != 0 {
 		return true, true
 	}
-	return false, e.Victim().Segments >= 3 && e.Conn.n >= 3 && e.Conn.Bits&FromMiddle == 0
+	c := &e.Conn
+	if e.Victim().Segments < 3 || c.Bits&FromMiddle != 0 {
+		return false, false
+	}
+	if c.n <= Recent {
+		return false, true
+	}
+	oldest := c.Latest(Recent - 1)
+	return false, !c.inTime(e.Time-oldest.Time, oldest, e.From)
 }
 
 // Idle is how long no data had passed before the act that led to the RST: its
