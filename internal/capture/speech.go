@@ -21,7 +21,7 @@ func speech(c *fact.Case, e *tcp.Ending) {
 	if cs.Protocol == "tls" && cs.Message == "ClientHello" && cs.Name != "" {
 		w.ServerName = byWire(cs.Name) // without it, the name may lie beyond the bytes that are kept
 	}
-	if client.FirstLen > 0 {
+	if client.FirstLen > 0 && e.Conn.Bits&tcp.FromMiddle == 0 { // in the middle, STARTTLS looks like one
 		w.Mismatch = absent[string]()
 		if m := tcp.Mismatch(cs, ss, client.First[:client.FirstLen]); m != "" {
 			w.Mismatch = byWire(m)
