@@ -55,17 +55,17 @@ func TestAPI(t *testing.T) {
 	if st := call(t, "POST", url, `{"name":"web","upstream":"`+upstream.Listener.Addr().String()+`"}`, nil, &p); st != http.StatusCreated || p.Listen == "" {
 		t.Fatalf("create: %d %+v", st, p)
 	}
-	if saw := try(t, p.Listen, 10, patience); saw != "answer" {
+	if saw := try(t, p.Listen, 10, patient); saw != "answer" {
 		t.Fatalf("healthy: %s", saw)
 	}
 	var tox apiToxic
 	if st := call(t, "POST", url+"/web/toxics", `{"name":"cut","type":"rst-after-commit","toxicity":1,"attributes":{"times":1}}`, nil, &tox); st != http.StatusCreated || !tox.Truth.Executed {
 		t.Fatalf("toxic: %d %+v", st, tox)
 	}
-	if saw := try(t, p.Listen, 10, patience); saw != "reset" {
+	if saw := try(t, p.Listen, 10, patient); saw != "reset" {
 		t.Fatalf("with a toxic: %s", saw)
 	}
-	if saw := try(t, p.Listen, 10, patience); saw != "answer" {
+	if saw := try(t, p.Listen, 10, patient); saw != "answer" {
 		t.Fatalf("after its times: %s", saw)
 	}
 	if st := call(t, "GET", url+"/web/toxics/cut", "", nil, &tox); st != http.StatusOK || tox.Chosen != 1 {
@@ -82,7 +82,7 @@ func TestAPI(t *testing.T) {
 	if st := call(t, "POST", url+"/web", `{"enabled":false}`, nil, &p); st != http.StatusOK || *p.Enabled {
 		t.Errorf("disable: %d %+v", st, p)
 	}
-	if saw := try(t, p.Listen, 10, patience); saw != "refused" {
+	if saw := try(t, p.Listen, 10, patient); saw != "refused" {
 		t.Errorf("disabled: %s", saw)
 	}
 	if st := call(t, "POST", srv.URL+"/reset", "", nil, nil); st != http.StatusNoContent {
@@ -93,7 +93,7 @@ func TestAPI(t *testing.T) {
 	if w := all["web"]; len(w.Toxics) != 0 || !*w.Enabled {
 		t.Errorf("after reset: %+v", all)
 	}
-	if saw := try(t, p.Listen, 10, patience); saw != "answer" {
+	if saw := try(t, p.Listen, 10, patient); saw != "answer" {
 		t.Errorf("enabled again: %s", saw)
 	}
 	if st := call(t, "DELETE", url+"/web", "", nil, nil); st != http.StatusNoContent {

@@ -103,10 +103,9 @@ func (x *exchange) serveRequest() error {
 		return err
 	}
 	last := x.req.Close
-	if err := x.send(x.message(x.execute(), last)); err != nil {
+	if err := x.answer(x.message(x.execute(), last)); err != nil {
 		return err
 	}
-	x.answered(Yes)
 	if last {
 		_ = finish(x.tcp, x.s.cfg.MaxBody)
 		return errEnd
@@ -203,19 +202,32 @@ func (x *exchange) message(body []byte, last bool) []byte {
 	return append([]byte(head), body...)
 }
 
-// send writes a part of the answer.
-func (x *exchange) send(p []byte) error {
-	n, err := x.rw.Write(p)
+// send writes a part of the answer. The ledger has it before the client can, and
+// takes back what the socket refused.
+func (x *exchange) send(p []byte) error { return x.write(p, Some) }
+
+// answer writes an answer that is whole.
+func (x *exchange) answer(p []byte) error { return x.write(p, Yes) }
+
+func (x *exchange) write(p []byte, how Extent) error {
+	var before Entry
 	x.note(func(e *Entry) {
-		e.Sent += int64(n)
-		if n > 0 {
+		before = *e
+		e.Sent += int64(len(p))
+		e.Answered = how
+	})
+	n, err := x.rw.Write(p)
+	if err == nil {
+		return nil
+	}
+	x.note(func(e *Entry) {
+		e.Sent = before.Sent + int64(n)
+		if e.Answered = before.Answered; n > 0 {
 			e.Answered = Some
 		}
 	})
 	return err
 }
-
-func (x *exchange) answered(a Extent) { x.note(func(e *Entry) { e.Answered = a }) }
 
 // park keeps the connection without reading or writing, until the server closes
 // or d is over.

@@ -96,10 +96,9 @@ func runStopReading(x *exchange) error {
 const tooLarge = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 func runEarly413(x *exchange) error {
-	if err := x.send([]byte(tooLarge)); err != nil {
+	if err := x.answer([]byte(tooLarge)); err != nil {
 		return err
 	}
-	x.answered(Yes)
 	if x.w != nil {
 		x.w.left = 0
 	}
@@ -111,10 +110,9 @@ func runEarly413Reset(x *exchange) error {
 	if err := x.arrival(); err != nil {
 		return err
 	}
-	if err := x.send([]byte(tooLarge)); err != nil {
+	if err := x.answer([]byte(tooLarge)); err != nil {
 		return err
 	}
-	x.answered(Yes)
 	_ = x.tcp.Close()
 	return errEnd
 }
@@ -273,10 +271,9 @@ func runAfterResponse(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if err := x.send(msg); err != nil {
+	if err := x.answer(msg); err != nil {
 		return err
 	}
-	x.answered(Yes)
 	flushed(x.tcp)
 	return runAbort(x)
 }

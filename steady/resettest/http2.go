@@ -280,16 +280,18 @@ func (c *h2conn) answer() error {
 	if len(body) > maxAnswer {
 		body = body[:maxAnswer]
 	}
+	size := int64(len(body))
 	frames := []frame{{kind: frameHeaders, flags: flagEndHeaders, stream: x.stream.id, payload: []byte{0x88}}} // :status 200
 	for len(body) > maxFrame {
 		frames = append(frames, frame{kind: frameData, stream: x.stream.id, payload: body[:maxFrame]})
 		body = body[maxFrame:]
 	}
 	frames = append(frames, frame{kind: frameData, flags: flagEndStream, stream: x.stream.id, payload: body})
+	x.note(func(e *Entry) { e.Sent, e.Answered = size, Yes }) // before the client can have it
 	if err := c.write(frames...); err != nil {
+		x.note(func(e *Entry) { e.Sent, e.Answered = 0, Any }) // how much went out the socket does not say
 		return err
 	}
-	x.note(func(e *Entry) { e.Sent, e.Answered = int64(len(body)), Yes })
 	return nil
 }
 

@@ -210,6 +210,9 @@ func (c *faultConn) note(change func(*Stream)) {
 	}
 }
 
+// struck writes into the ledger that the fault strikes.
+func (c *faultConn) struck() { c.note(func(s *Stream) { s.Fault = c.name() }) }
+
 // name returns the fault, or nothing.
 func (c *faultConn) name() string {
 	if c.hit == nil {
@@ -231,7 +234,7 @@ func (c *faultConn) strikeEarly() {
 		}
 	}
 	if c.name() == "ignored" {
-		c.note(func(s *Stream) { s.Fault = c.name() })
+		c.struck()
 		c.wait(30 * time.Second)
 	}
 	if c.name() == "accept-close" || c.name() == "close-before-read" {
@@ -267,13 +270,11 @@ func (c *faultConn) kill(why error, end func()) {
 	}
 	close(c.ended)
 	c.mu.Unlock()
+	if why != nil {
+		c.struck() // before the client can see it
+	}
 	end()
-	c.note(func(s *Stream) {
-		s.Ended = true
-		if why != nil {
-			s.Fault = c.name()
-		}
-	})
+	c.note(func(s *Stream) { s.Ended = true })
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
 	delete(c.l.live, c)
@@ -329,8 +330,8 @@ func (c *faultConn) Read(p []byte) (int, error) {
 	case c.name() == "rst-mid-body" && in+int64(n) >= or(c.hit.At, 1):
 		c.strikeRST()
 	case c.name() == "half-close" && in == 0:
+		c.struck()
 		_ = c.CloseWrite()
-		c.note(func(s *Stream) { s.Fault = c.name() })
 	}
 	return n, err
 }
@@ -344,7 +345,7 @@ func (c *faultConn) stopped(name string) error {
 		c.kill(errStruck, func() { _ = c.TCPConn.Close() })
 		return errStruck
 	}
-	c.note(func(s *Stream) { s.Fault = name })
+	c.struck()
 	c.wait(30 * time.Second)
 	c.strikeRST()
 	return errStruck
@@ -377,13 +378,14 @@ func (c *faultConn) Write(p []byte) (int, error) {
 		c.wait(50 * time.Millisecond)
 		c.strikeRST()
 	case "fin-then-rst":
+		c.struck()
 		_ = c.CloseWrite()
 		if c.hit.After > 0 {
 			c.wait(0)
 		}
 		c.strikeRST()
 	case "half-close", "stall-after-commit":
-		c.note(func(s *Stream) { s.Fault = c.name() })
+		c.struck()
 		return len(p), nil
 	case "rst-mid-response", "fin-mid-response", "trickle-rst":
 		return c.writePart(p, or(c.hit.At, 64)-out)
@@ -395,13 +397,15 @@ func (c *faultConn) Write(p []byte) (int, error) {
 	return 0, errStruck
 }
 
-// send gives octets to the socket.
+// send gives octets to the socket. They are in the ledger before the client can
+// have them.
 func (c *faultConn) send(p []byte) (int, error) {
+	c.note(func(s *Stream) { s.Out += int64(len(p)) })
 	n, err := c.TCPConn.Write(p)
 	c.mu.Lock()
 	c.out += int64(n)
 	c.mu.Unlock()
-	c.note(func(s *Stream) { s.Out += int64(n) })
+	c.note(func(s *Stream) { s.Out -= int64(len(p) - n) })
 	return n, err
 }
 

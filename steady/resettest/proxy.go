@@ -150,13 +150,15 @@ func (p *Proxy) relay(c *faultConn) {
 		case <-ctx.Done():
 		}
 	})
-	u, err := (&net.Dialer{Timeout: dialLimit}).DialContext(ctx, "tcp", p.upstream)
+	// A connection that comes to be while it is given up must see a reset, too.
+	u, err := (&net.Dialer{Timeout: dialLimit, Control: abortive}).DialContext(ctx, "tcp", p.upstream)
 	if err != nil {
 		c.note(func(s *Stream) { s.Upstream = err.Error() })
 		c.kill(nil, func() { _ = abort(c.TCPConn) })
 		return
 	}
 	up := u.(*net.TCPConn)
+	_ = up.SetLinger(-1)
 	defer func() { _ = up.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = abort(up) })
 	defer stop()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +39,15 @@ func peekAt(c *net.TCPConn, p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	return n, nil
+}
+
+// abortive makes closing a socket abort its connection.
+func abortive(_, _ string, raw syscall.RawConn) error {
+	var op error
+	err := raw.Control(func(fd uintptr) {
+		op = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	})
+	return errors.Join(err, op)
 }
 
 // hold binds a port without listening on it. Connections to it are refused and

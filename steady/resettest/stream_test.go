@@ -27,11 +27,17 @@ func counting(executed *atomic.Int64) http.Handler {
 }
 
 // try sends one request over a connection of its own.
-func try(t *testing.T, addr string, size int, wait time.Duration) string {
+func try(t *testing.T, addr string, size int, l limit) string {
 	t.Helper()
-	c := &http.Client{Transport: &http.Transport{}, Timeout: wait}
+	c := &http.Client{Transport: &http.Transport{}}
 	defer c.CloseIdleConnections()
-	r, err := c.Post("http://"+addr+"/", "text/plain", bytes.NewReader(bytes.Repeat([]byte("x"), size)))
+	ctx, cancel := l.context()
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/", bytes.NewReader(bytes.Repeat([]byte("x"), size)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.Do(req)
 	if err != nil {
 		t.Log(err)
 		return Classify(err)
@@ -78,9 +84,9 @@ func checkStream(t *testing.T, f Fault, way string) {
 		size = 10 // a client that sees the FIN stops sending
 	}
 	addr, streams := faulty(t, &executed, in, way)
-	wait := patience
+	wait := patient
 	if slices.Contains(f.Truth.Sees, "timeout") {
-		wait = impatience
+		wait = impatient(func() bool { return f.stage == stagePort || slices.ContainsFunc(streams(), struckBy(f)) })
 	}
 	if f.stage == stageIdle {
 		checkIdle(t, f, addr, &executed, streams)
@@ -105,14 +111,17 @@ func checkStream(t *testing.T, f Fault, way string) {
 	}
 }
 
+// struckBy says of a stream whether the fault has struck it and the program knows.
+func struckBy(f Fault) func(Stream) bool {
+	return func(s Stream) bool { return s.Fault == f.Name && s.Executed() == f.Truth.Executed }
+}
+
 // struck waits until the fault has struck and the program knows.
 func struck(t *testing.T, f Fault, streams func() []Stream) Stream {
 	t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		for _, s := range streams() {
-			if s.Fault == f.Name && s.Executed() == f.Truth.Executed {
-				return s
-			}
+		if list := streams(); slices.ContainsFunc(list, struckBy(f)) {
+			return list[slices.IndexFunc(list, struckBy(f))]
 		}
 	}
 	t.Fatalf("no such stream for %s: %+v", f.Name, streams())
@@ -245,13 +254,13 @@ func TestProxyPort(t *testing.T) {
 	}
 	defer p.Close()
 	for range 2 {
-		if saw := try(t, p.Addr(), 10, patience); saw != "answer" {
+		if saw := try(t, p.Addr(), 10, patient); saw != "answer" {
 			t.Fatalf("healthy: %s", saw)
 		}
 		if err := p.Inject("port", Injection{Fault: "refused"}); err != nil {
 			t.Fatal(err)
 		}
-		if saw := try(t, p.Addr(), 10, patience); saw != "refused" {
+		if saw := try(t, p.Addr(), 10, patient); saw != "refused" {
 			t.Fatalf("refused: %s", saw)
 		}
 		if ok, err := p.Remove("port"); !ok || err != nil {
@@ -305,7 +314,7 @@ func TestSeed(t *testing.T) {
 		}
 		defer s.Close()
 		for i := range 200 {
-			post(t, s, fmt.Sprintf("%d", i), nil, patience)
+			post(t, s, fmt.Sprintf("%d", i), nil, patient)
 		}
 		for _, e := range s.Ledger().Hit("") {
 			hit = append(hit, e.ID)
@@ -328,7 +337,7 @@ func TestSkipAndTimes(t *testing.T) {
 	s := New(t, Injection{Fault: "rst-after-commit", Skip: 2, Times: 2})
 	var saw []string
 	for i := range 6 {
-		saw = append(saw, post(t, s, fmt.Sprint(i), nil, patience))
+		saw = append(saw, post(t, s, fmt.Sprint(i), nil, patient))
 	}
 	if want := []string{"answer", "answer", "reset", "reset", "answer", "answer"}; !slices.Equal(saw, want) {
 		t.Errorf("saw %v", saw)
@@ -366,7 +375,7 @@ func TestLedgerLimit(t *testing.T) {
 	}
 	defer s.Close()
 	for i := range 5 {
-		if saw := post(t, s, fmt.Sprint(i), nil, patience); saw != "answer" {
+		if saw := post(t, s, fmt.Sprint(i), nil, patient); saw != "answer" {
 			t.Fatal(saw)
 		}
 	}

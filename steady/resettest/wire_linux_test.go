@@ -122,9 +122,9 @@ func TestRootWire(t *testing.T) {
 				if f.Name == "stop-reading" {
 					size = 32 << 20
 				}
-				post(t, s, id, []byte(strings.Repeat("x", size)), impatience)
+				post(t, s, id, []byte(strings.Repeat("x", size)), impatient(s.hit(f)))
 			default:
-				post(t, s, id, bytes.Repeat([]byte("body "), 2000), patience)
+				post(t, s, id, bytes.Repeat([]byte("body "), 2000), patient)
 			}
 			var e ends
 			for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
