@@ -168,9 +168,9 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 		a.cancel(errLate)
 	case c == nil:
 	case a.h2:
-		a.before = c.snapshot(false)
+		a.before = c.counted()
 	default:
-		a.number = c.arm(flight{armed: true, live: true, http: true, reused: info.Reused, veto: veto})
+		a.number = c.arm(flight{armed: true, live: true, http: true, reused: info.Reused, tapped: a.t.Tap != nil, veto: veto})
 	}
 }
 

@@ -3,6 +3,7 @@ package steady
 import (
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -40,6 +41,8 @@ type Breaker struct {
 	// Off lets everything pass.
 	Off bool
 
+	ill atomic.Bool // something is in failures, or cause is set; so a healthy server costs no lock
+
 	mu       sync.Mutex
 	failures map[Cause]int // guarded by mu, as all below
 	cause    Cause         // what opened it; empty when closed
@@ -52,7 +55,7 @@ type Breaker struct {
 // long. When the time is over, one request passes as a probe and the breaker
 // stays open for others.
 func (b *Breaker) Allow() (Cause, time.Duration, bool) {
-	if b.Off {
+	if b.Off || !b.ill.Load() {
 		return "", 0, true
 	}
 	b.mu.Lock()
@@ -71,15 +74,14 @@ func (b *Breaker) Allow() (Cause, time.Duration, bool) {
 
 // Succeeded closes the breaker.
 func (b *Breaker) Succeeded() {
-	if b.Off {
+	if b.Off || !b.ill.Load() {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.failures) > 0 {
-		clear(b.failures)
-	}
+	clear(b.failures)
 	b.cause, b.times = "", 0
+	b.ill.Store(false)
 }
 
 // Failed counts a failure of cause c.
@@ -93,6 +95,7 @@ func (b *Breaker) Failed(c Cause) {
 		b.failures = make(map[Cause]int)
 	}
 	b.failures[c]++
+	b.ill.Store(true)
 	if b.cause == "" && b.failures[c] >= trips[c] {
 		b.lockedOpen(c, now())
 	}

@@ -24,6 +24,7 @@ type Conn struct {
 	ctl func(fd uintptr)
 	up  *upstream // what was learned of the other end; nil when alone
 
+	base     Snapshot // when the tracking began
 	nread    atomic.Uint64
 	lastRead atomic.Int64 // when, on the clock of now
 	born     int64
@@ -41,9 +42,10 @@ type Conn struct {
 
 	mu sync.Mutex
 	// mu guards the rest.
-	flight flight
-	number uint64 // of the flight, from 1
-	owed   int    // earlier flights whose http.Transport has not handed out the answer yet
+	flight  flight
+	written uint64 // bytes that the kernel took, of all flights
+	number  uint64 // of the flight, from 1
+	owed    int    // earlier flights whose http.Transport has not handed out the answer yet
 	// what happened to the connection as a whole
 	ended    bool // the reader met EOF or a reset
 	readErr  error
@@ -63,6 +65,7 @@ type flight struct {
 	live     bool // armed or begun, and not finished
 	http     bool // an http.Transport owns the connection: Close waits for settle
 	reused   bool
+	tapped   bool // a Tap will want to know of retransmissions
 	refused  bool // the first write was refused: the connection is stale
 	veto     bool // net/http must not send the request again
 	fenced   bool // nothing may be written any more
@@ -70,8 +73,8 @@ type flight struct {
 	writeErr bool
 	idle     time.Duration // between the last read and the begin
 	wrote    uint64
-	heard    uint64 // wrote when the peer was last heard; later comes only a farewell, such as TLS's close_notify
-	before   Snapshot
+	heard    uint64   // wrote when the peer was last heard; later comes only a farewell, such as TLS's close_notify
+	before   Snapshot // counted
 }
 
 // errStale is what the first write of a request returns when the connection is
@@ -87,8 +90,7 @@ var epoch = time.Now()
 // now is the monotonic clock.
 func now() int64 { return int64(time.Since(epoch)) }
 
-// Track wraps c, which must not have carried data yet for the verdicts to be
-// sharp. A c that is not a *net.TCPConn, or speaks Multipath TCP, is only
+// Track wraps c, best before it carries data. A c that is not a *net.TCPConn, or speaks Multipath TCP, is only
 // counted: TCP_INFO would describe one subflow.
 func Track(c net.Conn) *Conn { return track(c, nil) }
 
@@ -107,6 +109,7 @@ func track(c net.Conn, up *upstream) *Conn {
 			_ = raw.Control(func(fd uintptr) {
 				if isPlainTCP(fd) {
 					t.raw = raw
+					t.begin(fd)
 				}
 			})
 		}
@@ -114,8 +117,22 @@ func track(c net.Conn, up *upstream) *Conn {
 	return t
 }
 
-// NetConn returns the wrapped connection. Data read from it directly is not
-// counted.
+// begin notes where the count begins. A byte that was read before must not pass
+// for a FIN, which counts as one: what came and is not in the queue was read.
+func (c *Conn) begin(fd uintptr) {
+	var again Snapshot
+	c.info.read(fd, &again)
+	queued, ok := unread(fd)
+	c.info.read(fd, &c.base)
+	if s := c.base; !ok || s.State != stateEstablished || s.BytesReceived != again.BytesReceived || queued > s.BytesReceived {
+		c.base = Snapshot{} // it ends already, or more came meanwhile: no proof will be had here
+		return
+	}
+	c.nread.Store(c.base.BytesReceived - queued)
+}
+
+// NetConn returns the wrapped connection. What is read from or written to it
+// directly is not counted: of a request written so nothing is known.
 func (c *Conn) NetConn() net.Conn { return c.Conn }
 
 // Mark says that a request begins: its first write takes the snapshot that
@@ -167,6 +184,32 @@ func (c *Conn) lockedAwaitAnswered() {
 	for c.owed > 0 && !expired {
 		c.answered.Wait()
 	}
+}
+
+// lockedCounted is what the kernel would say at this moment if the peer had
+// acknowledged all that was written, and nothing had been sent twice. It costs
+// no system call, and it is as good a begin of a request as one: the request's
+// first byte has the number base.BytesAcked+written at the least, because the
+// kernel took no less than was counted, so as long as BytesAcked is not above
+// that, nothing of the request was acknowledged. What escaped the count, such as
+// a write to NetConn, only makes the rules stricter.
+func (c *Conn) lockedCounted() Snapshot {
+	b := c.base
+	if !b.Taken {
+		return Snapshot{}
+	}
+	return Snapshot{
+		Taken: true, Counted: true,
+		BytesAcked: b.BytesAcked + c.written,
+		BytesSent:  b.BytesSent - min(b.BytesSent, b.BytesRetrans) + c.written,
+	}
+}
+
+// counted is lockedCounted for HTTP/2, where a stream begins.
+func (c *Conn) counted() Snapshot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lockedCounted()
 }
 
 // snapshot asks the kernel. It does not block.
@@ -296,9 +339,7 @@ func (c *Conn) beginWrite() (late bool, err error) {
 	}
 	if f.armed {
 		f.armed = false
-		f.before = c.snapshot(false)
-		f.idle = time.Duration(now() - c.lastRead.Load())
-		f.refused = c.lockedStale()
+		c.lockedBegin()
 	}
 	if f.refused {
 		c.lockedAwaitAnswered()
@@ -308,22 +349,37 @@ func (c *Conn) beginWrite() (late bool, err error) {
 	return c.ended, nil
 }
 
-// lockedStale is the liveness check before the first byte: the kernel already
-// has the peer's FIN or RST, or the peer is about to close by its idle timer.
-func (c *Conn) lockedStale() bool {
+// liveAfter is the silence after which the kernel is asked whether a pooled
+// connection lives. No idle timer is shorter, and a connection that is used
+// again sooner meets the end of it, if at all, on the way.
+const liveAfter = time.Millisecond
+
+// lockedBegin begins a request with its first write. It refuses the connection
+// when it is known to be closed, or about to be.
+func (c *Conn) lockedBegin() {
 	f := &c.flight
-	if c.ended || f.before.Taken && f.before.State != stateEstablished {
-		return true
+	at := now()
+	f.before = c.lockedCounted()
+	f.idle = time.Duration(at - c.lastRead.Load())
+	if f.refused = c.ended; f.refused {
+		return
 	}
-	if !f.reused || c.up == nil {
-		return false
+	rtt := c.base.RTT
+	if !f.reused || f.idle >= liveAfter || f.tapped {
+		if s := c.snapshot(false); s.Taken {
+			rtt, f.before.BytesRetrans = s.RTT, s.BytesRetrans
+			f.refused = s.State != stateEstablished
+		}
 	}
-	limit := c.up.idleLimit(f.before.RTT)
-	return limit > 0 && f.idle >= limit
+	if f.reused && c.up != nil && !f.refused {
+		limit := c.up.idleLimit(rtt, at)
+		f.refused = limit > 0 && f.idle >= limit
+	}
 }
 
 func (c *Conn) endWrite(n int64, err error, late bool) {
 	c.mu.Lock()
+	c.written += uint64(n)
 	f := &c.flight
 	f.writing--
 	if !late || f.wrote == 0 {
@@ -467,7 +523,7 @@ func (c *Conn) lockedLearn(ev Evidence) {
 	case c.up == nil || !f.reused || f.refused:
 	case finFirst(ev): // a FIN behind an acknowledged request is an answer that was lost
 		c.up.sawIdleClose(f.idle)
-	case ev.After.Taken && ev.After.State == stateClose && ev.After.BytesAcked == f.before.BytesAcked:
+	case ev.After.Taken && ev.After.State == stateClose && ev.After.BytesAcked <= f.before.BytesAcked:
 		c.up.sawPathLoss(f.idle)
 	}
 }

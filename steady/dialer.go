@@ -197,7 +197,7 @@ func (d *Dialer) connect(ctx context.Context, network, host string, port int, up
 // tune sets the timers of a new connection, best effort.
 func (d *Dialer) tune(c *net.TCPConn, up *upstream) {
 	idle, user := d.KeepAlive, d.UserTimeout
-	if p := up.pathLimit(); p > 0 {
+	if p := up.pathLimit(now()); p > 0 {
 		idle, user = min(idle, p/2), min(user, p)
 	}
 	idle = max(idle, time.Second)

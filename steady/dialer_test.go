@@ -215,12 +215,12 @@ func TestDialReal(t *testing.T) {
 func TestPathLimit(t *testing.T) {
 	u := &upstream{}
 	u.sawPathLoss(time.Second)
-	if u.pathLimit() != 0 {
+	if u.pathLimit(now()) != 0 {
 		t.Error("a second is no timer of a path")
 	}
 	u.sawPathLoss(400 * time.Second)
 	u.sawPathLoss(360 * time.Second)
-	if u.pathLimit() != 360*time.Second || u.idleLimit(0) != 270*time.Second {
-		t.Error(u.pathLimit(), u.idleLimit(0))
+	if u.pathLimit(now()) != 360*time.Second || u.idleLimit(0, now()) != 270*time.Second {
+		t.Error(u.pathLimit(now()), u.idleLimit(0, now()))
 	}
 }

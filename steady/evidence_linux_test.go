@@ -248,6 +248,7 @@ func TestOvertaken(t *testing.T) {
 	second := c.arm(flight{armed: true, live: true, http: true, reused: true})
 	s.Close()
 	eventually(t, "FIN", func() bool { return c.snapshot(false).State == stateCloseWait })
+	c.lastRead.Add(-int64(liveAfter)) // it was silent for long enough to be looked at
 	refused := make(chan error, 1)
 	go func() { _, err := c.Write(make([]byte, 100)); refused <- err }()
 	eventually(t, "the refusal", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.flight.refused })

@@ -59,10 +59,10 @@ func (u *upstream) learn(d time.Duration) {
 // idleLimit returns how long a connection may be silent and still be used:
 // the learned timeout less a margin for the way there and for slow timers. 0
 // means no limit is known.
-func (u *upstream) idleLimit(rtt time.Duration) time.Duration {
-	path := u.pathLimit() * 3 / 4
+func (u *upstream) idleLimit(rtt time.Duration, at int64) time.Duration {
+	path := u.pathLimit(at) * 3 / 4
 	d := time.Duration(u.timeout.Load())
-	if d == 0 || now() > u.expires.Load() {
+	if d == 0 || at > u.expires.Load() {
 		return path
 	}
 	margin := min(max(d/4, time.Millisecond), 2*time.Second) + 2*rtt
@@ -90,11 +90,12 @@ func (u *upstream) sawPathLoss(d time.Duration) {
 }
 
 // pathLimit returns the learned timer of the path, 0 when there is none.
-func (u *upstream) pathLimit() time.Duration {
-	if now() > u.pathAge.Load() {
+func (u *upstream) pathLimit(at int64) time.Duration {
+	p := u.path.Load()
+	if p == 0 || at > u.pathAge.Load() {
 		return 0
 	}
-	return time.Duration(u.path.Load())
+	return time.Duration(p)
 }
 
 // readKeepAlive learns from the header Keep-Alive: timeout=N (RFC 2068
@@ -123,8 +124,15 @@ func (u *upstream) readKeepAlive(h http.Header) {
 type table[T any] struct {
 	make func() *T
 
+	last atomic.Pointer[entry[T]] // asked for last: most clients talk to few servers
+
 	mu sync.RWMutex
-	m  map[string]*T // guarded by mu
+	m  map[string]*entry[T] // guarded by mu
+}
+
+type entry[T any] struct {
+	name string
+	v    *T
 }
 
 const tableSize = 1024
@@ -132,19 +140,27 @@ const tableSize = 1024
 // get returns the entry of name, made if need be. A full table forgets an
 // arbitrary one; that costs only learning it again.
 func (t *table[T]) get(name string) *T {
-	t.mu.RLock()
-	v := t.m[name]
-	t.mu.RUnlock()
-	if v != nil {
-		return v
+	if e := t.last.Load(); e != nil && e.name == name {
+		return e.v
 	}
+	t.mu.RLock()
+	e := t.m[name]
+	t.mu.RUnlock()
+	if e == nil {
+		e = t.add(name)
+	}
+	t.last.Store(e)
+	return e.v
+}
+
+func (t *table[T]) add(name string) *entry[T] {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if v = t.m[name]; v != nil {
-		return v
+	if e := t.m[name]; e != nil {
+		return e
 	}
 	if t.m == nil {
-		t.m = make(map[string]*T)
+		t.m = make(map[string]*entry[T])
 	}
 	if len(t.m) >= tableSize {
 		for k := range t.m {
@@ -152,7 +168,7 @@ func (t *table[T]) get(name string) *T {
 			break
 		}
 	}
-	v = t.make()
-	t.m[name] = v
-	return v
+	e := &entry[T]{strings.Clone(name), t.make()}
+	t.m[e.name] = e
+	return e
 }

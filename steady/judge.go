@@ -26,12 +26,9 @@ func judge(ev Evidence, err error) (Verdict, uint64) {
 	if !b.Taken {
 		b.BytesAcked = min(1, a.BytesAcked) // the SYN
 	}
-	acked := a.BytesAcked - b.BytesAcked
-	if a.BytesAcked < b.BytesAcked {
-		return Unknown, 0
-	}
+	acked := a.BytesAcked - min(a.BytesAcked, b.BytesAcked) // less: earlier bytes still wait for it
 	switch {
-	case a.BytesSent == b.BytesSent && a.State == stateClose:
+	case a.BytesSent <= b.BytesSent && a.State == stateClose:
 		return NotSent, 0
 	case errors.Is(err, syscall.ETIMEDOUT):
 	case ev.Refused:
@@ -45,7 +42,7 @@ func judge(ev Evidence, err error) (Verdict, uint64) {
 // ambiguous sorts what is not proved undelivered; none of its answers allows a
 // retry of every method.
 func ambiguous(ev Evidence, b Snapshot, acked uint64) Verdict {
-	sent := ev.After.BytesSent - b.BytesSent - (ev.After.BytesRetrans - b.BytesRetrans)
+	sent := ev.After.BytesSent - min(ev.After.BytesSent, ev.After.BytesRetrans)
 	whole := ev.Whole || !ev.Tracked
 	if ev.Tracked {
 		sent = ev.Wrote
@@ -65,7 +62,7 @@ func ambiguous(ev Evidence, b Snapshot, acked uint64) Verdict {
 // of the request was acknowledged since it began. It is not yet a proof: a peer
 // that closed only its sending half may still read. The RST that follows is.
 func finFirst(ev Evidence) bool {
-	return ev.FIN && ev.Before.Taken && ev.After.Taken && ev.After.BytesAcked == ev.Before.BytesAcked
+	return ev.FIN && ev.Before.Taken && ev.After.Taken && ev.After.BytesAcked <= ev.Before.BytesAcked
 }
 
 // finSeen computes Evidence.FIN. Linux counts the FIN as one received octet
@@ -89,7 +86,7 @@ func provedByRST(ev Evidence, b Snapshot) bool {
 	r, a := ev.RST, ev.After
 	return r != nil && ev.Before.Taken && a.State == stateClose &&
 		r.Bare > 0 && r.Acking == 0 && r.SameTTL &&
-		a.BytesAcked == b.BytesAcked && a.BytesRetrans == b.BytesRetrans
+		a.BytesAcked <= b.BytesAcked && a.BytesRetrans == b.BytesRetrans
 }
 
 // whoEnded names who ended the connection from the error and the evidence.

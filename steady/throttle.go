@@ -3,6 +3,7 @@ package steady
 import (
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,21 +12,29 @@ import (
 // Site Reliability Engineering, chapter 21. Some always pass, to notice that
 // the server is back. The zero value is ready.
 type Throttle struct {
-	// K is how many requests may be sent for each accepted one. Default 2.
+	// K is how many requests may be sent for each accepted one, at least 1.
+	// Default 2.
 	K float64
 	// Window is the time over which counts fade to a third. Default 10 s.
 	Window time.Duration
 	// Off lets everything pass.
 	Off bool
 
+	// While all is accepted, nothing but a count is kept for each request.
+	troubled atomic.Bool  // a request was not accepted, and that has not faded
+	fresh    atomic.Int64 // accepted since faded, not yet in requests and accepts
+	faded    atomic.Int64 // the counts hold at this time; written under mu
+
 	mu       sync.Mutex
 	requests float64 // guarded by mu, as all below
 	accepts  float64
-	faded    int64
 	probe    int64
 	failing  int // failures in a row
 	rejected uint64
 }
+
+// troubleEnds is what is left of a failure after about seven tenths of the window.
+const troubleEnds = 0.5
 
 const (
 	throttleVolume = 20 // requests in the window below which nothing is rejected
@@ -36,7 +45,7 @@ const (
 // Allow reports whether a request may be sent. A request counts when it is
 // rejected or over: those under way, which may be many and slow, say nothing yet.
 func (t *Throttle) Allow() bool {
-	if t.Off {
+	if t.Off || !t.troubled.Load() {
 		return true
 	}
 	t.mu.Lock()
@@ -62,19 +71,30 @@ func (t *Throttle) Allow() bool {
 
 // Accepted notes that the server took a request on, whatever it answered but
 // 503 and 429. The first after a run of failures ends the outage at once.
-func (t *Throttle) Accepted() {
+func (t *Throttle) Accepted() { t.accepted(now()) }
+
+// accepted is Accepted at a time that is known already.
+func (t *Throttle) accepted(at int64) {
 	if t.Off {
+		return
+	}
+	if !t.troubled.Load() && at-t.faded.Load() < t.step() {
+		t.fresh.Add(1)
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.lockedFade(at)
 	if t.failing >= outageRun {
 		t.requests, t.accepts = 0, 0
 	}
 	t.failing = 0
-	t.lockedFade(now())
 	t.requests++
 	t.accepts++
+	if t.requests-t.accepts < troubleEnds {
+		t.requests = t.accepts
+		t.troubled.Store(false)
+	}
 }
 
 // Failed notes that the server did not take a request on.
@@ -83,10 +103,11 @@ func (t *Throttle) Failed() {
 		return
 	}
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.lockedFade(now())
 	t.requests++
 	t.failing++
-	t.mu.Unlock()
+	t.troubled.Store(true)
 }
 
 // Rejected returns how many requests were not sent.
@@ -96,20 +117,26 @@ func (t *Throttle) Rejected() uint64 {
 	return t.rejected
 }
 
+func (t *Throttle) step() int64 {
+	if t.Window == 0 {
+		return int64(time.Second)
+	}
+	return int64(t.Window / 10)
+}
+
 // lockedFade takes a tenth away with each tenth of the window.
 func (t *Throttle) lockedFade(at int64) {
-	w := t.Window
-	if w == 0 {
-		w = 10 * time.Second
-	}
-	step := int64(w / 10)
-	for n := 0; at-t.faded >= step; n++ {
+	fresh := float64(t.fresh.Swap(0))
+	t.requests, t.accepts = t.requests+fresh, t.accepts+fresh
+	faded, step := t.faded.Load(), t.step()
+	for n := 0; at-faded >= step; n++ {
 		if n == 100 { // nothing is left
-			t.requests, t.accepts, t.faded = 0, 0, at
-			return
+			t.requests, t.accepts, faded = 0, 0, at
+			break
 		}
 		t.requests *= 0.9
 		t.accepts *= 0.9
-		t.faded += step
+		faded += step
 	}
+	t.faded.Store(faded)
 }

@@ -405,21 +405,21 @@ func TestBackoff(t *testing.T) {
 
 func TestIdleLimit(t *testing.T) {
 	u := &upstream{}
-	if u.idleLimit(0) != 0 {
+	if u.idleLimit(0, now()) != 0 {
 		t.Error("a limit out of nothing")
 	}
 	u.sawIdleClose(time.Second)
 	u.sawIdleClose(time.Millisecond * 3) // an outlier, such as a restart
-	if d := u.idleLimit(0); d != 750*time.Millisecond {
+	if d := u.idleLimit(0, now()); d != 750*time.Millisecond {
 		t.Error(d)
 	}
 	u.sawIdleClose(1100 * time.Millisecond)
-	if d := u.idleLimit(10 * time.Millisecond); d != 730*time.Millisecond {
+	if d := u.idleLimit(10*time.Millisecond, now()); d != 730*time.Millisecond {
 		t.Error(d)
 	}
 	v := &upstream{}
 	v.readKeepAlive(http.Header{"Keep-Alive": {"max=5, timeout=60"}})
-	if d := v.idleLimit(0); d != 58*time.Second {
+	if d := v.idleLimit(0, now()); d != 58*time.Second {
 		t.Error(d)
 	}
 }
@@ -432,7 +432,7 @@ func TestLearnsFromIdleClosesOnly(t *testing.T) {
 		c.flight = flight{reused: true, idle: time.Second}
 		ev := Evidence{FIN: true, Before: Snapshot{Taken: true, BytesAcked: 100}, After: Snapshot{Taken: true, BytesAcked: acked}}
 		c.lockedLearn(ev)
-		if learned := c.up.idleLimit(0) != 0; learned != (acked == 100) {
+		if learned := c.up.idleLimit(0, now()) != 0; learned != (acked == 100) {
 			t.Errorf("acknowledged up to %d: learned %t", acked, learned)
 		}
 	}

@@ -71,6 +71,7 @@ func (w Who) String() string {
 // are those of struct tcp_info, include/uapi/linux/tcp.h.
 type Snapshot struct {
 	Taken         bool // false: TCP_INFO could not be read, the rest is zero
+	Counted       bool // computed from what was written since the last reading of TCP_INFO: only BytesAcked and BytesSent, as if all had been sent once and acknowledged
 	State         uint8
 	BytesAcked    uint64 // tcpi_bytes_acked: a client's SYN counts as one
 	BytesReceived uint64 // tcpi_bytes_received: a FIN counts as one
