@@ -130,6 +130,9 @@ func TestReadBeforeTrack(t *testing.T) {
 		if _, err := io.ReadFull(c, make([]byte, 6)); err != nil {
 			t.Fatal(err)
 		}
+		for range 3 { // then the server's kernel delays its acknowledgements
+			exchange(t, c, s)
+		}
 		c.Mark()
 		c.Write(make([]byte, 100))
 		io.ReadFull(s, make([]byte, 100)) // executed
