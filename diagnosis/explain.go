@@ -37,6 +37,7 @@ type verdict struct {
 func (b *Base) Explain(c *fact.Case, opt Options) fact.Finding {
 	s := b.pool.Get().(*scratch)
 	defer b.pool.Put(s)
+	s.looked = fact.Looked(c)
 	byRole, unknown := b.weighSenders(c, s)
 	v := verdict{cause: -1, unknown: unknown, none: b.weighCauses(c, s, &byRole)}
 	b.judgeSender(s, &v)
@@ -54,7 +55,7 @@ func (b *Base) Explain(c *fact.Case, opt Options) fact.Finding {
 	}
 	b.fillCause(c, s, &v, &f)
 	f.Harmful = harmful(c, v.cause >= 0 && b.causes[v.cause].spec.Benign)
-	f.Proof = b.proof(c, &v)
+	f.Proof = b.proof(c, s, &v)
 	if v.grade != fact.Proved || v.senderGrade != fact.Proved {
 		f.Missing = b.missing(c, s, &v)
 	}
@@ -188,23 +189,23 @@ func (b *Base) alternatives(s *scratch, v *verdict) []fact.Alternative {
 
 // proof lists the true lines of the cause, strongest first, then those of the
 // sender that say something else.
-func (b *Base) proof(c *fact.Case, v *verdict) []fact.Proof {
+func (b *Base) proof(c *fact.Case, s *scratch, v *verdict) []fact.Proof {
 	var list []fact.Proof
 	if v.cause >= 0 {
-		list = b.causes[v.cause].prove(c, list)
+		list = b.causes[v.cause].prove(c, &s.looked, list)
 	}
 	if v.sender >= 0 {
-		list = b.senders[v.sender].prove(c, list)
+		list = b.senders[v.sender].prove(c, &s.looked, list)
 	}
 	return list
 }
 
-func (h *hypothesis) prove(c *fact.Case, list []fact.Proof) []fact.Proof {
+func (h *hypothesis) prove(c *fact.Case, looked *fact.Set, list []fact.Proof) []fact.Proof {
 	var t tally
 	start := len(list)
 	for i := range h.lines {
 		l := &h.lines[i]
-		if l.weight <= 0 || l.expr.eval(c) != Yes {
+		if l.weight <= 0 || l.expr.answer(c, looked) != Yes {
 			continue
 		}
 		w := l.witnessOf(c)
@@ -233,7 +234,7 @@ func (b *Base) arithmetic(c *fact.Case, s *scratch, v *verdict) *fact.Arithmetic
 	set, index, _ := allowed(c)
 	for i := range b.senders {
 		h := &b.senders[i]
-		x := h.written(c, &s.senders[i])
+		x := h.written(c, &s.looked, &s.senders[i])
 		if h.outcomes&set == 0 {
 			x.Vetoed = "outcome is " + c.Outcome.Or("absent")
 		}
@@ -246,7 +247,7 @@ func (b *Base) arithmetic(c *fact.Case, s *scratch, v *verdict) *fact.Arithmetic
 		if considered {
 			r = s.causes[i]
 		}
-		x := h.written(c, &r)
+		x := h.written(c, &s.looked, &r)
 		switch {
 		case x.Vetoed != "":
 		case !considered:
@@ -277,7 +278,7 @@ func (b *Base) arithmetic(c *fact.Case, s *scratch, v *verdict) *fact.Arithmetic
 }
 
 // written is the arithmetic of one hypothesis.
-func (h *hypothesis) written(c *fact.Case, r *score) fact.Score {
+func (h *hypothesis) written(c *fact.Case, looked *fact.Set, r *score) fact.Score {
 	x := fact.Score{ID: h.id, Prior: h.prior, Total: r.total, Posterior: r.posterior}
 	if r.veto >= 0 {
 		x.Vetoed = h.requires[r.veto].Source
@@ -290,7 +291,7 @@ func (h *hypothesis) written(c *fact.Case, r *score) fact.Score {
 	var t tally
 	for i := range h.lines {
 		l := &h.lines[i]
-		weight, answer := l.weigh(c)
+		weight, answer := l.weigh(c, looked)
 		w := l.witnessOf(c)
 		x.Lines = append(x.Lines, fact.ScoreLine{If: l.expr.Source, Witness: w.String(), Weight: l.weight, Counted: t.add(weight, w), Answer: answer.String()})
 	}

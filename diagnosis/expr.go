@@ -41,10 +41,44 @@ type Expr struct {
 	Source string
 	eval   condition
 	facts  []fact.Def // in order of appearance, each once
+	needs  []part     // its facts again, as a set
+	blind  Answer     // when nobody looked at any of them
+}
+
+// part is a word of a fact.Set that is not empty.
+type part struct {
+	word int
+	bits uint64
 }
 
 // Eval answers the expression for c. It allocates nothing.
 func (e *Expr) Eval(c *fact.Case) Answer { return e.eval(c) }
+
+// answer is Eval for a case of which it is known which facts were looked at.
+// Most knowledge is about facts that most cases do not have.
+func (e *Expr) answer(c *fact.Case, looked *fact.Set) Answer {
+	for i := range e.needs {
+		if p := &e.needs[i]; looked[p.word%len(looked)]&p.bits != 0 {
+			return e.eval(c)
+		}
+	}
+	return e.blind
+}
+
+// weighed notes what answer needs.
+func (e *Expr) weighed() *Expr {
+	var set fact.Set
+	for i := range e.facts {
+		set.Add(&e.facts[i])
+	}
+	for i, bits := range set {
+		if bits != 0 {
+			e.needs = append(e.needs, part{i, bits})
+		}
+	}
+	e.blind = e.eval(&fact.Case{})
+	return e
+}
 
 // Facts returns the facts that the expression names, in order of appearance.
 func (e *Expr) Facts() []fact.Def { return slices.Clone(e.facts) }
@@ -77,7 +111,7 @@ func CompileExpr(t Text) (*Expr, []Problem) {
 	if len(x.problems) > 0 {
 		return nil, x.problems
 	}
-	return &Expr{Source: t.S, eval: o.condition(), facts: x.facts}, nil
+	return (&Expr{Source: t.S, eval: o.condition(), facts: x.facts}).weighed(), nil
 }
 
 // compiler turns one syntax tree into closures.

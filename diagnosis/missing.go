@@ -22,13 +22,13 @@ type want struct {
 // wants collects facts, each once, with its greatest worth.
 type wants []want
 
-func (w *wants) add(c *fact.Case, e *Expr, gain float64) {
+func (w *wants) add(looked *fact.Set, e *Expr, gain float64) {
 	for i := range e.facts {
 		d := &e.facts[i]
-		if d.How == "" || d.Of(c).State != fact.NotLooked {
+		if d.How == "" || looked.Has(d) {
 			continue
 		}
-		n := slices.IndexFunc(*w, func(x want) bool { return x.def.Name == d.Name })
+		n := slices.IndexFunc(*w, func(x want) bool { return x.def.Same(d) })
 		if n < 0 {
 			*w = append(*w, want{d, gain})
 		} else {
@@ -38,16 +38,16 @@ func (w *wants) add(c *fact.Case, e *Expr, gain float64) {
 }
 
 // unanswered adds the facts of the lines and requirements of h that are unknown.
-func (w *wants) unanswered(c *fact.Case, h *hypothesis) {
+func (w *wants) unanswered(c *fact.Case, looked *fact.Set, h *hypothesis) {
 	for _, r := range h.requires {
-		if r.eval(c) == NotKnown {
-			w.add(c, r, requirementPay)
+		if r.answer(c, looked) == NotKnown {
+			w.add(looked, r, requirementPay)
 		}
 	}
 	for i := range h.lines {
 		l := &h.lines[i]
-		if gain := max(l.weight, -l.weight, l.unless, -l.unless); gain > 0 && l.expr.eval(c) == NotKnown {
-			w.add(c, l.expr, gain)
+		if gain := max(l.weight, -l.weight, l.unless, -l.unless); gain > 0 && l.expr.answer(c, looked) == NotKnown {
+			w.add(looked, l.expr, gain)
 		}
 	}
 }
@@ -60,13 +60,13 @@ func (b *Base) missing(c *fact.Case, s *scratch, v *verdict) []fact.Missing {
 	if v.senderGrade != fact.Proved {
 		for i := range b.senders {
 			if i == v.sender || v.sender < 0 && s.senders[i].veto < 0 {
-				w.unanswered(c, &b.senders[i].hypothesis)
+				w.unanswered(c, &s.looked, &b.senders[i].hypothesis)
 			}
 		}
 	}
 	if v.grade != fact.Proved {
 		for _, i := range b.contenders(c, s) {
-			w.unanswered(c, &b.causes[i].hypothesis)
+			w.unanswered(c, &s.looked, &b.causes[i].hypothesis)
 		}
 	}
 	slices.SortStableFunc(w, func(x, y want) int { return cmp.Compare(y.gain, x.gain) })
@@ -100,7 +100,7 @@ func (b *Base) contenders(c *fact.Case, s *scratch) []int32 {
 		if r.veto >= 0 || r.sender < negligible {
 			continue
 		}
-		p := r.total + b.causes[i].potential(c)
+		p := r.total + b.causes[i].potential(c, &s.looked)
 		at := n
 		for at > 0 && worth[at-1] < p {
 			at--
@@ -117,10 +117,10 @@ func (b *Base) contenders(c *fact.Case, s *scratch) []int32 {
 }
 
 // potential is what the lines nobody could answer would add if all were true.
-func (h *hypothesis) potential(c *fact.Case) float64 {
+func (h *hypothesis) potential(c *fact.Case, looked *fact.Set) float64 {
 	var t tally
 	for i := range h.lines {
-		if l := &h.lines[i]; l.weight > 0 && l.expr.eval(c) == NotKnown {
+		if l := &h.lines[i]; l.weight > 0 && l.expr.answer(c, looked) == NotKnown {
 			t.add(l.weight, l.witnessOf(c))
 		}
 	}

@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"cmp"
 	"math"
+	"math/bits"
 	"slices"
 
 	"github.com/holdfast-project/holdfast/fact"
@@ -104,8 +105,8 @@ func (l *line) witnessOf(c *fact.Case) fact.Witness {
 }
 
 // weigh returns the weight of the line for c, before the cap.
-func (l *line) weigh(c *fact.Case) (float64, Answer) {
-	switch a := l.expr.eval(c); a {
+func (l *line) weigh(c *fact.Case, looked *fact.Set) (float64, Answer) {
+	switch a := l.expr.answer(c, looked); a {
 	case Yes:
 		return l.weight, a
 	case No:
@@ -115,10 +116,10 @@ func (l *line) weigh(c *fact.Case) (float64, Answer) {
 }
 
 // eval scores h for c. Evidence of a vetoed hypothesis is not looked at.
-func (h *hypothesis) eval(c *fact.Case, special bool) score {
+func (h *hypothesis) eval(c *fact.Case, looked *fact.Set, special bool) score {
 	s := score{veto: -1, dropped: -1, certain: true}
 	for i, r := range h.requires {
-		switch r.eval(c) {
+		switch r.answer(c, looked) {
 		case No:
 			s.veto = i
 			return s
@@ -129,7 +130,7 @@ func (h *hypothesis) eval(c *fact.Case, special bool) score {
 	var all, own tally
 	for i := range h.lines {
 		l := &h.lines[i]
-		weight, answer := l.weigh(c)
+		weight, answer := l.weigh(c, looked)
 		if weight == 0 {
 			continue
 		}
@@ -152,6 +153,7 @@ func odds(decibans float64) float64 { return math.Pow(10, decibans/10) }
 
 // scratch is the working memory of one Explain.
 type scratch struct {
+	looked  fact.Set
 	senders []score
 	causes  []score
 	active  []int32 // candidates, by falling total
@@ -200,7 +202,7 @@ func (b *Base) weighSenders(c *fact.Case, s *scratch) (byRole [16]float64, unkno
 			s.senders[i] = score{veto: -1, dropped: -1}
 			continue
 		}
-		r := h.eval(c, false)
+		r := h.eval(c, &s.looked, false)
 		r.certain = r.certain && looked
 		if r.veto < 0 {
 			open++
@@ -233,14 +235,12 @@ func (b *Base) weighCauses(c *fact.Case, s *scratch, byRole *[16]float64) float6
 	for _, i := range b.byOut[index] {
 		h := &b.causes[i]
 		p := 0.0
-		for r := range Roles {
-			if h.senders&(1<<r) != 0 {
-				p += byRole[r]
-			}
+		for set := h.senders; set != 0; set &= set - 1 {
+			p += byRole[bits.TrailingZeros16(uint16(set))]
 		}
 		r := score{veto: -1, dropped: -1}
 		if p >= negligible {
-			r = h.eval(c, h.family >= 0)
+			r = h.eval(c, &s.looked, h.family >= 0)
 		}
 		r.certain = r.certain && looked
 		r.sender = min(p, 1)

@@ -34,12 +34,20 @@ type Def struct {
 	Doc     string        // what it is
 	How     string        // how to obtain it when nobody looked
 	offset  uintptr       // of the Opt within Case
+	state   uintptr       // of its state within Case
+	index   int           // in Defs
 }
 
 var defs = sync.OnceValues(func() ([]Def, map[string]int) {
 	var list []Def
 	collect(reflect.TypeFor[Case](), "", 0, Def{}, &list)
 	byName := make(map[string]int, len(list))
+	if len(list) > 64*len(Set{}) {
+		panic("fact: Set is too small")
+	}
+	for i := range list {
+		list[i].index = i
+	}
 	for i, d := range list {
 		if _, dup := byName[d.Name]; dup {
 			panic("fact: declared twice: " + d.Name)
@@ -86,6 +94,8 @@ func collect(t reflect.Type, prefix string, base uintptr, parent Def, list *[]De
 			continue
 		}
 		d.Kind, d.Unit = kindOf(f.Type, d.Name)
+		state, _ := f.Type.FieldByName("s")
+		d.state = d.offset + state.Offset
 		*list = append(*list, d)
 	}
 }
@@ -109,6 +119,26 @@ func kindOf(t reflect.Type, name string) (Kind, time.Duration) {
 	panic("fact: unsupported type of " + name + ": " + t.String())
 }
 
+// Set is a set of facts, by their place in [Defs].
+type Set [8]uint64
+
+// Add puts a fact into the set.
+func (s *Set) Add(d *Def) { s[d.index/64] |= 1 << (d.index % 64) }
+
+// Has reports whether a fact is in the set.
+func (s *Set) Has(d *Def) bool { return s[d.index/64]&(1<<(d.index%64)) != 0 }
+
+// Looked returns the facts of c that somebody looked at.
+func Looked(c *Case) (s Set) {
+	list, _ := defs()
+	for i := range list {
+		if *(*State)(unsafe.Add(unsafe.Pointer(c), list[i].state)) != NotLooked {
+			s[i/64] |= 1 << (i % 64)
+		}
+	}
+	return s
+}
+
 // Value is a fact of one case, untyped: what an expression sees. Only the
 // field that matches the kind is set. The zero value was not looked at.
 type Value struct {
@@ -118,6 +148,9 @@ type Value struct {
 	Num   float64 // Int and Float
 	Str   string
 }
+
+// Same reports whether two declarations are of the same fact.
+func (d *Def) Same(e *Def) bool { return d.index == e.index }
 
 // Of reads the fact d of case c. It allocates nothing.
 func (d *Def) Of(c *Case) Value {
