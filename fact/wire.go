@@ -29,6 +29,7 @@ type Wire struct {
 	Copied     Opt[int64]  `fact:"copied_fields" doc:"header fields that equal those of the segment it answers and not its side's: IP identification, TTL, window"`
 	MAC        Opt[bool]   `fact:"other_link_address" doc:"it came from another MAC address than its side's other segments"`
 	ByLoopback Opt[bool]   `fact:"by_loopback" doc:"the RST came by the loopback interface of the capturing host, the connection by another one: that host made it itself"`
+	OtherStack Opt[bool]   `fact:"other_stack" doc:"its side's segments are those of a Linux server, and its IP identification, timestamp or window are not what Linux writes into a RST of this form: another stack wrote it"`
 	Reserved   Opt[bool]   `fact:"reserved_bits" doc:"ECN or reserved flags are set in it"`
 
 	FIN          Opt[bool]          `fact:"sender_closed" doc:"its side had sent FIN before"`
@@ -79,6 +80,9 @@ type Wire struct {
 	TLSAlertFrom Opt[string] `fact:"tls_alert_from" doc:"who sent it: sender or receiver of the RST"`
 	TLSHello     Opt[bool]   `fact:"tls_handshake" doc:"the end came during a TLS handshake"`
 	Status       Opt[int64]  `fact:"http_status" doc:"HTTP status of the server's latest answer"`
+	LastWords    Opt[string] `fact:"last_words" doc:"start of the server's latest data when it is a message in words; of a PostgreSQL error its severity and the first four characters of its SQLSTATE; absent when it is something else"`
+	Software     Opt[string] `fact:"server_software" doc:"name of the server in its first HTTP answer (Server header) or SSH banner"`
+	HalfRequest  Opt[bool]   `fact:"request_incomplete" doc:"all that the client sent is an HTTP/1 request whose headers have no end; looked at only when that is at most 64 bytes"`
 	CloseNotify  Opt[bool]   `fact:"close_notify" doc:"the latest data of the RST's side, or of the other, is a TLS alert such as close_notify"`
 
 	Reason     Opt[string] `fact:"reason" doc:"what the RST says of itself: text in it (RFC 9293 3.5.2), a NetScaler code in its window, MP_TCPRST; absent when it says nothing"`
@@ -99,5 +103,8 @@ type Wire struct {
 	TriggerNotSent Opt[bool] `fact:"trigger_not_sent" by:"peer" doc:"the segment that it answers was not sent by the other end: a capture nearer to it does not have it"`
 	TriggerLost    Opt[bool] `fact:"trigger_not_received" by:"peer" doc:"the segment that it answers never came to the place of capture nearest to its supposed sender"`
 	SegmentLost    Opt[bool] `fact:"segment_lost_between" by:"peer" doc:"segments of this connection left one point of capture and never came to the next"`
+	Renamed        Opt[bool] `fact:"renamed" by:"peer" doc:"nearer to its sender this RST has other addresses or ports than the connection has there: a NAT between them no longer knew the connection"`
+	Began          Opt[bool] `fact:"began_between" by:"peer" doc:"a box between the ends made this RST: it left that box with its TTL untouched, and the box passes on what the other end sends; without that, another host may have taken over its supposed sender's address"`
+	OneWay         Opt[bool] `fact:"one_way" by:"peer" doc:"the place of capture nearest to its sender that has this RST is between the ends and has otherwise only the direction to the sender; both ends have both"`
 	NAT            Opt[bool] `fact:"translated" by:"peer" doc:"the connection has other addresses or ports at another point of capture"`
 }

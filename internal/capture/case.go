@@ -14,6 +14,7 @@ type Case struct {
 
 	pattern pattern
 	views   *views // of the other points, nil with one
+	home    *Case  // the same RST where it was seen nearest to its sender; nil with one point
 }
 
 // Cases lists the endings of a capture in the order of their frames. A later

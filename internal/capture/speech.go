@@ -1,6 +1,8 @@
 package capture
 
 import (
+	"strings"
+
 	"github.com/holdfast-project/holdfast/fact"
 	"github.com/holdfast-project/holdfast/tcp"
 )
@@ -30,9 +32,73 @@ func speech(c *fact.Case, e *tcp.Ending) {
 	if answer := tcp.Listen(server.Tail[:server.TailLen], false); answer.Protocol == "http/1" && answer.Code > 0 {
 		w.Status = byWire(int64(answer.Code))
 	}
+	words(w, client, server, cs, ss)
 	if cs.Protocol == "tls" || ss.Protocol == "tls" || records(client) || records(server) {
 		tlsFacts(w, e, ss)
 	}
+}
+
+// words fills what the server says of itself, and whether the client had said
+// all.
+func words(w *fact.Wire, client, server *tcp.Side, cs, ss tcp.Speech) {
+	if server.FirstLen > 0 {
+		w.Software = absent[string]()
+		if name := software(string(server.First[:server.FirstLen]), ss); name != "" {
+			w.Software = byWire(name)
+		}
+		w.LastWords = absent[string]()
+		if text := lastWords(string(server.Tail[:server.TailLen])); text != "" {
+			w.LastWords = byWire(text)
+		}
+	}
+	if first := string(client.First[:client.FirstLen]); cs.Protocol == "http/1" && client.Bytes == uint64(len(first)) {
+		w.HalfRequest = byWire(!strings.Contains(first, "\r\n\r\n"))
+	}
+}
+
+// software returns the name in the Server header of an HTTP answer, or in the
+// banner of SSH (RFC 4253 4.2), without its version. A header that may be cut
+// is not believed.
+func software(first string, s tcp.Speech) string {
+	end := ""
+	switch s.Protocol {
+	case "http/1":
+		_, after, ok := strings.Cut(first, "\r\nServer: ")
+		if !ok {
+			return ""
+		}
+		first, end = after, "/ \r"
+	case "ssh":
+		first, end = strings.TrimPrefix(strings.TrimPrefix(first, "SSH-2.0-"), "SSH-1.99-"), "_ \r"
+	default:
+		return ""
+	}
+	if i := strings.IndexAny(first, end); i > 0 && isText(first[:i]) {
+		return strings.ToLower(first[:i])
+	}
+	return ""
+}
+
+// lastWords returns the start of a message in words: plain text, or an error of
+// PostgreSQL (its protocol 3.0, ErrorResponse and NoticeResponse).
+func lastWords(tail string) string {
+	if len(tail) > 5 && (tail[0] == 'E' || tail[0] == 'N') && tail[1] == 0 && tail[5] == 'S' {
+		fields := strings.Split(tail[5:], "\x00")
+		severity, code := fields[0][1:], ""
+		for _, f := range fields[1:] {
+			if strings.HasPrefix(f, "C") && len(f) >= 5 {
+				code = " " + f[1:5]
+			}
+		}
+		if severity != "" && isText(severity) {
+			return severity + code
+		}
+		return ""
+	}
+	if isText(tail) {
+		return printable(tail)
+	}
+	return ""
 }
 
 func spoken(s *tcp.Side, p tcp.Speech) fact.Opt[string] {

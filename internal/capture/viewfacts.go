@@ -1,6 +1,8 @@
 package capture
 
 import (
+	"math"
+	"slices"
 	"time"
 
 	"github.com/holdfast-project/holdfast/fact"
@@ -43,6 +45,7 @@ func (v *views) fill(f *fact.Case, c *Case) {
 	}
 	if c.Ending.Kind == tcp.ByReset {
 		v.reset(f, c.Ending, at)
+		c.history(&f.Wire)
 		return
 	}
 	v.lost(f, c.Ending)
@@ -82,6 +85,7 @@ func (v *views) reset(f *fact.Case, e *tcp.Ending, at int) {
 	}
 	common := e.Time - g.tracks[at].shift
 	order := g.from(client)
+	before := segmentsBefore(e, common)
 	w := &f.Wire
 	off := false
 	for _, t := range g.stray {
@@ -99,32 +103,73 @@ func (v *views) reset(f *fact.Case, e *tcp.Ending, at int) {
 		return
 	}
 	if first > 0 {
-		w.NotSent = v.absent(order[:first], order[first], &rst, common)
+		w.NotSent = v.absent(order[:first], order[first:], &rst, common, before)
 	} else if len(order) > 1 {
 		w.Sent, w.NotSent = byPeer(true), byPeer(false)
 	}
+	w.OneWay = oneWay(order, first)
+	w.Renamed = v.renamed(order[:first], &rst, common)
 	w.HostSent = order[0].outgoing(&rst, common, first == 0 && order[0].hops(client) == 0)
 	last := len(order) - 1
 	for ; last > first && !order[last].has(&rst, common); last-- {
 	}
 	if last < len(order)-1 {
-		w.NotCame = v.absent(order[last+1:], order[first], &rst, common)
+		w.NotCame = v.absent(order[last+1:], order[first:first+1], &rst, common, before)
 	} else if first < last {
 		w.NotCame = byPeer(false)
 	}
-	if e.Trigger.Frame != 0 && !g.translated() {
+	// A NAT that forgot the connection sends its segments on under other ports,
+	// where they are not found; a RST would have been found there.
+	if e.Trigger.Frame != 0 && (!g.translated() || w.NotSent.Or(false)) {
 		v.trigger(w, e, order, at)
 	}
+	// Where the segment that it answers went elsewhere, another host may have the
+	// sender's address now. Only who made it itself can not be that host.
+	if w.NotSent.Or(false) && w.TriggerLost.Or(false) {
+		w.Began = byPeer(v.born(order, first, &rst, common, before))
+		if !w.Began.Or(false) {
+			w.NotSent, w.TriggerLost = byWire(true), byWire(true)
+		}
+	}
+}
+
+// born reports whether a RST demonstrably began in the box of the place nearest
+// to its sender that has it: it left there with its TTL untouched, and what the
+// other side had sent passed that box on another interface, which has not the
+// RST.
+func (v *views) born(order []*track, first int, rst *sighting, common int64, before until) bool {
+	t := order[first]
+	i := slices.IndexFunc(t.list, func(s sighting) bool {
+		d := s.time - t.shift - common
+		return s.client == rst.client && s.seq == rst.seq && s.flags == rst.flags && max(d, -d) <= maxDelay
+	})
+	if i < 0 || t.list[i].way != packet.DirOut || tcp.Hops(t.list[i].ttl) != 0 {
+		return false
+	}
+	return slices.ContainsFunc(order, func(o *track) bool {
+		return o != t && o.point == t.point && v.points[t.point].Counted && !o.has(rst, common) && passed(o, t, !rst.client, before)
+	})
 }
 
 // absent says whether a RST is missing at places that would have it: true when
 // one of them demonstrably lacks it, else not looked at. Where a capture does
 // not say what it lost, that is what one packet more or less shows on the wire,
 // and no proof.
-func (v *views) absent(places []*track, seen *track, rst *sighting, common int64) fact.Opt[bool] {
+// seen are the places that may have it; packets of its side must pass those
+// that do and the one that does not.
+// What the other side had sent until then must have passed all of them, too: a
+// place that has only what the RST answers is a host that now has the sender's
+// address, or lies on another path.
+func (v *views) absent(places, seen []*track, rst *sighting, common int64, before until) fact.Opt[bool] {
 	var found fact.Opt[bool]
 	for _, t := range places {
-		if !v.wouldHave(t, rst.client, common) || !onPath(t, seen, rst.client) || v.disguised(t, rst, common) {
+		if !v.wouldHave(t, rst.client, common) || v.disguised(t, rst, common) {
+			continue
+		}
+		if elsewhere := func(o *track) bool { return o.has(rst, common) && !passed(t, o, !rst.client, before) }; slices.ContainsFunc(seen, elsewhere) {
+			continue
+		}
+		if !slices.ContainsFunc(seen, func(o *track) bool { return o.has(rst, common) && onPath(t, o, rst.client) }) {
 			continue
 		}
 		if v.points[t.point].Counted {
@@ -138,11 +183,30 @@ func (v *views) absent(places []*track, seen *track, rst *sighting, common int64
 // onPath reports whether packets of a side demonstrably pass two places, and all
 // of them: of those that b has, a has at least four in five. Interfaces of a host
 // with two uplinks are no path, and what a capture filter left out proves nothing.
-func onPath(a, b *track, client bool) bool {
+func onPath(a, b *track, client bool) bool { return passed(a, b, client, until{common: math.MaxInt64}) }
+
+// until is the segment at which a look back begins, and its time by the clock of
+// the first track. The other clocks are known too roughly for the time alone.
+type until struct {
+	common int64
+	key    segmentKey
+}
+
+// segmentsBefore is until for what came before the segment that a RST answers.
+func segmentsBefore(e *tcp.Ending, common int64) until {
+	t := &e.Trigger
+	if t.Frame == 0 {
+		return until{common: common}
+	}
+	return until{common, segmentKey{e.FromServer(), t.Flags, t.Seq, t.Ack, t.Len}}
+}
+
+// passed is onPath for what b has before.
+func passed(a, b *track, client bool, before until) bool {
 	const enough = 256 // the latest of them
 	shared, total := 0, 0
 	for i := max(0, len(b.list)-enough); i < len(b.list); i++ {
-		if s := &b.list[i]; s.client == client && s.flags&packet.RST == 0 {
+		if s := &b.list[i]; s.client == client && s.flags&packet.RST == 0 && s.time-b.shift < before.common && s.key() != before.key {
 			total++
 			if a.find(s) != nil {
 				shared++
@@ -156,11 +220,50 @@ func onPath(a, b *track, client bool) bool {
 // a NAT that lost the connection gives its segments new ones.
 func (v *views) disguised(t *track, rst *sighting, common int64) bool {
 	for _, r := range v.resets[rst.seq] {
-		if d := r.time - t.shift - common; r.place == t.place && r.flags == rst.flags && max(d, -d) <= maxDelay {
+		if d := r.time - t.shift - common; t.at(r.place) && r.flags == rst.flags && max(d, -d) <= maxDelay {
 			return true
 		}
 	}
 	return false
+}
+
+// renamed looks whether the RST is under other addresses or ports at a place
+// that has it not under those of the connection.
+func (v *views) renamed(places []*track, rst *sighting, common int64) fact.Opt[bool] {
+	if len(places) == 0 {
+		return fact.Opt[bool]{}
+	}
+	return byPeer(slices.ContainsFunc(places, func(t *track) bool {
+		return v.wouldHave(t, rst.client, common) && v.disguised(t, rst, common)
+	}))
+}
+
+// oneWay looks whether the place nearest to the sender that has the RST, and
+// that is none of the ends, has otherwise only the other direction, while both
+// ends have both.
+func oneWay(order []*track, first int) fact.Opt[bool] {
+	if n := len(order); first == 0 || first == n-1 || order[0].oneWay() || order[n-1].oneWay() {
+		return fact.Opt[bool]{}
+	}
+	return byPeer(order[first].oneWay())
+}
+
+// history takes what the RST's side had done from the place nearest to it: what
+// was lost on the way is missing further on.
+func (c *Case) history(w *fact.Wire) {
+	if c.home == nil || c.home == c {
+		return
+	}
+	e := c.home.Ending
+	me := e.Sender()
+	w.Retransmits, w.Probes = byWire(max(w.Retransmits.Or(0), int64(me.RetransRow))), byWire(max(w.Probes.Or(0), int64(me.ProbesRow)))
+	if w.FIN.Or(false) || me.FinTime == 0 {
+		return
+	}
+	w.FIN, w.FINAge = byWire(true), since(e, me.FinTime)
+	if idle, ok := e.Idle(); ok {
+		w.Idle = us(idle)
+	}
 }
 
 // trigger looks whether the other end sent what the RST answers, and whether it

@@ -52,8 +52,14 @@ type track struct {
 	client, server packet.Addr
 	cport, sport   uint16
 	list           []sighting
-	full           bool  // more came than is kept
-	shift          int64 // its clock minus that of the first track, ns
+	full           bool     // more came than is kept
+	shift          int64    // its clock minus that of the first track, ns
+	also           []uint16 // further interfaces of the point that are part of this track
+}
+
+// at reports whether a place is part of the track.
+func (t *track) at(p place) bool {
+	return p.point == t.point && (p.iface == t.iface || slices.Contains(t.also, p.iface))
 }
 
 // group is one connection at all places.
@@ -306,8 +312,16 @@ func (g *group) order() {
 	if len(g.tracks) == 0 { // nothing but RSTs anywhere
 		g.tracks, g.stray = g.stray, nil
 	}
+	g.joinDirections()
+	path := 0
+	for _, t := range g.tracks {
+		path = max(path, t.hops(true)+t.hops(false))
+	}
 	slices.SortStableFunc(g.tracks, func(a, b *track) int {
-		if c := cmp.Compare(a.hops(true), b.hops(true)); c != 0 && a.hops(true) >= 0 && b.hops(true) >= 0 {
+		if c := a.along(path) - b.along(path); c != 0 {
+			return c
+		}
+		if c := a.end(path) - b.end(path); c != 0 {
 			return c
 		}
 		if c := cmp.Compare(b.hops(false), a.hops(false)); c != 0 && a.hops(false) >= 0 && b.hops(false) >= 0 {
@@ -319,6 +333,55 @@ func (g *group) order() {
 	for _, t := range g.tracks[1:] {
 		t.shift = t.offset(firsts)
 	}
+}
+
+// joinDirections makes one track of two interfaces of a point of which each has
+// one direction of the connection: a host that answers by another way than it
+// was asked, or a tap with an interface for each direction.
+func (g *group) joinDirections() {
+	for i := 0; i < len(g.tracks); i++ {
+		for j := i + 1; j < len(g.tracks); j++ {
+			a, b := g.tracks[i], g.tracks[j]
+			if a.point != b.point || !a.sameEnds(b) || !a.oneWay() || !b.oneWay() || a.hops(true) >= 0 == (b.hops(true) >= 0) {
+				continue
+			}
+			a.also, a.full = append(a.also, b.iface), a.full || b.full
+			a.list = append(a.list, b.list...)
+			slices.SortStableFunc(a.list, func(x, y sighting) int { return cmp.Compare(x.time, y.time) })
+			g.tracks = slices.Delete(g.tracks, j, j+1)
+			break
+		}
+	}
+}
+
+func (t *track) sameEnds(o *track) bool {
+	return t.client == o.client && t.server == o.server && t.cport == o.cport && t.sport == o.sport
+}
+
+// oneWay reports whether a track has only one direction, RSTs excepted.
+func (t *track) oneWay() bool { return (t.hops(true) < 0) != (t.hops(false) < 0) }
+
+// along is how far a track is from the client, when the path is so long.
+func (t *track) along(path int) int {
+	if h := t.hops(true); h >= 0 {
+		return h
+	}
+	return path - t.hops(false)
+}
+
+// end is -1 for a track that can be at the client itself, 1 for one that can be
+// at the server itself, and 0 for others and where no router is between. An end
+// has both directions.
+func (t *track) end(path int) int {
+	switch {
+	case path == 0 || t.oneWay():
+		return 0
+	case t.hops(true) == 0:
+		return -1
+	case t.hops(false) == 0:
+		return 1
+	}
+	return 0
 }
 
 // hops is how far the client (or server) is by the TTL of what it sent, RSTs
@@ -412,11 +475,12 @@ func (t *track) find(s *sighting) *sighting {
 	return nil
 }
 
-// merge keeps each RST once: where it was seen nearest to its receiver. An end
+// merge keeps each RST once: where it was seen nearest to its receiver; home is
+// where it was seen nearest to its sender, who knows its own history best. An end
 // without RST is told once for a connection, and not at all when another place
 // saw a RST.
 func merge(all []*Case, of map[*Case]*group) []*Case {
-	best := map[any]*Case{}
+	best, home := map[any]*Case{}, map[any]*Case{}
 	reset := map[*group]bool{}
 	for _, c := range all {
 		if g := of[c]; g != nil && c.Ending.Kind == tcp.ByReset {
@@ -437,9 +501,13 @@ func merge(all []*Case, of map[*Case]*group) []*Case {
 		if old := best[k]; old == nil || c.nearer(old, g) {
 			best[k] = c
 		}
+		if old := home[k]; old == nil || old.nearer(c, g) {
+			home[k] = c
+		}
 	}
 	for _, c := range all {
 		if g := of[c]; g != nil && best[identity(c, g)] == c {
+			c.home = home[identity(c, g)]
 			list = append(list, c)
 		}
 	}
