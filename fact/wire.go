@@ -29,7 +29,7 @@ type Wire struct {
 	Copied     Opt[int64]  `fact:"copied_fields" doc:"header fields that equal those of the segment it answers and not its side's: IP identification, TTL, window"`
 	MAC        Opt[bool]   `fact:"other_link_address" doc:"it came from another MAC address than its side's other segments"`
 	ByLoopback Opt[bool]   `fact:"by_loopback" doc:"the RST came by the loopback interface of the capturing host, the connection by another one: that host made it itself"`
-	OtherStack Opt[bool]   `fact:"other_stack" doc:"its side's segments are those of a Linux server, and its IP identification, timestamp or window are not what Linux writes into a RST of this form: another stack wrote it"`
+	OtherStack Opt[bool]   `fact:"other_stack" doc:"its side's segments are those of a Linux host, and its IP identification or window is not what Linux writes into a RST of this form: another stack wrote it"`
 	Reserved   Opt[bool]   `fact:"reserved_bits" doc:"ECN or reserved flags are set in it"`
 
 	FIN          Opt[bool]          `fact:"sender_closed" doc:"its side had sent FIN before"`

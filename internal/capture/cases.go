@@ -151,6 +151,8 @@ func outcome(c *fact.Case, e *tcp.Ending) {
 		what = "survived"
 	case phase == "connect" && e.FromServer() && e.Form() == "refusal":
 		what = "refused"
+	case phase == "connect" && !e.FromServer() && e.Form() == "reply" && e.Trigger.Flags&packet.SYN != 0:
+		what = "none" // the client's kernel wants no such connection: nobody had one
 	case phase == "closed":
 		what = "none"
 	case phase == "none" && e.Form() == "refusal":

@@ -103,9 +103,6 @@ func readSource(ctx context.Context, name string, src frames, o Options) (*Point
 	done.Wait()
 	p.Took = time.Since(start)
 	p.Interfaces = src.Interfaces()
-	if r, ok := src.(*packet.Reader); ok {
-		p.Lost, p.Counted, p.Until = int64(r.Dropped()), r.Counted(), r.Until()
-	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		p.Damage = err
 	}
@@ -164,6 +161,9 @@ func (p *Point) feed(ctx context.Context, src frames, workers []*worker, o *Opti
 	for {
 		b := <-free
 		err := src.ReadBatch(&b.Batch)
+		if r, ok := src.(*packet.Reader); ok && err != nil { // the workers look at it when their channels are closed
+			p.Lost, p.Counted, p.Until = int64(r.Dropped()), r.Counted(), r.Until()
+		}
 		if err == nil && ctx.Err() != nil {
 			err = ctx.Err()
 		}
@@ -308,8 +308,12 @@ func (w *worker) run() {
 		w.first, w.last = first, last
 		b.done()
 	}
-	if w.of > 1 && w.now != 0 {
-		w.table.FlushAt(w.now)
+	end := w.point.Until // that it went on is told even when nothing more came
+	if w.of > 1 {
+		end = max(end, w.now)
+	}
+	if end != 0 {
+		w.table.FlushAt(end)
 	} else {
 		w.table.Flush()
 	}

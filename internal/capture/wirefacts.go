@@ -246,39 +246,50 @@ func wireOrigin(w *fact.Wire, e *tcp.Ending) {
 	w.Copied = copied(e)
 }
 
-// otherStack looks whether a RST in the name of a Linux server is none of Linux.
-// Such a server is known by its IP identifications: 0 in the SYN-ACK, which
-// belongs to no socket yet (net/ipv4/ip_output.c ip_build_and_send_pkt), and then
-// those of the socket, one more with each segment. Its RST for no socket has the
-// identification 0 and the window 0 (net/ipv4/tcp_ipv4.c tcp_v4_init and
-// tcp_v4_send_reset); its RST+ACK comes from the socket, with the next
-// identification, and with a timestamp where those were agreed
+// otherStack looks whether a RST in the name of a Linux host is none of Linux.
+// Its RST for no socket has the window 0 and, since Linux 4.19, the IP
+// identification 0 (net/ipv4/tcp_ipv4.c tcp_v4_init and tcp_v4_send_reset); its
+// RST+ACK comes from the socket, with the next identification
 // (net/ipv4/tcp_output.c tcp_send_active_reset).
 func otherStack(e *tcp.Ending) fact.Opt[bool] {
 	me, s := e.Sender(), &e.Reset
-	if !e.FromServer() || !linuxServer(e) {
+	if !linux(e) {
 		return fact.Opt[bool]{}
 	}
 	const lostAtMost = 4096 // segments that the capture may have missed
 	step := s.IPID - me.IPID
 	switch e.Form() {
 	case "reply":
-		return byWire(s.IPID != 0 || s.Window != 0)
+		return byWire(s.Window != 0 || s.IPID != 0 && wideWindow(me))
 	case "active-abort":
-		ts, known := e.Conn.Negotiated(tcp.HasTS)
-		bare := known && ts && s.Options&packet.OptTimestamp == 0
-		return byWire(bare || step == 0 || step > lostAtMost)
+		return byWire(step == 0 || step > lostAtMost)
 	}
 	return fact.Opt[bool]{}
 }
 
-// linuxServer reports whether the server's segments are such as otherStack says:
-// the only one without an identification is the SYN-ACK, and none of the others
-// is out of step. A RST of its own before may have come from somebody else.
-func linuxServer(e *tcp.Ending) bool {
+// linux reports whether the segments of the RST's side are those of a Linux
+// host: a TTL that began at 64, and IP identifications that are those of the
+// socket, one more with each segment. The SYN-ACK of a server belongs to no
+// socket yet and has 0 (net/ipv4/ip_output.c ip_build_and_send_pkt). A client is
+// believed only with the SYN of newer ones.
+func linux(e *tcp.Ending) bool {
 	me := e.Sender()
-	return !e.Reset.V6 && e.Conn.Sane() && e.Conn.Bits&tcp.FromMiddle == 0 && me.Bits&tcp.SentGap == 0 &&
-		me.IPIDZero == me.SYNs && me.Segments >= uint32(me.IPIDZero)+2 && me.IPIDSteps >= 1 && me.IPIDJumps == 0
+	if e.Reset.V6 || !e.Conn.Sane() || e.Conn.Bits&tcp.FromMiddle != 0 || me.Bits&tcp.SentGap != 0 || me.IPIDJumps > 0 || tcp.StartTTL(me.SYNTTL) != 64 {
+		return false
+	}
+	if e.FromServer() {
+		return me.IPIDZero == me.SYNs && me.IPIDSteps >= 1
+	}
+	const options = tcp.HasTS | tcp.SACKOK | tcp.HasScale
+	return me.IPIDZero == 0 && me.IPIDSteps >= 3 && me.Bits&options == options && wideWindow(me)
+}
+
+// wideWindow reports whether a SYN or SYN-ACK offers nearly 64 KiB, in full
+// segments: Linux since 4.20 (net/ipv4/tcp_output.c tcp_select_initial_window).
+func wideWindow(me *tcp.Side) bool {
+	const timestamps = 12
+	return me.SYNWindow >= 60000 && me.SYNWindow < 65535 && me.MSS > timestamps &&
+		(me.SYNWindow%me.MSS == 0 || me.SYNWindow%(me.MSS-timestamps) == 0)
 }
 
 // copied counts header fields that the RST shares with the segment it answers,

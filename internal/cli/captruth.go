@@ -175,7 +175,8 @@ var wireSame = map[string][]string{
 		"tls-to-plaintext-port", "nginx-server-keepalive", "keepalive-race-generic",
 	},
 	"keepalive-race-generic":        {"haproxy-timeout-client-server", "redis-timeout-maxclients", "server-admin-timeouts-db", "rolling-deploy-no-drain"},
-	"client-abort":                  {"haproxy-timeout-client-server", "proxy-read-timeout"},
+	"client-abort":                  {"haproxy-timeout-client-server", "proxy-read-timeout", "process-killed"},
+	"tcp-keepalive-timeout":         {"rto-giveup-user-timeout"}, // TCP_USER_TIMEOUT ends it after unanswered keep-alive probes, too
 	"connect-timeout-no-answer":     {"md5-ao-mismatch", "firewall-drop-or-icmp", "server-thread-pool-exhausted", "dos-flood", "fd-exhaustion-emfile"},
 	"rto-giveup-user-timeout":       {"firewall-drop-or-icmp", "mtu-blackhole", "server-thread-pool-exhausted"},
 	"firewall-drop-or-icmp":         {"mtu-blackhole", "rto-giveup-user-timeout"},
