@@ -95,16 +95,19 @@ type Wire struct {
 	ICMPFrom Opt[string] `fact:"icmp_from" doc:"who sent it: server, or another address"`
 	BigLost  Opt[bool]   `fact:"large_segments_lost" doc:"only full-sized segments stayed unacknowledged, small ones passed"`
 
-	NotSent        Opt[bool] `fact:"not_sent" by:"peer" doc:"a capture nearer to its supposed sender has the connection and not this RST"`
-	Sent           Opt[bool] `fact:"sent" by:"peer" doc:"a capture nearer to its supposed sender has this RST too"`
-	HostSent       Opt[bool] `fact:"sent_by_host" by:"peer" doc:"a capture on the very host of its supposed sender (the TTL is untouched) has it: that host sent it"`
-	OffPath        Opt[bool] `fact:"off_path" by:"peer" doc:"a place of capture that has nothing else of the connection has this RST: it came from there"`
-	NotCame        Opt[bool] `fact:"not_received" by:"peer" doc:"a capture nearer to the receiver has the connection and not this RST"`
-	TriggerNotSent Opt[bool] `fact:"trigger_not_sent" by:"peer" doc:"the segment that it answers was not sent by the other end: a capture nearer to it does not have it"`
-	TriggerLost    Opt[bool] `fact:"trigger_not_received" by:"peer" doc:"the segment that it answers never came to the place of capture nearest to its supposed sender"`
-	SegmentLost    Opt[bool] `fact:"segment_lost_between" by:"peer" doc:"segments of this connection left one point of capture and never came to the next"`
-	Renamed        Opt[bool] `fact:"renamed" by:"peer" doc:"nearer to its sender this RST has other addresses or ports than the connection has there: a NAT between them no longer knew the connection"`
-	Began          Opt[bool] `fact:"began_between" by:"peer" doc:"a box between the ends made this RST: it left that box with its TTL untouched, and the box passes on what the other end sends; without that, another host may have taken over its supposed sender's address"`
-	OneWay         Opt[bool] `fact:"one_way" by:"peer" doc:"the place of capture nearest to its sender that has this RST is between the ends and has otherwise only the direction to the sender; both ends have both"`
-	NAT            Opt[bool] `fact:"translated" by:"peer" doc:"the connection has other addresses or ports at another point of capture"`
+	NotSent        Opt[bool]  `fact:"not_sent" by:"peer" doc:"a capture nearer to its supposed sender has the connection and not this RST"`
+	Sent           Opt[bool]  `fact:"sent" by:"peer" doc:"a capture nearer to its supposed sender has this RST too"`
+	HostSent       Opt[bool]  `fact:"sent_by_host" by:"peer" doc:"a capture on the very host of its supposed sender (the TTL is untouched) has it: that host sent it"`
+	OffPath        Opt[bool]  `fact:"off_path" by:"peer" doc:"a place of capture that has nothing else of the connection has this RST: it came from there"`
+	NotCame        Opt[bool]  `fact:"not_received" by:"peer" doc:"a capture nearer to the receiver has the connection and not this RST"`
+	TriggerNotSent Opt[bool]  `fact:"trigger_not_sent" by:"peer" doc:"the segment that it answers was not sent by the other end: a capture nearer to it does not have it"`
+	TriggerLost    Opt[bool]  `fact:"trigger_not_received" by:"peer" doc:"the segment that it answers never came to the place of capture nearest to its supposed sender"`
+	SegmentLost    Opt[bool]  `fact:"segment_lost_between" by:"peer" doc:"segments of this connection left one point of capture and never came to the next"`
+	Renamed        Opt[bool]  `fact:"renamed" by:"peer" doc:"nearer to its sender this RST has other addresses or ports than the connection has there: a NAT between them no longer knew the connection"`
+	Began          Opt[bool]  `fact:"began_between" by:"peer" doc:"a box between the ends made this RST: it left that box with its TTL untouched, and the box passes on what the other end sends; without that, another host may have taken over its supposed sender's address"`
+	OneWay         Opt[bool]  `fact:"one_way" by:"peer" doc:"the place of capture nearest to its sender that has this RST is between the ends and has otherwise only the direction to the sender; both ends have both"`
+	Arrived        Opt[bool]  `fact:"arrived" by:"peer" doc:"the latest segment that stayed unanswered came in at the very host that it was sent to"`
+	PortAccepted   Opt[int64] `fact:"port_accepted" by:"peer" doc:"other connections that the same port of that host accepted, from 5 s before an unanswered SYN"`
+	PortHalfOpen   Opt[int64] `fact:"port_half_open" by:"peer" doc:"other handshakes of the same port of that host, from 5 s before an unanswered SYN, whose SYN-ACK nobody acknowledged"`
+	NAT            Opt[bool]  `fact:"translated" by:"peer" doc:"the connection has other addresses or ports at another point of capture"`
 }

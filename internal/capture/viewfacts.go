@@ -359,6 +359,7 @@ func (v *views) lost(f *fact.Case, e *tcp.Ending) {
 	}
 	common := last.time - order[0].shift
 	for _, t := range order[1:] {
+		v.arrived(&f.Wire, e, t, last, common)
 		switch lost := v.missed(t, last, common); {
 		case lost.Or(false):
 			f.Wire.SegmentLost = lost

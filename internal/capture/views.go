@@ -81,6 +81,7 @@ type views struct {
 	points []*Point
 	group  *group
 	resets map[uint32][]anyReset
+	ports  *ports
 }
 
 // anyReset is a RST of whatever connection.
@@ -101,6 +102,7 @@ type comparison struct {
 	resets  map[uint32][]anyReset // by sequence number
 	kept    int                   // RSTs in resets
 	seen    int                   // sightings of all tracks
+	ports   *ports
 	refused int64
 }
 
@@ -109,7 +111,7 @@ type comparison struct {
 // read again for this. refused counts connections beyond the limit, which are
 // not compared.
 func Compare(ctx context.Context, points []*Point, open Opener) (list []*Case, refused int64, err error) {
-	c := &comparison{points: points, byTuple: map[tuple][]*group{}, byISN: map[uint32][]*group{}, resets: map[uint32][]anyReset{}}
+	c := &comparison{points: points, byTuple: map[tuple][]*group{}, byISN: map[uint32][]*group{}, resets: map[uint32][]anyReset{}, ports: newPorts()}
 	var all []*Case
 	of := map[*Case]*group{}
 	for _, p := range points {
@@ -128,7 +130,7 @@ func Compare(ctx context.Context, points []*Point, open Opener) (list []*Case, r
 	}
 	for _, k := range all {
 		if g := of[k]; g != nil && len(g.tracks)+len(g.stray) > 1 {
-			k.views = &views{points, g, c.resets}
+			k.views = &views{points, g, c.resets, c.ports}
 		}
 	}
 	return merge(all, of), c.refused, nil
@@ -219,6 +221,7 @@ func (c *comparison) see(point int, s *packet.Segment) {
 		c.kept++
 		c.resets[s.Seq] = append(c.resets[s.Seq], anyReset{place{point, s.Interface}, s.Time, s.Flags})
 	}
+	c.ports.see(point, s)
 	k := tupleOf(s.Src, s.Dst, s.SrcPort, s.DstPort)
 	list := c.byTuple[k]
 	syn := s.Flags&(packet.SYN|packet.ACK) == packet.SYN

@@ -174,17 +174,20 @@ var wireSame = map[string][]string{
 		"postgres-backend-crash", "server-admin-timeouts-db", "postgres-pgbouncer-limits", "redis-timeout-maxclients", "haproxy-timeout-client-server",
 		"tls-to-plaintext-port", "nginx-server-keepalive", "keepalive-race-generic",
 	},
-	"keepalive-race-generic":        {"haproxy-timeout-client-server", "redis-timeout-maxclients", "server-admin-timeouts-db", "rolling-deploy-no-drain"},
-	"client-abort":                  {"haproxy-timeout-client-server", "proxy-read-timeout", "process-killed"},
-	"tcp-keepalive-timeout":         {"rto-giveup-user-timeout"}, // TCP_USER_TIMEOUT ends it after unanswered keep-alive probes, too
-	"connect-timeout-no-answer":     {"md5-ao-mismatch", "firewall-drop-or-icmp", "server-thread-pool-exhausted", "dos-flood", "fd-exhaustion-emfile"},
-	"rto-giveup-user-timeout":       {"firewall-drop-or-icmp", "mtu-blackhole", "server-thread-pool-exhausted"},
-	"firewall-drop-or-icmp":         {"mtu-blackhole", "rto-giveup-user-timeout"},
-	"middlebox-answered":            {"firewall-reject-tcp-reset", "asymmetric-routing", "conntrack-invalid-nat-leak", "linux-conntrack-entry-lost"},
-	"late-segments-after-close":     {"tcp-linger2-negative"},
-	"slow-consumer-dropped":         {"redis-output-buffer"},
-	"reset-instead-of-fin":          {"tcp-linger2-negative", "so-linger-zero"},
-	"early-response-body-too-large": {"rate-limit-ban-reset"},
+	"keepalive-race-generic":    {"haproxy-timeout-client-server", "redis-timeout-maxclients", "server-admin-timeouts-db", "rolling-deploy-no-drain"},
+	"client-abort":              {"haproxy-timeout-client-server", "proxy-read-timeout", "process-killed"},
+	"tcp-keepalive-timeout":     {"rto-giveup-user-timeout"}, // TCP_USER_TIMEOUT ends it after unanswered keep-alive probes, too
+	"connect-timeout-no-answer": {"md5-ao-mismatch", "firewall-drop-or-icmp", "server-thread-pool-exhausted", "dos-flood", "fd-exhaustion-emfile"},
+	"rto-giveup-user-timeout":   {"firewall-drop-or-icmp", "mtu-blackhole", "server-thread-pool-exhausted"},
+	"firewall-drop-or-icmp":     {"mtu-blackhole", "rto-giveup-user-timeout"},
+	"middlebox-answered":        {"firewall-reject-tcp-reset", "asymmetric-routing", "conntrack-invalid-nat-leak", "linux-conntrack-entry-lost"},
+	// What these two say from packets names a packet filter that rejects besides.
+	"peer-has-no-such-connection":    {"firewall-reject-tcp-reset"},
+	"connection-refused-closed-port": {"firewall-reject-tcp-reset", "rate-limit-ban-reset"},
+	"late-segments-after-close":      {"tcp-linger2-negative"},
+	"slow-consumer-dropped":          {"redis-output-buffer"},
+	"reset-instead-of-fin":           {"tcp-linger2-negative", "so-linger-zero"},
+	"early-response-body-too-large":  {"rate-limit-ban-reset"},
 }
 
 // causesOf returns the causes that a label allows, and whether its verdict is
