@@ -8,9 +8,16 @@ import (
 const Recent = 8
 
 // Side is what one end of a connection showed at the point of capture. Times
-// are ns since 1970, 0 when it never happened. The fields that every segment
-// touches come first, in two cache lines.
+// are ns since 1970, 0 when it never happened.
 type Side struct {
+	sideState
+	First [FirstBytes]byte // start of its first data, FirstLen bytes; what follows them is of no meaning
+	_     [6]byte          // fills four cache lines
+}
+
+// sideState is what is cleared when a connection begins. The fields that every
+// segment touches come first, in two cache lines; what is seldom written comes last.
+type sideState struct {
 	Next       uint32 // sequence number after the last byte seen, SYN and FIN included
 	Acked      uint32 // highest acknowledgement number this side sent
 	FinSeq     uint32 // sequence number of its FIN
@@ -60,9 +67,6 @@ type Side struct {
 	KeepAlives  uint16
 	Absurd      uint16 // segments that acknowledge what the other side never sent, or lie a MiB away
 	Scale       uint8  // window scale of its SYN
-
-	First [FirstBytes]byte // start of its first data
-	_     [6]byte          // fills four cache lines; what is seldom written goes before First
 }
 
 // FirstBytes and TailBytes are how much of a side's first and latest data is
@@ -135,9 +139,17 @@ func (s *Seg) span() uint32 {
 	return n
 }
 
-// Conn is one connection, or what a capture has of it. Its first cache line is
-// what finds it and what every segment touches.
+// Conn is one connection, or what a capture has of it.
 type Conn struct {
+	connHead
+	Sides  [2]Side
+	Recent [Recent]Seg // a ring; see Latest
+	connTail
+}
+
+// connHead is what finds a connection and what every segment touches, in one
+// cache line.
+type connHead struct {
 	Addr  [2]packet.Addr
 	Port  [2]uint16
 	hash  uint32
@@ -152,12 +164,10 @@ type Conn struct {
 	Frames     uint32
 
 	Last int64 // time of the latest segment
+}
 
-	Sides [2]Side
-
-	newest int64 // time of the newest segment in Recent
-	Recent [Recent]Seg
-
+// connTail is what few segments touch.
+type connTail struct {
 	Opened int64  // first frame of this connection
 	Start  int64  // time of that frame
 	End    int64  // time of the latest segment of the whole table when the ending was made
@@ -165,7 +175,7 @@ type Conn struct {
 
 	Before Before // what used the same addresses and ports earlier
 	Notice packet.Notice
-	_      [24]byte // fills the last of 17 cache lines: with an even number, connections would share too few sets of a cache
+	_      [32]byte // fills the last of 17 cache lines: with an even number, connections would share too few sets of a cache
 }
 
 // ConnBits are observations of a connection.

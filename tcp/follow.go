@@ -9,27 +9,26 @@ import (
 // Segment takes in the next segment of the capture. Nothing of it is kept by
 // reference.
 func (t *Table) Segment(s *packet.Segment) {
-	t.segment(s, shortHash(s.FlowHash()), -1)
+	t.segment(s, &guess{shortHash(s.FlowHash()), -1})
 }
 
-// segment takes in a segment with its hash and the connection it likely belongs
-// to, -1 when that is not known.
-func (t *Table) segment(s *packet.Segment, h uint32, i int32) {
+// segment takes in a segment that belongs where g says.
+func (t *Table) segment(s *packet.Segment, g *guess) {
 	t.Stats.Segments++
 	t.clock(s.Time)
 	var c *Conn
-	side := uint8(2)
+	i, side := g.conn, uint8(2)
 	if i >= 0 {
 		if c = t.at(i); c.alive {
 			side = c.sender(&s.Src, &s.Dst, s.SrcPort, s.DstPort)
 		}
 	}
 	if side == 2 {
-		i, side = t.find(h, &s.Src, &s.Dst, s.SrcPort, s.DstPort)
+		i, side = t.find(g.hash, &s.Src, &s.Dst, s.SrcPort, s.DstPort)
 	}
 	switch {
 	case i < 0:
-		i, c = t.add(h, s)
+		i, c = t.add(g.hash, s)
 		c.guessRoles(s)
 	default:
 		c = t.at(i)
@@ -154,7 +153,8 @@ const copyWindow = int64(20 * time.Millisecond)
 // identification that its stack would have counted on. A stack that sends
 // again counts on.
 func (c *Conn) isCopy(s *packet.Segment, side uint8) bool {
-	if s.Time-c.newest > copyWindow {
+	me := &c.Sides[side]
+	if me.news(s) {
 		return false
 	}
 	for k := range min(c.n, 4) {
@@ -163,12 +163,22 @@ func (c *Conn) isCopy(s *packet.Segment, side uint8) bool {
 			int(r.Len) != s.Length || r.Window != s.Window || s.Time-r.Time > copyWindow || s.Time < r.Time {
 			continue
 		}
-		if r.TTL != s.TTL || c.Sides[side].LinkAddr != s.LinkSrc {
+		if r.TTL != s.TTL || me.LinkAddr != s.LinkSrc {
 			return true
 		}
-		return s.IPID != 0 && (c.Sides[side].IPIDSteps > 0 || c.Dups > 0) || s.IPID == 0 && c.Dups > 2
+		return s.IPID != 0 && (me.IPIDSteps > 0 || c.Dups > 0) || s.IPID == 0 && c.Dups > 2
 	}
 	return false
+}
+
+// news reports whether a segment goes beyond all that its side has sent or
+// acknowledged, so that no segment before it can be the same.
+func (me *Side) news(s *packet.Segment) bool {
+	end := s.Seq + uint32(s.Length)
+	if s.Flags&(packet.SYN|packet.FIN) != 0 {
+		end++
+	}
+	return me.Bits&HasNext != 0 && after(end, me.Next) || s.Flags&packet.ACK != 0 && me.Bits&HasAcked != 0 && after(s.Ack, me.Acked)
 }
 
 // believes reports whether the receiver will take the segment: its checksum is
@@ -224,7 +234,6 @@ func (t *Table) follow(i int32, c *Conn, s *packet.Segment, side uint8) {
 func (c *Conn) remember(s *packet.Segment, side uint8, bits SegBits) {
 	r := &c.Recent[c.n%Recent]
 	c.n++
-	c.newest = max(c.newest, s.Time)
 	// Field by field: a literal would be made on the stack and copied.
 	r.Frame, r.Time, r.Seq, r.Ack, r.Len = s.Frame, s.Time, s.Seq, s.Ack, uint32(s.Length)
 	r.IPID, r.Window, r.Flags, r.TTL, r.Side, r.Bits = s.IPID, s.Window, s.Flags, s.TTL, side, bits|segBits(s)

@@ -104,57 +104,83 @@ const ahead = 16
 // waiting for memory, so it asks for the memory of several connections before
 // it needs the first. Nothing of list is kept by reference.
 func (t *Table) Segments(list []packet.Segment) {
-	var hashes [ahead]uint32
-	var likely [ahead]int32
+	var guesses [ahead]guess
 	for len(list) > 0 {
 		n := min(len(list), ahead)
 		for k := range n {
-			hashes[k] = shortHash(list[k].FlowHash())
+			guesses[k].hash = shortHash(list[k].FlowHash())
 		}
-		t.warm(hashes[:n], &likely)
+		t.warm(list[:n], &guesses)
 		for k := range n {
-			t.segment(&list[k], hashes[k], likely[k])
+			t.segment(&list[k], &guesses[k])
 		}
 		list = list[n:]
 	}
 }
 
+// guess is where a segment belongs, as far as its hash tells.
+type guess struct {
+	hash uint32
+	conn int32 // -1: nowhere, or not known
+}
+
 func shortHash(h uint64) uint32 { return uint32(h) ^ uint32(h>>32) }
 
-// warm fills likely with the connections that the segments with these hashes
-// belong to, -1 where there is none, as far as their hashes tell.
+// warm finds the connections of segments by their hashes.
 // On the way it reads a word of each cache line that the segments will most
 // likely touch. The loads do not depend on each other, so that the processor
-// has many of them under way at the same time. A wrong guess costs only time.
-func (t *Table) warm(hashes []uint32, likely *[ahead]int32) {
-	for k, h := range hashes {
-		i := h & t.mask
-		for t.slots[i].hash != h && t.slots[i].conn != 0 {
+// has many of them under way at the same time.
+func (t *Table) warm(list []packet.Segment, guesses *[ahead]guess) {
+	for k := range list {
+		g := &guesses[k&(ahead-1)]
+		i := g.hash & t.mask
+		for t.slots[i].hash != g.hash && t.slots[i].conn != 0 {
 			i = (i + 1) & t.mask
 		}
-		likely[k&(ahead-1)] = t.slots[i].conn - 1
+		g.conn = t.slots[i].conn - 1
 	}
 	sum := uint32(0)
-	for _, i := range likely[:len(hashes)] {
-		if i >= 0 {
+	for k := range list {
+		if i := guesses[k&(ahead-1)].conn; i >= 0 {
 			c := t.at(i)
-			a, b := &c.Sides[0], &c.Sides[1]
-			sum += a.Next + a.Segments + b.Next + b.Segments + uint32(c.newest) + c.Recent[c.n%Recent].Seq
+			sum += c.n + c.Sides[0].Next + c.Sides[0].Segments + c.Sides[1].Next + c.Sides[1].Segments
+		}
+	}
+	for k := range list {
+		if i := guesses[k&(ahead-1)].conn; i >= 0 {
+			c := t.at(i)
+			sum += c.Recent[c.n%Recent].Seq
 		}
 	}
 	t.warmed = sum
 }
 
 // sender returns which side of a connection sends from one address and port to
-// another; 2 when neither does.
+// another; 2 when neither does. Which of the two it is no processor can foresee,
+// so that it must not depend on a branch.
 func (c *Conn) sender(src, dst *packet.Addr, sport, dport uint16) uint8 {
-	if c.Port[0] == sport && c.Port[1] == dport && c.Addr[0] == *src && c.Addr[1] == *dst {
-		return 0
+	me := c.seems(sport, dport)
+	if c.from(me, src, dst, sport, dport) {
+		return me
 	}
-	if c.Port[1] == sport && c.Port[0] == dport && c.Addr[1] == *src && c.Addr[0] == *dst {
-		return 1
+	if sport == dport && c.from(1-me, src, dst, sport, dport) {
+		return 1 - me
 	}
 	return 2
+}
+
+// seems is sender as far as the ports tell.
+func (c *Conn) seems(sport, dport uint16) (side uint8) {
+	if (c.Port[0]^sport)|(c.Port[1]^dport) != 0 {
+		side = 1
+	}
+	return side
+}
+
+// from reports whether a side sends from one address and port to another.
+func (c *Conn) from(side uint8, src, dst *packet.Addr, sport, dport uint16) bool {
+	me, peer := side&1, 1-side&1
+	return c.Port[me] == sport && c.Port[peer] == dport && c.Addr[me] == *src && c.Addr[peer] == *dst
 }
 
 // find returns the index of the connection that a segment belongs to and which
@@ -183,10 +209,11 @@ func (t *Table) add(h uint32, s *packet.Segment) (int32, *Conn) {
 	return i, c
 }
 
-// begin makes c the connection of a segment. It clears in place: a literal
-// would be made elsewhere and copied.
+// begin makes c the connection of a segment. It clears what has a meaning without
+// being written first: to clear all would cost twice the memory traffic.
 func (t *Table) begin(c *Conn, s *packet.Segment, h uint32) {
-	*c = Conn{}
+	c.connHead, c.connTail = connHead{}, connTail{}
+	c.Sides[0].sideState, c.Sides[1].sideState = sideState{}, sideState{}
 	c.Addr[0], c.Addr[1] = s.Src, s.Dst
 	c.Port[0], c.Port[1] = s.SrcPort, s.DstPort
 	c.hash, c.V6, c.alive, c.used = h, s.V6, true, true
@@ -257,17 +284,14 @@ func (t *Table) finished() int32 {
 	return -1
 }
 
-// prepare reads a word of each cache line of the connection that will most
-// likely go next, so that its memory is near when it is cleared.
+// prepare reads a word of each cache line that is cleared when the connection
+// at a place has to go, so that its memory is near then.
 func (t *Table) prepare(i int32) {
 	c := t.at(i)
 	sum := uint32(c.Opened) + uint32(c.Before.Opened) + uint32(c.Notice.Time)
 	for k := range c.Sides {
 		s := &c.Sides[k]
-		sum += s.Next + s.Segments + s.ISN + uint32(s.First[0])
-	}
-	for k := range c.Recent {
-		sum += c.Recent[k].Seq
+		sum += s.Next + s.Segments + s.ISN
 	}
 	t.warmed = sum
 }
