@@ -514,7 +514,7 @@ func merge(all []*Case, of map[*Case]*group) []*Case {
 			list = append(list, c)
 		}
 	}
-	return relink(list, of)
+	return fold(relink(list, of), of)
 }
 
 type resetID struct {

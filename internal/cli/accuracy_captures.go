@@ -322,7 +322,10 @@ func (j *captureJudge) recorded(dir string, r *lab.Recording, files []string) (v
 	if p := primary(seen, truth, false); p != nil {
 		best = &p.f
 	}
-	want := captureTruth{Roles: []string{r.Sender}, Causes: append([]string{r.Cause}, r.Also...)}
+	want := captureTruth{
+		Roles: []string{r.Sender}, Causes: append([]string{r.Cause}, r.Also...),
+		Nothing: r.Sender == fact.Nobody && r.Error == "", // nobody reset it and no application saw an error
+	}
 	if r.Sender == fact.LocalFirewall {
 		want.Place = r.Role(r.SenderHost)
 	}
