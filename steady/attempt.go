@@ -18,10 +18,11 @@ type attempt struct {
 	t     *Transport
 	trace httptrace.ClientTrace
 
-	ctx    context.Context
-	host   *host
-	safe   bool // net/http may replay the request by itself, metered here
-	cancel context.CancelCauseFunc
+	ctx     context.Context
+	host    *host
+	safe    bool // net/http may replay the request by itself, metered here
+	careful bool // it may not be executed twice, but can be sent again when nothing was sent
+	cancel  context.CancelCauseFunc
 
 	conn    *Conn
 	number  uint64 // of the flight on conn
@@ -68,7 +69,7 @@ func (t *Transport) getAttempt(ctx context.Context) *attempt {
 // the attempt still reads it.
 func (a *attempt) release(pooled bool) {
 	a.ctx, a.host, a.cancel, a.conn = nil, nil, nil, nil
-	a.safe, a.h2, a.got, a.reused, a.vetoed, a.late, a.tainted = false, false, 0, false, false, false, false
+	a.safe, a.careful, a.h2, a.got, a.reused, a.vetoed, a.late, a.tainted = false, false, false, 0, false, false, false, false
 	a.before, a.number = Snapshot{}, 0
 	if pooled {
 		a.t.attempts.Put(a)
@@ -76,13 +77,13 @@ func (a *attempt) release(pooled bool) {
 }
 
 // try makes one attempt by rt.
-func (t *Transport) try(rt *http.Transport, req *http.Request, body io.ReadCloser, h *host) (*http.Response, *failure) {
+func (t *Transport) try(rt *http.Transport, req *http.Request, body io.ReadCloser, h *host, careful bool) (*http.Response, *failure) {
 	ctx := req.Context()
 	a := t.getAttempt(ctx)
 	pooled := httptrace.ContextClientTrace(ctx) == nil
 	defer a.release(pooled)
-	a.ctx, a.host, a.safe = ctx, h, innerReplays(req.Method)
-	p := a.prepare(req, body)
+	a.ctx, a.host, a.safe, a.careful = ctx, h, innerReplays(req.Method), careful
+	p := a.prepare(req, body, !pooled)
 	resp, err := rt.RoundTrip(&p.req)
 	if err != nil {
 		if a.cancel != nil {
@@ -104,14 +105,16 @@ func (t *Transport) try(rt *http.Transport, req *http.Request, body io.ReadClose
 
 // prepare copies req so that net/http can not replay it unseen: without GetBody
 // it does not replay a body, and without the canonical name of the key header
-// (names are case-insensitive on the wire) it does not replay for the key.
-func (a *attempt) prepare(req *http.Request, body io.ReadCloser) *pass {
-	ctx := httptrace.WithClientTrace(a.ctx, &a.trace)
+// (names are case-insensitive on the wire) it does not replay for the key. others
+// says that somebody else traces the request, too.
+func (a *attempt) prepare(req *http.Request, body io.ReadCloser, others bool) *pass {
+	p := &pass{}
+	ctx := p.traced(a.ctx, &a.trace, others)
 	bare := !hasBody(req)
 	if bare && !isIdempotent(req.Method) {
 		ctx, body = a.guardBare(ctx, body)
 	}
-	p := &pass{req: *req.WithContext(ctx)}
+	p.req = *req.WithContext(ctx)
 	p.req.Body, p.req.GetBody = body, nil
 	if bare && !a.safe {
 		hideKeys(&p.req)
@@ -170,7 +173,7 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	case a.h2:
 		a.before = c.counted()
 	default:
-		a.number = c.arm(flight{armed: true, live: true, http: true, reused: info.Reused, tapped: a.t.Tap != nil, veto: veto})
+		a.number = c.arm(flight{armed: true, live: true, http: true, reused: info.Reused, careful: a.careful, tapped: a.t.Tap != nil, veto: veto})
 	}
 }
 

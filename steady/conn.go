@@ -31,6 +31,8 @@ type Conn struct {
 
 	readEnded chan struct{}
 	closed    chan struct{}
+	watching  atomic.Bool // watched is not 0, or was
+	watchdog  *time.Timer
 
 	infoMu sync.Mutex
 	// infoMu guards what ctl uses.
@@ -51,8 +53,10 @@ type Conn struct {
 	readErr  error
 	proto    string // negotiated by TLS
 	hasProto bool
-	farewell bool // the last that was read looks like TLS's
-	parks    bool // a failed write waits for the reader
+	farewell bool  // the last that was read looks like TLS's
+	parks    bool  // a failed write waits for the reader
+	begun    int64 // when the last request began
+	watched  int64 // when not 0, it is closed for its user, and stays open to see when the server ends it: the last read before
 	isClosed bool
 	pending  bool // Close was called during a request; settle closes
 	goner    bool // settle is done with a connection that failed, or the peer said Connection: close
@@ -71,6 +75,8 @@ type flight struct {
 	fenced   bool // nothing may be written any more
 	writing  int
 	writeErr bool
+	careful  bool          // it may not be executed twice
+	left     bool          // refused although the connection lives, because of its silence
 	idle     time.Duration // between the last read and the begin
 	wrote    uint64
 	heard    uint64   // wrote when the peer was last heard; later comes only a farewell, such as TLS's close_notify
@@ -231,6 +237,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	silent := isAlert(p[:n]) // a farewell does not end the silence that idle timeouts are learned from
 	c.didRead(int64(n), silent, err)
+	if c.watching.Load() && (n > 0 || err != nil) {
+		c.endWatch(n, err)
+	}
 	return n, err
 }
 
@@ -359,21 +368,33 @@ const liveAfter = time.Millisecond
 func (c *Conn) lockedBegin() {
 	f := &c.flight
 	at := now()
+	since := time.Duration(at - c.begun) // the silence is not longer than this
+	c.begun = at
 	f.before = c.lockedCounted()
 	f.idle = time.Duration(at - c.lastRead.Load())
 	if f.refused = c.ended; f.refused {
 		return
 	}
-	rtt := c.base.RTT
-	if !f.reused || f.idle >= liveAfter || f.tapped {
+	var limit time.Duration
+	pooled := f.reused && c.up != nil
+	if pooled {
+		limit = c.up.idleLimit(c.base.RTT, at)
+	}
+	silence := f.idle
+	if !f.reused || f.idle >= liveAfter || f.tapped || limit > 0 && since >= limit {
 		if s := c.snapshot(false); s.Taken {
-			rtt, f.before.BytesRetrans = s.RTT, s.BytesRetrans
+			f.before.BytesRetrans = s.BytesRetrans
 			f.refused = s.State != stateEstablished
+			silence = max(silence, s.Silent) // longer when the reader was late
 		}
 	}
-	if f.reused && c.up != nil && !f.refused {
-		limit := c.up.idleLimit(rtt, at)
-		f.refused = limit > 0 && f.idle >= limit
+	if !pooled || f.refused {
+		return
+	}
+	f.left = limit > 0 && silence >= limit || limit == 0 && f.careful && c.up.untried(silence, at)
+	f.refused = f.left
+	if f.idle >= liveAfter {
+		c.up.lived(f.idle)
 	}
 }
 
@@ -447,6 +468,9 @@ func (c *Conn) Close() error {
 	}
 	c.isClosed = true
 	close(c.closed)
+	if c.flight.left && c.lockedWatch() {
+		return nil
+	}
 	if !c.ended || c.last.State != stateClose {
 		if s := c.snapshot(true); s.Taken {
 			c.last = s
@@ -461,6 +485,45 @@ func (c *Conn) Close() error {
 		return c.Conn.SetDeadline(time.Unix(1, 0))
 	}
 	return c.Conn.Close()
+}
+
+// lockedWatch leaves the connection open for its reader, who thereby learns when
+// the server ends it. Nothing will be written to it any more.
+func (c *Conn) lockedWatch() bool {
+	if c.ended {
+		return false
+	}
+	patience, ok := c.up.watch(c)
+	if !ok {
+		return false
+	}
+	c.flight.fenced = true
+	c.watched = max(1, c.lastRead.Load())
+	c.watching.Store(true)
+	c.watchdog = time.AfterFunc(patience, func() { c.endWatch(0, os.ErrDeadlineExceeded) })
+	return true
+}
+
+// endWatch closes a watched connection when its reader has something, and learns.
+func (c *Conn) endWatch(n int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.watched == 0 {
+		return
+	}
+	c.watchdog.Stop()
+	silence := time.Duration(now() - c.watched)
+	c.watched = 0
+	c.up.unwatch(c)
+	switch {
+	case n > 0, errors.Is(err, io.EOF): // a farewell, such as an alert of TLS or a status 408, or a FIN
+		c.up.sawIdleClose(silence)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.up.outlived(silence)
+	case !errors.Is(err, net.ErrClosed):
+		c.up.sawPathLoss(silence)
+	}
+	c.Conn.Close()
 }
 
 // finish ends a request that was answered.
@@ -562,7 +625,7 @@ func (c *Conn) evidence(err error) Evidence {
 	ev := Evidence{
 		stale:  f.refused,
 		Before: f.before, After: c.last, Read: c.nread.Load(), Tracked: true, Ended: c.ended,
-		Wrote: f.wrote, Whole: !f.writeErr && f.writing == 0,
+		Wrote: f.wrote, Idle: f.idle, Whole: !f.writeErr && f.writing == 0,
 	}
 	if f.heard > 0 && ev.Whole {
 		ev.Wrote = f.heard

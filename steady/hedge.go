@@ -77,12 +77,12 @@ type copies struct {
 func (r *run) attempt(body io.ReadCloser) (*http.Response, *failure) {
 	t := r.t
 	if t.Hedge == nil || !r.repeatable() || hasBody(r.req) && r.req.GetBody == nil || r.req.Header.Get("Upgrade") != "" {
-		return t.try(t.inner, r.req, body, r.host)
+		return t.try(t.inner, r.req, body, r.host, !r.repeatable() && r.bodies.replayable())
 	}
 	delay := r.host.latency.wait(t.Hedge)
 	if delay == 0 {
 		began := time.Now()
-		resp, f := t.try(t.inner, r.req, body, r.host)
+		resp, f := t.try(t.inner, r.req, body, r.host, false)
 		if f == nil {
 			r.host.latency.add(time.Since(began))
 		}
@@ -111,7 +111,7 @@ func (c *copies) send(rt *http.Transport, body io.ReadCloser, hedge bool) {
 	c.cancel[index(hedge)] = cancel
 	req := c.r.req.Clone(ctx)
 	go func() {
-		resp, f := c.r.t.try(rt, req, body, c.r.host)
+		resp, f := c.r.t.try(rt, req, body, c.r.host, false)
 		c.results <- copied{resp, f, hedge}
 	}()
 }

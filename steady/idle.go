@@ -1,6 +1,8 @@
 package steady
 
 import (
+	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -23,6 +25,11 @@ type upstream struct {
 	path    atomic.Int64 // shortest silence after which the path had lost the connection
 	pathAge atomic.Int64 // when that is forgotten
 	down    atomic.Bool  // the last dial failed
+
+	survived atomic.Int64         // longest silence after which a connection lived
+	watched  atomic.Int64         // since when the watched connection is silent; 0 when there is none
+	rest     atomic.Int64         // not to watch again before
+	watching atomic.Pointer[Conn] // the one
 
 	mu      sync.Mutex
 	samples []time.Duration // guarded by mu
@@ -98,6 +105,84 @@ func (u *upstream) pathLimit(at int64) time.Duration {
 	return time.Duration(p)
 }
 
+const (
+	// careFrom is the silence from which on a request that may not be executed
+	// twice asks whether a connection to this server ever lived for so long.
+	careFrom = 2 * time.Millisecond
+	// watchMost is how long a connection is kept open only to be watched.
+	watchMost = 90 * time.Second
+	// watchRest is the time between two, once a timeout is known.
+	watchRest = time.Second
+)
+
+// untried reports whether a silence is longer than what connections to this
+// server were seen to survive, less a margin. The server may have its timer
+// just there, and a request that meets the close may be lost without a proof.
+func (u *upstream) untried(silence time.Duration, at int64) bool {
+	if silence < careFrom {
+		return false
+	}
+	known := u.survived.Load()
+	if w := u.watched.Load(); w != 0 {
+		known = max(known, at-w)
+	}
+	return int64(silence) > known/4*3
+}
+
+// lived notes that a connection lived after a silence of d.
+func (u *upstream) lived(d time.Duration) {
+	for old := u.survived.Load(); int64(d) > old; old = u.survived.Load() {
+		if u.survived.CompareAndSwap(old, int64(d)) {
+			return
+		}
+	}
+}
+
+// outlived notes that a watched connection lived for d. A learned timeout that is
+// much shorter came from something else, such as a restart of the server; it may
+// be three times as short where a server looks at its timers now and then.
+func (u *upstream) outlived(d time.Duration) {
+	u.lived(d)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if t := time.Duration(u.timeout.Load()); t > 0 && d >= outlives(t) {
+		u.samples, u.next = u.samples[:0], 0
+		u.timeout.Store(0)
+	}
+}
+
+func outlives(t time.Duration) time.Duration { return 3*t + 100*time.Millisecond }
+
+// watch takes c, which is silent and of no other use, unless one is watched
+// already, and says for how long.
+func (u *upstream) watch(c *Conn) (time.Duration, bool) {
+	at := now()
+	if at < u.rest.Load() || !u.watching.CompareAndSwap(nil, c) {
+		return 0, false
+	}
+	since := c.lastRead.Load()
+	u.watched.Store(max(1, since))
+	patience := watchMost
+	if t := time.Duration(u.timeout.Load()); t > 0 {
+		u.rest.Store(at + int64(watchRest))
+		patience = min(max(outlives(t)-time.Duration(at-since), time.Millisecond), watchMost)
+	}
+	return patience, true
+}
+
+// unwatch ends the watching of c.
+func (u *upstream) unwatch(c *Conn) {
+	u.watched.Store(0)
+	u.watching.CompareAndSwap(c, nil)
+}
+
+// stop closes the watched connection.
+func (u *upstream) stop() {
+	if c := u.watching.Load(); c != nil {
+		c.endWatch(0, net.ErrClosed)
+	}
+}
+
 // readKeepAlive learns from the header Keep-Alive: timeout=N (RFC 2068
 // 19.7.1.1; Apache, Node and others send it).
 func (u *upstream) readKeepAlive(h http.Header) {
@@ -171,4 +256,14 @@ func (t *table[T]) add(name string) *entry[T] {
 	e := &entry[T]{strings.Clone(name), t.make()}
 	t.m[e.name] = e
 	return e
+}
+
+// each calls f for every entry.
+func (t *table[T]) each(f func(*T)) {
+	t.mu.RLock()
+	all := slices.Collect(maps.Values(t.m))
+	t.mu.RUnlock()
+	for _, e := range all {
+		f(e.v)
+	}
 }

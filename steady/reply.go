@@ -5,15 +5,55 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 )
 
-// pass is one pass through http.Transport: the request it gets, and the body of
-// the answer. They are one allocation.
+// pass is one pass through http.Transport: the request it gets, and its context.
+// They are one allocation.
 type pass struct {
 	req   http.Request
-	reply reply
+	trace traced
 }
+
+// traced is httptrace.WithClientTrace without an allocation.
+func (p *pass) traced(ctx context.Context, trace *httptrace.ClientTrace, others bool) context.Context {
+	if others || traceKey == nil {
+		return httptrace.WithClientTrace(ctx, trace)
+	}
+	p.trace = traced{ctx, trace}
+	return &p.trace
+}
+
+// traced is what httptrace.WithClientTrace makes where there is no other trace.
+type traced struct {
+	context.Context
+	trace *httptrace.ClientTrace
+}
+
+// Value returns the trace, or what the context has.
+func (c *traced) Value(key any) any {
+	if key == traceKey {
+		return c.trace
+	}
+	return c.Context.Value(key)
+}
+
+// traceKey is the key that httptrace looks for, which it does not export.
+var traceKey = func() any {
+	ask := &asked{Context: context.Background()}
+	httptrace.ContextClientTrace(ask)
+	return ask.key
+}()
+
+// asked remembers what it was asked for.
+type asked struct {
+	context.Context
+	key any
+}
+
+// Value has nothing.
+func (c *asked) Value(key any) any { c.key = key; return nil }
 
 // reply is the body of a response. It judges errors that come while it is read.
 type reply struct {
@@ -36,11 +76,10 @@ func (p *pass) wrap(resp *http.Response, a *attempt) {
 	if _, writable := resp.Body.(io.Writer); writable || resp.Body == nil || resp.Body == http.NoBody {
 		return
 	}
-	p.reply = reply{
+	resp.Body = &reply{
 		ReadCloser: resp.Body, t: a.t, req: &p.req, conn: a.conn, number: a.number, attempt: 1,
 		h2: a.h2, unpacked: resp.Uncompressed,
 	}
-	resp.Body = &p.reply
 }
 
 // Read reads from the body; errors of the connection become a *ResetError.

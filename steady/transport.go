@@ -20,7 +20,11 @@ import (
 //   - others, when that is unknown, only with a key of KeyHeaders.
 //
 // It checks that a pooled connection lives before the first byte is sent, and
-// retires connections before the idle timeout that it learns of each server.
+// retires connections before the idle timeout that it learns of each server. A
+// request that can not be executed twice does not try out a longer silence than
+// connections to the server were seen to survive; it gets a fresh one. To learn,
+// at most one connection to each server stays open, unused and beyond
+// MaxConnsPerHost, until the server ends it, for 90 s at most.
 // Errors of connections are wrapped in a *ResetError, also those that come while
 // the body of an answer is read; those are not retried. The zero value is ready;
 // fields must not change after the first request.
@@ -73,6 +77,7 @@ type Transport struct {
 	ups      table[upstream]
 	hosts    table[host]
 	attempts sync.Pool
+	_        [64]byte // what follows changes with each request, what is above does not
 	count    counters
 }
 
@@ -92,6 +97,7 @@ func (t *Transport) Stats() Stats { return t.count.stats() }
 func (t *Transport) CloseIdleConnections() {
 	t.once.Do(t.init)
 	t.inner.CloseIdleConnections()
+	t.ups.each((*upstream).stop)
 	if other := t.other.Load(); other != nil {
 		other.CloseIdleConnections()
 	}

@@ -78,7 +78,8 @@ type Snapshot struct {
 	BytesSent     uint64 // tcpi_bytes_sent: counts retransmissions again
 	BytesRetrans  uint64
 	RTT           time.Duration
-	Unread        uint64 // SIOCINQ; taken only after a failure
+	Silent        time.Duration // tcpi_last_data_recv: since data came, in steps of the kernel's clock (1 to 10 ms)
+	Unread        uint64        // SIOCINQ; taken only after a failure
 }
 
 // States of Snapshot.State, include/net/tcp_states.h.
@@ -106,17 +107,18 @@ const (
 // Evidence is what a verdict was judged from.
 type Evidence struct {
 	Source  Source
-	Before  Snapshot // when the request began; not taken: the connection's begin
-	After   Snapshot // after the failure
-	Read    uint64   // bytes the application read since the connection's begin
-	Tracked bool     // Read and Wrote are known
-	Ended   bool     // the reader has met its end, so Read is final
-	Wrote   uint64   // bytes of the request handed to the kernel
-	Whole   bool     // all the writes of the request were accepted
-	FIN     bool     // the peer's FIN was received
-	Refused bool     // an RST came after the FIN, without an acknowledgement
-	RST     *RST     // from the Tap
-	stale   bool     // the connection refused the first write
+	Before  Snapshot      // when the request began; not taken: the connection's begin
+	After   Snapshot      // after the failure
+	Read    uint64        // bytes the application read since the connection's begin
+	Tracked bool          // Read and Wrote are known
+	Ended   bool          // the reader has met its end, so Read is final
+	Wrote   uint64        // bytes of the request handed to the kernel
+	Idle    time.Duration // how long nothing had come when the request began
+	Whole   bool          // all the writes of the request were accepted
+	FIN     bool          // the peer's FIN was received
+	Refused bool          // an RST came after the FIN, without an acknowledgement
+	RST     *RST          // from the Tap
+	stale   bool          // the connection refused the first write
 
 	overtaken bool // another request had the connection already
 }
