@@ -151,7 +151,8 @@ type Handover struct {
 	// Timeout bounds the drain; 30s by default.
 	Timeout time.Duration
 
-	// Serving is called, if set, when the server accepts.
+	// Serving is called, if set, when the server accepts and a successor may be
+	// started: the offer at Path stands.
 	Serving func(l net.Listener, from Origin)
 }
 
@@ -190,10 +191,7 @@ func (h *Handover) Serve(ctx context.Context, srv *http.Server) (DrainReport, er
 		_ = wrapped.Close()
 		return DrainReport{}, errors.Join(err, srv.Close())
 	}
-	if h.Serving != nil {
-		h.Serving(l, from)
-	}
-	ended, err := h.wait(ctx, l, served)
+	ended, err := h.offered(ctx, l, from, served)
 	if ended {
 		return DrainReport{}, err
 	}
@@ -206,13 +204,21 @@ func (h *Handover) Serve(ctx context.Context, srv *http.Server) (DrainReport, er
 	return report, errors.Join(err, derr)
 }
 
-// wait returns when it is time to drain. ended says that the server ended by itself.
-func (h *Handover) wait(ctx context.Context, l net.Listener, served <-chan error) (ended bool, err error) {
+// offered offers the listener, says that it is served, and returns when it is time
+// to drain. ended says that the server ended by itself.
+func (h *Handover) offered(ctx context.Context, l net.Listener, from Origin, served <-chan error) (ended bool, err error) {
+	taken := make(chan error, 1)
 	offer, stop := context.WithCancel(ctx)
 	defer stop()
-	taken := make(chan error, 1)
 	if h.Path != "" {
-		go func() { taken <- OfferListeners(offer, h.Path, l) }()
+		o, err := newOffering(h.Path, l)
+		if err != nil {
+			return false, err
+		}
+		go func() { taken <- o.serve(offer) }()
+	}
+	if h.Serving != nil {
+		h.Serving(l, from)
 	}
 	select {
 	case err = <-served:

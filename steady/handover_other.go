@@ -14,6 +14,14 @@ func OfferListeners(context.Context, string, ...net.Listener) error {
 	return fmt.Errorf("steady: offer listeners: %w", errors.ErrUnsupported)
 }
 
+type offering struct{}
+
+func newOffering(string, ...net.Listener) (*offering, error) {
+	return nil, OfferListeners(context.Background(), "")
+}
+
+func (*offering) serve(context.Context) error { return errors.ErrUnsupported }
+
 // Takeover is what a successor gets.
 type Takeover struct {
 	Listeners []net.Listener // in the order of the offer

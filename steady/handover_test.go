@@ -330,6 +330,30 @@ func TestOfferSurvives(t *testing.T) {
 	}
 }
 
+// TestServingMeansOffered: a successor that is started by Serving finds the offer,
+// without waiting for it.
+func TestServingMeansOffered(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "handover")
+	var first error
+	h := &Handover{Addr: "127.0.0.1:0", Path: path, Drain: &Drain{LameDuck: time.Millisecond}}
+	h.Serving = func(net.Listener, Origin) {
+		k, err := TakeListeners(t.Context(), path)
+		if first = err; err != nil {
+			return
+		}
+		first = k.Ready()
+		k.Listeners[0].Close()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), drainPatience)
+	defer cancel()
+	if _, err := h.Serve(ctx, &http.Server{}); err != nil || ctx.Err() != nil {
+		t.Errorf("%v, %v", err, ctx.Err())
+	}
+	if first != nil {
+		t.Error(first)
+	}
+}
+
 func takeSoon(t *testing.T, ctx context.Context, path string) *Takeover { //nolint:revive // t comes first in tests
 	t.Helper()
 	for {

@@ -45,41 +45,67 @@ type handoverHello struct {
 // (RuntimeDirectory=). A socket that is already at path is replaced when nobody
 // listens on it.
 func OfferListeners(ctx context.Context, path string, list ...net.Listener) error {
-	files := make([]*os.File, 0, len(list))
-	defer func() { closeFiles(files) }()
-	for _, l := range list {
-		f, err := listenerFile(l)
-		if err != nil {
-			return err
-		}
-		files = append(files, f)
-	}
-	if len(files) == 0 || len(files) > maxInherited {
-		return fmt.Errorf("steady: offer %d listeners: between 1 and %d are possible", len(files), maxInherited)
-	}
-	ul, err := offerSocket(path)
+	o, err := newOffering(path, list...)
 	if err != nil {
 		return err
 	}
-	var once sync.Once
-	free := func() { // the path first: nobody may connect to a socket that is going
-		once.Do(func() {
-			_ = os.Remove(path)
-			_ = ul.Close()
-		})
+	return o.serve(ctx)
+}
+
+// offering is an offer that a successor can connect to.
+type offering struct {
+	path  string
+	list  []net.Listener
+	files []*os.File
+	ul    *net.UnixListener
+	once  sync.Once
+}
+
+func newOffering(path string, list ...net.Listener) (*offering, error) {
+	o := &offering{path: path, list: list}
+	if len(list) == 0 || len(list) > maxInherited {
+		return nil, fmt.Errorf("steady: offer %d listeners: between 1 and %d are possible", len(list), maxInherited)
 	}
-	defer free()
-	stop := context.AfterFunc(ctx, free)
+	for _, l := range list {
+		f, err := listenerFile(l)
+		if err != nil {
+			closeFiles(o.files)
+			return nil, err
+		}
+		o.files = append(o.files, f)
+	}
+	var err error
+	if o.ul, err = offerSocket(path); err != nil {
+		closeFiles(o.files)
+		return nil, err
+	}
+	return o, nil
+}
+
+// free withdraws the offer: the path first, because nobody may connect to a
+// socket that is going.
+func (o *offering) free() {
+	o.once.Do(func() {
+		_ = os.Remove(o.path)
+		_ = o.ul.Close()
+	})
+}
+
+// serve is the rest of OfferListeners.
+func (o *offering) serve(ctx context.Context) error {
+	defer closeFiles(o.files)
+	defer o.free()
+	stop := context.AfterFunc(ctx, o.free)
 	defer stop()
 	for {
-		c, err := ul.AcceptUnix()
+		c, err := o.ul.AcceptUnix()
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			return fmt.Errorf("steady: offer listeners: %w", err)
 		}
-		err = offer(ctx, c, free, list, files)
+		err = offer(ctx, c, o.free, o.list, o.files)
 		_ = c.Close()
 		if err == nil {
 			return nil
