@@ -79,8 +79,8 @@ ndjson" wrote, or runs the whole lab itself (root).
 
 With --captures it judges what "holdfast explain" says about captures: those of
 a directory with a table of labels (truth.tsv), or those that "holdfast lab run
---pcap" wrote, once from the client's host, once from the server's, and once
-from all hosts together.`,
+--pcap" wrote: from the client's host, from the server's, from both, and from
+all hosts together.`,
 		Example: "  sudo holdfast lab run --all -o ndjson > lab.ndjson\n  holdfast accuracy --from lab.ndjson --write docs/accuracy.md\n" +
 			"  sudo holdfast lab run --all --source none --pcap captures\n  holdfast accuracy --captures captures --max-wrong-proved 0",
 		Args: usage(cobra.NoArgs),
