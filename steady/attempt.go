@@ -29,10 +29,10 @@ type attempt struct {
 	h2      bool
 	got     int
 	reused  bool
-	before  Snapshot // HTTP/2: when the stream got its connection
-	vetoed  bool     // net/http was kept from sending it again
-	late    bool     // it became known that the host speaks HTTP/2, and nothing was sent
-	tainted bool     // an earlier connection of this attempt may have delivered it
+	start   uint64 // HTTP/2: bytes written when the stream got its connection
+	vetoed  bool   // net/http was kept from sending it again
+	late    bool   // it became known that the host speaks HTTP/2, and nothing was sent
+	tainted bool   // an earlier connection of this attempt may have delivered it
 }
 
 // failure is a failed attempt.
@@ -57,8 +57,8 @@ func newAttempt(t *Transport) *attempt {
 	return a
 }
 
-func (t *Transport) getAttempt(ctx context.Context) *attempt {
-	if httptrace.ContextClientTrace(ctx) != nil {
+func (t *Transport) getAttempt(pooled bool) *attempt {
+	if !pooled {
 		return newAttempt(t)
 	}
 	a, _ := t.attempts.Get().(*attempt)
@@ -70,17 +70,17 @@ func (t *Transport) getAttempt(ctx context.Context) *attempt {
 func (a *attempt) release(pooled bool) {
 	a.ctx, a.host, a.cancel, a.conn = nil, nil, nil, nil
 	a.safe, a.careful, a.h2, a.got, a.reused, a.vetoed, a.late, a.tainted = false, false, false, 0, false, false, false, false
-	a.before, a.number = Snapshot{}, 0
+	a.start, a.number = 0, 0
 	if pooled {
 		a.t.attempts.Put(a)
 	}
 }
 
-// try makes one attempt by rt.
-func (t *Transport) try(rt *http.Transport, req *http.Request, body io.ReadCloser, h *host, careful bool) (*http.Response, *failure) {
+// try makes one attempt by rt. at is when the answer came.
+func (t *Transport) try(rt *http.Transport, req *http.Request, body io.ReadCloser, h *host, careful bool) (resp *http.Response, at int64, f *failure) {
 	ctx := req.Context()
-	a := t.getAttempt(ctx)
 	pooled := httptrace.ContextClientTrace(ctx) == nil
+	a := t.getAttempt(pooled)
 	defer a.release(pooled)
 	a.ctx, a.host, a.safe, a.careful = ctx, h, innerReplays(req.Method), careful
 	p := a.prepare(req, body, !pooled)
@@ -90,17 +90,20 @@ func (t *Transport) try(rt *http.Transport, req *http.Request, body io.ReadClose
 			a.cancel(err)
 		}
 		if a.late && !a.vetoed && ctx.Err() == nil {
-			return nil, &failure{err: err, verdict: NotSent, late: true}
+			return nil, 0, &failure{err: err, verdict: NotSent, late: true}
 		}
-		return nil, a.failed(err)
+		return nil, 0, a.failed(err)
 	}
-	if a.conn != nil && !a.h2 {
+	if a.conn == nil || a.h2 {
+		at = now()
+	} else {
+		at = a.conn.lastRead.Load()
 		a.conn.finish(a.number, resp.Close)
 		a.conn.up.readKeepAlive(resp.Header)
 	}
 	resp.Request = req
 	p.wrap(resp, a)
-	return resp, nil
+	return resp, at, nil
 }
 
 // prepare copies req so that net/http can not replay it unseen: without GetBody
@@ -171,7 +174,7 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 		a.cancel(errLate)
 	case c == nil:
 	case a.h2:
-		a.before = c.counted()
+		a.start = c.count()
 	default:
 		a.number = c.arm(flight{armed: true, live: true, http: true, reused: info.Reused, careful: a.careful, tapped: a.t.Tap != nil, veto: veto})
 	}
@@ -259,7 +262,7 @@ func (a *attempt) evidence(err error) Evidence {
 	ev := a.conn.evidence(err)
 	// Others share the connection: what they wrote can not be told apart, but
 	// if nothing at all was acknowledged since, nothing of this stream was.
-	ev.Before, ev.Wrote, ev.Whole = a.before, 1, false
+	ev.Before, ev.Wrote, ev.Whole = a.conn.counted(a.start, 0), 1, false
 	return weigh(ev, err)
 }
 

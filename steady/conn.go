@@ -20,67 +20,69 @@ import (
 // below the tls.Conn: tls.Client(steady.Track(c), config).
 type Conn struct {
 	net.Conn
-	raw syscall.RawConn // nil: TCP_INFO is of no use here
-	ctl func(fd uintptr)
-	up  *upstream // what was learned of the other end; nil when alone
+	up   *upstream       // what was learned of the other end; nil when alone
+	raw  syscall.RawConn // nil: TCP_INFO is of no use here
+	born int64
+	_    [16]byte // to the end of a cache line: what follows changes with each request, on three goroutines
 
-	base     Snapshot // when the tracking began
+	mu sync.Mutex
+	// mu guards this line and the next, but for what is atomic.
+	number   uint64 // of the flight, from 1
+	written  uint64 // bytes that the kernel took, of all flights
+	at       int64  // when the last request began
 	nread    atomic.Uint64
 	lastRead atomic.Int64 // when, on the clock of now
-	born     int64
+	owed     int          // earlier flights whose http.Transport has not handed out the answer yet
+	ended    bool         // the reader met EOF or a reset
+	farewell bool         // the last that was read looks like TLS's
+	parks    bool         // a failed write waits for the reader
+	isClosed bool
+	pending  bool        // Close was called during a request; settle closes
+	goner    bool        // settle is done with a connection that failed, or the peer said Connection: close
+	watching atomic.Bool // watched is not 0, or was
+	flight   flight
 
+	// mu guards this, too, but it changes once only
+	hasProto bool
+	proto    string // negotiated by TLS
+	readErr  error
+	last     Snapshot
+	watched  int64 // when not 0, it is closed for its user, and stays open to see when the server ends it: the last read before
+	watchdog *time.Timer
+
+	base      Snapshot // when the tracking began
 	readEnded chan struct{}
 	closed    chan struct{}
-	watching  atomic.Bool // watched is not 0, or was
-	watchdog  *time.Timer
+	answered  sync.Cond // broadcast when owed falls; its L is mu
 
 	infoMu sync.Mutex
 	// infoMu guards what ctl uses.
+	ctl  func(fd uintptr)
 	info kernelInfo
 	into Snapshot
 	inq  bool
-
-	answered sync.Cond // broadcast when owed falls; its L is mu
-
-	mu sync.Mutex
-	// mu guards the rest.
-	flight  flight
-	written uint64 // bytes that the kernel took, of all flights
-	number  uint64 // of the flight, from 1
-	owed    int    // earlier flights whose http.Transport has not handed out the answer yet
-	// what happened to the connection as a whole
-	ended    bool // the reader met EOF or a reset
-	readErr  error
-	proto    string // negotiated by TLS
-	hasProto bool
-	farewell bool  // the last that was read looks like TLS's
-	parks    bool  // a failed write waits for the reader
-	begun    int64 // when the last request began
-	watched  int64 // when not 0, it is closed for its user, and stays open to see when the server ends it: the last read before
-	isClosed bool
-	pending  bool // Close was called during a request; settle closes
-	goner    bool // settle is done with a connection that failed, or the peer said Connection: close
-	last     Snapshot
 }
 
 // flight is the request that a Conn carries.
 type flight struct {
 	armed    bool // the next write begins the request
+	begun    bool
 	live     bool // armed or begun, and not finished
 	http     bool // an http.Transport owns the connection: Close waits for settle
 	reused   bool
 	tapped   bool // a Tap will want to know of retransmissions
+	careful  bool // it may not be executed twice
 	refused  bool // the first write was refused: the connection is stale
+	left     bool // refused although the connection lives, because of its silence
 	veto     bool // net/http must not send the request again
 	fenced   bool // nothing may be written any more
-	writing  int
 	writeErr bool
-	careful  bool          // it may not be executed twice
-	left     bool          // refused although the connection lives, because of its silence
+	writing  int32
 	idle     time.Duration // between the last read and the begin
 	wrote    uint64
-	heard    uint64   // wrote when the peer was last heard; later comes only a farewell, such as TLS's close_notify
-	before   Snapshot // counted
+	heard    uint64 // wrote when the peer was last heard; later comes only a farewell, such as TLS's close_notify
+	start    uint64 // written at the begin
+	retrans  uint64 // bytes that the kernel had sent again by then, if it was asked
 }
 
 // errStale is what the first write of a request returns when the connection is
@@ -192,30 +194,38 @@ func (c *Conn) lockedAwaitAnswered() {
 	}
 }
 
-// lockedCounted is what the kernel would say at this moment if the peer had
-// acknowledged all that was written, and nothing had been sent twice. It costs
-// no system call, and it is as good a begin of a request as one: the request's
-// first byte has the number base.BytesAcked+written at the least, because the
-// kernel took no less than was counted, so as long as BytesAcked is not above
-// that, nothing of the request was acknowledged. What escaped the count, such as
-// a write to NetConn, only makes the rules stricter.
-func (c *Conn) lockedCounted() Snapshot {
+// counted is what the kernel would say when written bytes had been written, all
+// of them sent once and acknowledged. It costs no system call, and it is as good a
+// begin of a request as one: the request's first byte has the number
+// base.BytesAcked+written at the least, because the kernel took no less than was
+// counted, so as long as BytesAcked is not above that, nothing of the request was
+// acknowledged. What escapes the count, such as a write to NetConn, only makes
+// the rules stricter.
+func (c *Conn) counted(written, retrans uint64) Snapshot {
 	b := c.base
 	if !b.Taken {
 		return Snapshot{}
 	}
 	return Snapshot{
-		Taken: true, Counted: true,
-		BytesAcked: b.BytesAcked + c.written,
-		BytesSent:  b.BytesSent - min(b.BytesSent, b.BytesRetrans) + c.written,
+		Taken: true, Counted: true, BytesRetrans: retrans,
+		BytesAcked: b.BytesAcked + written,
+		BytesSent:  b.BytesSent - min(b.BytesSent, b.BytesRetrans) + written,
 	}
 }
 
-// counted is lockedCounted for HTTP/2, where a stream begins.
-func (c *Conn) counted() Snapshot {
+// count returns how much was written, for HTTP/2, where a stream begins.
+func (c *Conn) count() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.lockedCounted()
+	return c.written
+}
+
+// lockedBefore is what was known when the flight began.
+func (c *Conn) lockedBefore() Snapshot {
+	if !c.flight.begun {
+		return Snapshot{}
+	}
+	return c.counted(c.flight.start, c.flight.retrans)
 }
 
 // snapshot asks the kernel. It does not block.
@@ -368,9 +378,9 @@ const liveAfter = time.Millisecond
 func (c *Conn) lockedBegin() {
 	f := &c.flight
 	at := now()
-	since := time.Duration(at - c.begun) // the silence is not longer than this
-	c.begun = at
-	f.before = c.lockedCounted()
+	since := time.Duration(at - c.at) // the silence is not longer than this
+	c.at = at
+	f.begun, f.start = true, c.written
 	f.idle = time.Duration(at - c.lastRead.Load())
 	if f.refused = c.ended; f.refused {
 		return
@@ -383,7 +393,7 @@ func (c *Conn) lockedBegin() {
 	silence := f.idle
 	if !f.reused || f.idle >= liveAfter || f.tapped || limit > 0 && since >= limit {
 		if s := c.snapshot(false); s.Taken {
-			f.before.BytesRetrans = s.BytesRetrans
+			f.retrans = s.BytesRetrans
 			f.refused = s.State != stateEstablished
 			silence = max(silence, s.Silent) // longer when the reader was late
 		}
@@ -586,7 +596,7 @@ func (c *Conn) lockedLearn(ev Evidence) {
 	case c.up == nil || !f.reused || f.refused:
 	case finFirst(ev): // a FIN behind an acknowledged request is an answer that was lost
 		c.up.sawIdleClose(f.idle)
-	case ev.After.Taken && ev.After.State == stateClose && ev.After.BytesAcked <= f.before.BytesAcked:
+	case ev.After.Taken && ev.After.State == stateClose && ev.After.BytesAcked <= c.lockedBefore().BytesAcked:
 		c.up.sawPathLoss(f.idle)
 	}
 }
@@ -624,7 +634,7 @@ func (c *Conn) evidence(err error) Evidence {
 	}
 	ev := Evidence{
 		stale:  f.refused,
-		Before: f.before, After: c.last, Read: c.nread.Load(), Tracked: true, Ended: c.ended,
+		Before: c.lockedBefore(), After: c.last, Read: c.nread.Load(), Tracked: true, Ended: c.ended,
 		Wrote: f.wrote, Idle: f.idle, Whole: !f.writeErr && f.writing == 0,
 	}
 	if f.heard > 0 && ev.Whole {

@@ -13,7 +13,7 @@ import (
 // checkCounted compares the count with the kernel, once all is acknowledged.
 func checkCounted(t *testing.T, c *Conn) {
 	t.Helper()
-	counted := c.counted()
+	counted := c.counted(c.count(), 0)
 	eventually(t, "all acknowledged", func() bool { return c.snapshot(false).BytesAcked >= counted.BytesAcked })
 	if s := c.snapshot(false); s.BytesAcked != counted.BytesAcked || s.BytesSent-s.BytesRetrans != counted.BytesSent || !counted.Taken {
 		t.Errorf("counted %+v, the kernel says %+v", counted, s)

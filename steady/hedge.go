@@ -61,6 +61,7 @@ func (l *latency) wait(h *Hedge) time.Duration {
 // copied is the result of one copy.
 type copied struct {
 	resp  *http.Response
+	at    int64
 	f     *failure
 	hedge bool
 }
@@ -74,7 +75,7 @@ type copies struct {
 }
 
 // attempt makes one attempt, of two copies if it is slow.
-func (r *run) attempt(body io.ReadCloser) (*http.Response, *failure) {
+func (r *run) attempt(body io.ReadCloser) (*http.Response, int64, *failure) {
 	t := r.t
 	if t.Hedge == nil || !r.repeatable() || hasBody(r.req) && r.req.GetBody == nil || r.req.Header.Get("Upgrade") != "" {
 		return t.try(t.inner, r.req, body, r.host, !r.repeatable() && r.bodies.replayable())
@@ -82,11 +83,11 @@ func (r *run) attempt(body io.ReadCloser) (*http.Response, *failure) {
 	delay := r.host.latency.wait(t.Hedge)
 	if delay == 0 {
 		began := time.Now()
-		resp, f := t.try(t.inner, r.req, body, r.host, false)
+		resp, at, f := t.try(t.inner, r.req, body, r.host, false)
 		if f == nil {
 			r.host.latency.add(time.Since(began))
 		}
-		return resp, f
+		return resp, at, f
 	}
 	own := *r // so that a run stays on the stack where nothing is copied
 	c := &copies{r: &own, began: time.Now(), results: make(chan copied, 2)}
@@ -111,8 +112,8 @@ func (c *copies) send(rt *http.Transport, body io.ReadCloser, hedge bool) {
 	c.cancel[index(hedge)] = cancel
 	req := c.r.req.Clone(ctx)
 	go func() {
-		resp, f := c.r.t.try(rt, req, body, c.r.host, false)
-		c.results <- copied{resp, f, hedge}
+		resp, at, f := c.r.t.try(rt, req, body, c.r.host, false)
+		c.results <- copied{resp, at, f, hedge}
 	}()
 }
 
@@ -165,7 +166,7 @@ func (t *Transport) elsewhere(h *host) *http.Transport {
 
 // first returns the first answer, or when both copies failed a failure: the one
 // that allows less.
-func (c *copies) first() (*http.Response, *failure) {
+func (c *copies) first() (*http.Response, int64, *failure) {
 	res := <-c.results
 	if res.f == nil {
 		c.drop(!res.hedge)
@@ -191,11 +192,11 @@ func (c *copies) drop(hedge bool) {
 
 // one finishes with one result. The context of an answer must live as long as its
 // body is read.
-func (c *copies) one(res copied) (*http.Response, *failure) {
+func (c *copies) one(res copied) (*http.Response, int64, *failure) {
 	cancel := c.cancel[index(res.hedge)]
 	if res.f != nil {
 		cancel()
-		return nil, res.f
+		return nil, 0, res.f
 	}
 	c.r.host.latency.add(time.Since(c.began))
 	if res.hedge {
@@ -207,5 +208,5 @@ func (c *copies) one(res copied) (*http.Response, *failure) {
 	} else {
 		cancel()
 	}
-	return res.resp, nil
+	return res.resp, res.at, nil
 }

@@ -86,7 +86,7 @@ func Observers(list ...Observer) Observer {
 
 // Stats are counts since the start.
 type Stats struct {
-	Requests uint64    // RoundTrip calls
+	Requests uint64    // RoundTrip calls that have returned
 	Attempts uint64    // attempts that may have reached a server: those kept back by staleness, breaker or throttle are not counted
 	Retries  uint64    // attempts after the first, among Attempts
 	Stale    uint64    // connections left before anything was sent
@@ -99,13 +99,14 @@ type Stats struct {
 }
 
 type counters struct {
+	clean                                                                     atomic.Uint64 // requests that were answered at the first attempt; not among the others
 	requests, attempts, retries, stale, rejected, failures, hedges, wins, cut atomic.Uint64
 	verdicts                                                                  [5]atomic.Uint64
 }
 
 func (c *counters) stats() Stats {
 	s := Stats{
-		Requests: c.requests.Load(), Attempts: c.attempts.Load(), Retries: c.retries.Load(),
+		Requests: c.clean.Load() + c.requests.Load(), Attempts: c.clean.Load() + c.attempts.Load(), Retries: c.retries.Load(),
 		Stale: c.stale.Load(), Rejected: c.rejected.Load(), Failures: c.failures.Load(), Cut: c.cut.Load(),
 		Hedges: c.hedges.Load(), Wins: c.wins.Load(),
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -85,6 +86,7 @@ func TestRootTap(t *testing.T) {
 					t.Fatal(err)
 				}
 				resp.Body.Close()
+				tr.ups.get(strings.TrimPrefix(url, "http://")).lived(time.Hour) // so that the POST takes the same connection
 				<-gone
 				if !strings.HasPrefix(c.name, "aborted") {
 					<-gone // the socket is gone before the next request

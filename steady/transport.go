@@ -177,14 +177,19 @@ func (t *Transport) tracked(dial dialFunc) dialFunc {
 // RoundTrip sends req, and again as the type's comment says.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	t.once.Do(t.init)
-	t.count.requests.Add(1)
 	if req.URL == nil {
+		t.count.requests.Add(1)
 		return t.inner.RoundTrip(req)
 	}
 	r := run{t: t, req: req, host: t.hosts.get(req.URL.Host), bodies: newBodies(req, t.MaxReplay), n: 1}
 	t.Budget.Earn()
 	resp, err := r.loop()
 	r.bodies.done()
+	if r.clean {
+		t.count.clean.Add(1) // one count, because each costs the other CPUs a cache miss
+		return resp, nil
+	}
+	t.count.requests.Add(1)
 	if err != nil {
 		t.count.failures.Add(1)
 	}
@@ -202,6 +207,8 @@ type run struct {
 	late   bool   // prepared again, for HTTP/2
 	proto  string // Event.Protocol
 	free   bool
+	clean  bool  // answered, at the first attempt
+	at     int64 // when the answer came
 }
 
 // staleLimit ends a search for a living pooled connection; after half of it
@@ -217,7 +224,8 @@ func (r *run) loop() (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		resp, f := r.attempt(body)
+		resp, at, f := r.attempt(body)
+		r.at = at
 		if f == nil {
 			if b, ok := resp.Body.(*reply); ok {
 				b.attempt = r.n
@@ -263,18 +271,21 @@ func (r *run) admit() error {
 // answered decides on a response; again means that another attempt follows.
 func (r *run) answered(resp *http.Response) (again bool, err error) {
 	r.proto = protocol(resp.ProtoMajor == 2)
-	r.t.count.attempts.Add(1)
+	r.host.breaker.Succeeded()
+	ok := resp.StatusCode != http.StatusServiceUnavailable && resp.StatusCode != http.StatusTooManyRequests
+	if r.clean = ok && r.n == 1; !r.clean {
+		r.t.count.attempts.Add(1)
+	}
 	if r.n > 1 {
 		r.t.count.retries.Add(1)
 	}
-	r.host.breaker.Succeeded()
-	if resp.StatusCode != http.StatusServiceUnavailable && resp.StatusCode != http.StatusTooManyRequests {
-		r.host.throttle.Accepted()
+	if ok {
+		r.host.throttle.accepted(r.at)
 		return false, nil
 	}
 	r.host.throttle.Failed()
-	wait, ok := retryAfter(resp.Header, time.Now())
-	if !ok || wait > r.t.MaxRetryAfter || !r.repeatable() || r.n >= r.t.Attempts || !r.bodies.replayable() ||
+	wait, told := retryAfter(resp.Header, time.Now())
+	if !told || wait > r.t.MaxRetryAfter || !r.repeatable() || r.n >= r.t.Attempts || !r.bodies.replayable() ||
 		!r.timeFor(wait) || !r.t.Budget.Take() {
 		return false, nil
 	}
