@@ -30,7 +30,7 @@ var mayImport = map[string]string{
 	"internal/traffic": "packet",
 	"internal/report":  "fact diagnosis",
 	"internal/lab":     "knowledge internal/linux packet",
-	"internal/daemon":  "fact diagnosis knowledge internal/report internal/linux internal/logs internal/trace",
+	"internal/daemon":  "fact diagnosis knowledge internal/capture internal/report internal/linux internal/logs internal/trace",
 	"internal/cli":     "fact diagnosis knowledge internal/daemon internal/lab internal/linux internal/logs internal/report internal/trace internal/capture packet steady/resettest",
 	"cmd/holdfast":     "internal/cli",
 	"steady":           "",

@@ -48,6 +48,9 @@ func (c *Case) Fact() *fact.Case {
 	return f
 }
 
+// Reset reports whether a RST ended the connection.
+func (c *Case) Reset() bool { return c.Ending.Kind == tcp.ByReset }
+
 // Where points into the capture.
 func (c *Case) Where() fact.Where {
 	return fact.Where{File: c.Point.Name, Stream: int(c.Point.Stream(c.Ending)), Frame: int(c.Ending.Frame)}

@@ -38,6 +38,8 @@ type Source interface {
 // WatchOptions are for Watch.
 type WatchOptions struct {
 	Conns  int                     // connections remembered at the same time; 0 means 120,000
+	After  time.Duration           // how long after a RST its consequences are awaited; 0 means 3 s
+	Lag    time.Duration           // how late a frame may come; 0 means 1 s
 	Each   func(*Case, fact.Where) // called for each ending, seconds after it
 	Ticker func()                  // called a few times in a second, by the goroutine that calls Each; may be nil
 }
@@ -53,8 +55,11 @@ func Watch(ctx context.Context, name string, src Source, o WatchOptions) *Point 
 	if w.opt.Ticker == nil {
 		w.opt.Ticker = func() {}
 	}
+	if w.opt.Lag == 0 {
+		w.opt.Lag = time.Second
+	}
 	w.decoder.VerifyFlags = packet.SYN | packet.FIN | packet.RST
-	w.table = tcp.NewTable(tcp.Options{Conns: w.opt.Conns, OnOpen: w.open, OnEnd: w.end})
+	w.table = tcp.NewTable(tcp.Options{Conns: w.opt.Conns, Watch: w.opt.After, OnOpen: w.open, OnEnd: w.end})
 	full, empty := make(chan *packet.Batch), make(chan *packet.Batch, 2)
 	empty <- &packet.Batch{}
 	empty <- &packet.Batch{}
@@ -146,13 +151,13 @@ func (w *watcher) frame(rec *packet.Record, data []byte, number int64) {
 	}
 }
 
-// tick lets time pass while no frame comes. A second less passes than did: a
+// tick lets time pass while no frame comes. Somewhat less passes than did: a
 // frame may be on its way from the kernel or from the program that writes it.
 func (w *watcher) tick(now time.Time) {
 	if w.heard.IsZero() {
 		return
 	}
-	passed := w.now + int64(max(now.Sub(w.heard)-time.Second, 0))
+	passed := w.now + int64(max(now.Sub(w.heard)-w.opt.Lag, 0))
 	w.table.Tick(passed)
 	if now.Sub(w.swept) >= watchSweep {
 		w.table.Sweep(passed, watchSilence)

@@ -29,6 +29,7 @@ type Config struct {
 	Why       bool             // fill Finding.Arithmetic
 	Facts     bool             // fill Finding.Case
 	Record    func(*fact.Case) // called with each complete case, may be nil
+	Light     bool             // the packet source looks at SYN, FIN and RST alone
 	Trace     trace.Config     // further settings of the kernel source, for tests
 }
 
@@ -80,6 +81,7 @@ type Watcher struct {
 	cfg    Config
 	src    source
 	enrich *enricher
+	follow *segments // nil unless the packet source follows connections
 	ready  time.Duration
 	emit   func(fact.Finding) // set by Run
 
@@ -103,7 +105,7 @@ func Open(cfg Config) (*Watcher, error) {
 		}
 	}
 	cfg.Trace.Blocked = func(netns uint64) { w.enrich.look(netns) }
-	src, err := openSource(cfg)
+	src, err := w.openSource(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +123,7 @@ func Open(cfg Config) (*Watcher, error) {
 // which then tells why no better one was to be had.
 // HOLDFAST_SKIP_PROGRAMS names kernel programs not to try, separated by commas:
 // a test of the ladder, not a setting.
-func openSource(cfg Config) (source, error) {
+func (w *Watcher) openSource(cfg Config) (source, error) {
 	tc := cfg.Trace
 	tc.Stacks, tc.NoWire, tc.Demand = cfg.Stacks, !cfg.Wire, cfg.Demand
 	if skip := os.Getenv("HOLDFAST_SKIP_PROGRAMS"); skip != "" {
@@ -136,7 +138,7 @@ func openSource(cfg Config) (source, error) {
 		open func() (source, error)
 	}{
 		{"kernel", func() (source, error) { return trace.Open(tc) }},
-		{"packet", func() (source, error) { return trace.OpenPacket(tc) }},
+		{"packet", func() (source, error) { return w.openPacket(tc) }},
 		{"counters", func() (source, error) { return trace.OpenCounters(tc) }},
 	}
 	auto := cfg.Source == "" || cfg.Source == "auto"
@@ -163,11 +165,33 @@ func openSource(cfg Config) (source, error) {
 	return nil, refused[len(refused)-1]
 }
 
+// openPacket opens the packet source, and follows the connections of whatever it
+// watches.
+func (w *Watcher) openPacket(tc trace.Config) (source, error) {
+	if w.cfg.Light {
+		return trace.OpenPacket(tc)
+	}
+	f := newSegments()
+	tc.Entered, tc.Left = f.enter, f.leave
+	src, err := trace.OpenPacket(tc)
+	if err != nil {
+		f.close()
+		return nil, err
+	}
+	w.follow = f
+	return src, nil
+}
+
 // Run watches until ctx is done and calls emit for each finding, from one
 // goroutine. It closes the source before it returns.
 func (w *Watcher) Run(ctx context.Context, emit func(fact.Finding)) error {
 	w.emit = emit
-	err := w.src.Run(ctx, w.handle)
+	var err error
+	if w.follow == nil {
+		err = w.src.Run(ctx, w.handle)
+	} else {
+		err = w.runFollowing(ctx)
+	}
 	final := w.Stats()
 	w.mu.Lock()
 	w.final = &final
@@ -175,8 +199,52 @@ func (w *Watcher) Run(ctx context.Context, emit func(fact.Finding)) error {
 	return errors.Join(err, w.src.Close())
 }
 
+// runFollowing is Run with what the segments between say: each case waits for it.
+func (w *Watcher) runFollowing(ctx context.Context) error {
+	name, _ := w.enrich.host.Hostname()
+	m := newMerger(name, w.explain)
+	cases, ended := make(chan trace.Observed, 64), make(chan error, 1)
+	go func() {
+		err := w.src.Run(ctx, func(o trace.Observed) {
+			w.enrich.enrich(o) // while counters and rules are fresh; from the source's goroutine, as it wants it
+			cases <- o
+		})
+		close(cases)
+		w.follow.close()
+		ended <- err
+	}()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	out := w.follow.out
+	for cases != nil || out != nil {
+		select {
+		case o, ok := <-cases:
+			if !ok {
+				cases = nil
+				continue
+			}
+			m.hold(o, time.Now())
+		case x, ok := <-out:
+			if !ok {
+				out = nil
+				continue
+			}
+			m.add(x)
+		case now := <-tick.C:
+			m.expire(now)
+		}
+	}
+	m.expire(time.Now().Add(2 * heldFor))
+	return <-ended
+}
+
 func (w *Watcher) handle(o trace.Observed) {
 	w.enrich.enrich(o)
+	w.explain(o)
+}
+
+// explain makes the finding of a case that is complete.
+func (w *Watcher) explain(o trace.Observed) {
 	if w.cfg.Record != nil {
 		w.cfg.Record(o.Case)
 	}
@@ -193,6 +261,9 @@ func (w *Watcher) handle(o trace.Observed) {
 // Coverage says what is attached.
 func (w *Watcher) Coverage() Coverage {
 	c := w.src.Coverage()
+	if w.follow != nil {
+		w.follow.coverage(&c)
+	}
 	return Coverage{Tier: c.Tier, Sees: c.Sees, Blind: c.Blind, Hooks: c.Hooks, Refused: c.Failures, ReadyIn: w.ready}
 }
 

@@ -96,7 +96,7 @@ func OpenPacket(cfg Config) (*PacketSource, error) {
 		own.Cookie, _ = unix.GetsockoptUint64(r.fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 		r.ns = own
 	}
-	s.rings[own.Inode] = r
+	s.lockedAdd(r) // nobody else has the source yet
 	s.discover()
 	s.readyIn = time.Since(start)
 	return s, nil
@@ -165,14 +165,24 @@ func (s *PacketSource) watch(ns linux.Netns, at time.Time) {
 		s.changed = at
 	}
 	if err == nil {
-		s.rings[ns.Inode] = fresh
+		s.lockedAdd(fresh)
 		delete(s.barred, ns.Inode)
 	} else if !errors.Is(err, linux.ErrGone) {
 		s.barred[ns.Inode] = struct{}{}
 	}
 }
 
+func (s *PacketSource) lockedAdd(r *packetRing) {
+	s.rings[r.ns.Inode] = r
+	if s.cfg.Entered != nil {
+		s.cfg.Entered(r.ns)
+	}
+}
+
 func (s *PacketSource) lockedDrop(r *packetRing) {
+	if s.cfg.Left != nil {
+		s.cfg.Left(r.ns)
+	}
 	s.closed += r.dropped
 	r.close()
 	delete(s.rings, r.ns.Inode)

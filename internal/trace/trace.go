@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/internal/linux"
 )
 
 // Config says what to observe. The zero value is useful.
@@ -41,6 +42,9 @@ type Config struct {
 	// dropping a segment in that namespace, long before the case; may be nil.
 	Blocked func(netns uint64)
 	Fast    bool // poll every millisecond instead of every ten
+	// Entered and Left are called by the packet source when it begins and ends to
+	// watch a namespace, from any goroutine; they must not block. Both may be nil.
+	Entered, Left func(linux.Netns)
 }
 
 // Observed is a case with what is needed to look further.
