@@ -123,10 +123,15 @@ func (u *upstream) untried(silence time.Duration, at int64) bool {
 		return false
 	}
 	known := u.survived.Load()
-	if w := u.watched.Load(); w != 0 {
-		known = max(known, at-w)
+	if int64(silence) <= known/4*3 {
+		return false
 	}
-	return int64(silence) > known/4*3
+	since, w := u.watched.Load(), u.watching.Load()
+	if since == 0 || w == nil || int64(silence) > (at-since)/4*3 {
+		return true
+	}
+	// Its reader may not have run yet since it ended.
+	return w.snapshot(false).State != stateEstablished
 }
 
 // lived notes that a connection lived after a silence of d.
