@@ -76,33 +76,36 @@ type score struct {
 
 // witnessOf returns who saw line l in case c: the witness recorded with the
 // first fact that was looked at. A declared witness counts only when the case
-// has that fact from its usual witness, so that no file can turn what a capture
-// saw into a kernel's word. Outcome and phase lend their witness last.
+// has every fact of the line from its usual witness, so that no file can turn
+// what a capture saw into a kernel's word. Outcome and phase lend their witness
+// last.
 func (l *line) witnessOf(c *fact.Case) fact.Witness {
 	var first *fact.Def
 	var by fact.Witness
+	usual := true
 	for i := range l.expr.facts {
 		d := &l.expr.facts[i]
 		v := d.Of(c)
 		if v.State == fact.NotLooked {
 			continue
 		}
-		frame := d.Name == "outcome" || d.Name == "phase"
-		if first == nil || !frame {
+		frame := isFrame(d)
+		if first == nil || !frame && isFrame(first) || usual && !frame && v.By != d.Witness {
 			first, by = d, v.By
 		}
-		if !frame {
-			break
-		}
+		usual = usual && (frame || v.By == d.Witness)
 	}
 	switch {
 	case first == nil:
 		return l.expr.facts[0].Witness
-	case l.witness != fact.ByDefault && by == first.Witness:
+	case l.witness != fact.ByDefault && usual && by == first.Witness:
 		return l.witness
 	}
 	return by
 }
+
+// isFrame reports whether a fact says where the others belong.
+func isFrame(d *fact.Def) bool { return d.Name == "outcome" || d.Name == "phase" }
 
 // weigh returns the weight of the line for c, before the cap.
 func (l *line) weigh(c *fact.Case, looked *fact.Set) (float64, Answer) {

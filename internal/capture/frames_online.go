@@ -60,7 +60,7 @@ func Watch(ctx context.Context, name string, src Source, o WatchOptions) *Point 
 	}
 	w.decoder.VerifyFlags = packet.SYN | packet.FIN | packet.RST
 	w.table = tcp.NewTable(tcp.Options{Conns: w.opt.Conns, Watch: w.opt.After, OnOpen: w.open, OnEnd: w.end})
-	full, empty := make(chan *packet.Batch), make(chan *packet.Batch, 2)
+	full, empty := make(chan pumped), make(chan *packet.Batch, 2)
 	empty <- &packet.Batch{}
 	empty <- &packet.Batch{}
 	done := make(chan error, 1)
@@ -73,13 +73,19 @@ func Watch(ctx context.Context, name string, src Source, o WatchOptions) *Point 
 	return w.point
 }
 
+// pumped is a batch with the interfaces known when it was read.
+type pumped struct {
+	*packet.Batch
+	interfaces []packet.Interface
+}
+
 // pump reads until the source ends.
-func pump(src Source, full chan<- *packet.Batch, empty <-chan *packet.Batch) error {
+func pump(src Source, full chan<- pumped, empty <-chan *packet.Batch) error {
 	for b := range empty {
 		if err := src.ReadBatch(b); err != nil {
 			return err
 		}
-		full <- b
+		full <- pumped{b, src.Interfaces()}
 	}
 	return nil
 }
@@ -101,7 +107,7 @@ type watcher struct {
 	now                 int64     // of the latest frame
 }
 
-func (w *watcher) run(full <-chan *packet.Batch, empty chan<- *packet.Batch) {
+func (w *watcher) run(full <-chan pumped, empty chan<- *packet.Batch) {
 	t := time.NewTicker(watchTick)
 	defer t.Stop()
 	for {
@@ -110,8 +116,9 @@ func (w *watcher) run(full <-chan *packet.Batch, empty chan<- *packet.Batch) {
 			if !ok {
 				return
 			}
-			w.batch(b)
-			empty <- b
+			w.point.Interfaces = b.interfaces
+			w.batch(b.Batch)
+			empty <- b.Batch
 		case now := <-t.C:
 			w.tick(now)
 			w.opt.Ticker()

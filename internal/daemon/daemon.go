@@ -83,7 +83,8 @@ type Watcher struct {
 	enrich *enricher
 	follow *segments // nil unless the packet source follows connections
 	ready  time.Duration
-	emit   func(fact.Finding) // set by Run
+	take   func(trace.Observed) // set by Run, for cases of the source's goroutine
+	emit   func(fact.Finding)   // set by Run
 
 	mu       sync.Mutex // guards all below
 	cases    uint64
@@ -101,7 +102,7 @@ func Open(cfg Config) (*Watcher, error) {
 	w := &Watcher{cfg: cfg, outBegin: map[uint64]int64{}}
 	cfg.Trace.Tick = func() {
 		for _, o := range w.enrich.step() {
-			w.handle(o)
+			w.take(o)
 		}
 	}
 	cfg.Trace.Blocked = func(netns uint64) { w.enrich.look(netns) }
@@ -185,10 +186,10 @@ func (w *Watcher) openPacket(tc trace.Config) (source, error) {
 // Run watches until ctx is done and calls emit for each finding, from one
 // goroutine. It closes the source before it returns.
 func (w *Watcher) Run(ctx context.Context, emit func(fact.Finding)) error {
-	w.emit = emit
+	w.emit, w.take = emit, w.handle
 	var err error
 	if w.follow == nil {
-		err = w.src.Run(ctx, w.handle)
+		err = w.src.Run(ctx, w.take)
 	} else {
 		err = w.runFollowing(ctx)
 	}
@@ -204,11 +205,12 @@ func (w *Watcher) runFollowing(ctx context.Context) error {
 	name, _ := w.enrich.host.Hostname()
 	m := newMerger(name, w.explain)
 	cases, ended := make(chan trace.Observed, 64), make(chan error, 1)
+	w.take = func(o trace.Observed) {
+		w.enrich.enrich(o) // while counters and rules are fresh; in the source's goroutine, as it wants it
+		cases <- o
+	}
 	go func() {
-		err := w.src.Run(ctx, func(o trace.Observed) {
-			w.enrich.enrich(o) // while counters and rules are fresh; from the source's goroutine, as it wants it
-			cases <- o
-		})
+		err := w.src.Run(ctx, w.take)
 		close(cases)
 		w.follow.close()
 		ended <- err

@@ -344,7 +344,7 @@ func (e *enricher) conntrack(ns linux.Netns, c *fact.Case) {
 
 // blocked says whether a firewall may have had a hand in the case.
 func blocked(c *fact.Case) bool {
-	return c.RST.Origin.Or("") == "netfilter" || c.FW.Dropped.Or(false) || c.FW.ICMP.State() == fact.Present ||
+	return c.RST.Origin.Or("") == "netfilter" || c.Source == "packet" || c.FW.Dropped.Or(false) || c.FW.ICMP.State() == fact.Present ||
 		c.Emit.Seen.State() == fact.Present && !c.Emit.Seen.Or(true)
 }
 
@@ -352,7 +352,8 @@ func blocked(c *fact.Case) bool {
 // only one that can have done it.
 func (e *enricher) blame(o trace.Observed) {
 	f := &o.FW
-	wantsReset := o.RST.Origin.Or("") == "netfilter"
+	origin, told := o.RST.Origin.Get()
+	wantsReset := origin == "netfilter" || !told && o.RST.Seen.Or(false)
 	for _, cookie := range []uint64{o.WireNetns, o.EmitNetns, o.VictimNetns} {
 		ns, ok := e.src.Space(cookie)
 		if cookie == 0 || !ok {

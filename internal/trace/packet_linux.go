@@ -215,6 +215,7 @@ func (s *PacketSource) Run(ctx context.Context, emit func(Observed)) error {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	second := time.Now()
 	for {
 		done := false
 		select {
@@ -235,6 +236,10 @@ func (s *PacketSource) Run(ctx context.Context, emit func(Observed)) error {
 			return nil
 		}
 		s.join.expire(now)
+		if s.cfg.Tick != nil && time.Since(second) >= tickEvery {
+			second = time.Now()
+			s.cfg.Tick()
+		}
 	}
 }
 

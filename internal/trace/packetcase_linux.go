@@ -35,11 +35,19 @@ func (s *PacketSource) packetCase(o *observation) Observed {
 	}
 	s.packetFlow(o, &ob, base, &emit, &victim)
 	s.story(o, c, base)
-	s.survivor(o, &ob, &victim, victimKnown)
+	s.survivor(o, &ob, known(&emit, emitKnown), known(&victim, victimKnown))
 	if refused := c.Outcome.Or("") == "refused"; refused && ob.EmitNetns != 0 {
 		b.listening(&ob, o.src)
 	}
 	return ob
+}
+
+// known is p, or nil.
+func known(p *polled, ok bool) *polled {
+	if !ok {
+		return nil
+	}
+	return p
 }
 
 // local finds the watched namespace that owns the address. Of several, the one
@@ -259,25 +267,42 @@ func (s *PacketSource) answered(o *observation, c *fact.Case, syn *handshake) {
 }
 
 // survivor looks whether the socket that the RST was aimed at is still alive,
-// which a reset would have ended.
-func (s *PacketSource) survivor(o *observation, ob *Observed, was *polled, known bool) {
-	if ob.VictimNetns == 0 || ob.Case.Outcome.Or("") != "reset" {
+// which a reset would have ended, and likewise the one in whose name it came:
+// no TCP sends a RST for a connection that it keeps (RFC 9293 3.10.7.4).
+func (s *PacketSource) survivor(o *observation, ob *Observed, emit, victim *polled) {
+	c := ob.Case
+	if state, alive, looked := s.alive(ob.EmitNetns, o.src, o.dst, emit, o.first); looked && alive {
+		c.Emit.Seen, c.Emit.Sock.State = fact.SomeBy(false, fact.ByHost), fact.SomeBy(state, fact.ByHost)
+	}
+	if c.Outcome.Or("") != "reset" {
 		return
 	}
-	at := s.host.host.MonotonicToTime(o.first)
-	if cached, ok := s.host.sockets[ob.VictimNetns]; ok && cached.at.Before(at) {
-		if time.Since(cached.at) < believeSpaces/5 { // asked too often: do not say what is not known
-			ob.Case.Outcome = fact.Opt[string]{}
-			return
+	switch state, alive, looked := s.alive(ob.VictimNetns, o.dst, o.src, victim, o.first); {
+	case !looked: // do not say what is not known
+		c.Outcome = fact.Opt[string]{}
+	case alive:
+		c.Outcome, c.Victim.Sock.State = fact.SomeBy("survived", fact.ByHost), fact.SomeBy(state, fact.ByHost)
+	}
+}
+
+// alive looks whether a socket is still connected after a time, monotonic ns.
+// Of a namespace that is not watched it says that it looked, and found nothing;
+// looked is false only when there was no time for it. was is the socket as it was
+// polled before, nil when it was not.
+func (s *PacketSource) alive(netns uint64, local, remote netip.AddrPort, was *polled, at uint64) (state string, alive, looked bool) {
+	if netns == 0 {
+		return "", false, true
+	}
+	if cached, ok := s.host.sockets[netns]; ok && cached.at.Before(s.host.host.MonotonicToTime(at)) {
+		if time.Since(cached.at) < believeSpaces/5 { // asked too often
+			return "", false, false
 		}
-		delete(s.host.sockets, ob.VictimNetns)
+		delete(s.host.sockets, netns)
 	}
-	now, ok, looked := s.host.connection(ob.VictimNetns, o.dst, o.src)
-	switch {
-	case !looked || !ok:
-	case known && now.Cookie != was.Cookie: // another connection with the same ports
-	case now.State.String() == "ESTABLISHED" || now.State.String() == "CLOSE_WAIT":
-		ob.Case.Outcome = fact.SomeBy("survived", fact.ByHost)
-		ob.Case.Victim.Sock.State = fact.SomeBy(now.State.String(), fact.ByHost)
+	now, ok, _ := s.host.connection(netns, local, remote)
+	if !ok || was != nil && now.Cookie != was.Cookie { // gone, or another connection with the same ports
+		return "", false, true
 	}
+	state = now.State.String()
+	return state, state == "ESTABLISHED" || state == "CLOSE_WAIT", true
 }
