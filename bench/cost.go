@@ -29,9 +29,9 @@ func builtin(role string) func(*space) (func(float64) (load, error), func(), err
 }
 
 var workloads = []workload{
-	{"short connections", "connection", []variant{none, watch, null}, []variant{blind, rst, life, blind, rst, state}, func(n int) int { return n }, builtin("connections")},
-	{"nginx, Connection: close", "request", []variant{none, watch, null}, []variant{blind, rst, life, blind, rst, state}, func(n int) int { return n }, prepareNginx},
-	{"established, one byte ping-pong", "round trip", []variant{none, watch, null}, []variant{rst, full}, func(n int) int { return max(1, n/2) }, builtin("pingpong")},
+	{"short connections", "connection", []variant{none, watch, null}, []variant{blind, segs, rst, life, blind, segs, rst, state}, func(n int) int { return n }, builtin("connections")},
+	{"nginx, Connection: close", "request", []variant{none, watch, null}, []variant{blind, segs, rst, life, blind, segs, rst, state}, func(n int) int { return n }, prepareNginx},
+	{"established, one byte ping-pong", "round trip", []variant{none, watch, null}, []variant{segs, rst, full}, func(n int) int { return max(1, n/2) }, builtin("pingpong")},
 }
 
 func prepareNginx(s *space) (func(float64) (load, error), func(), error) {

@@ -32,6 +32,7 @@ var (
 	null  = variant{name: "none again (noise)"}
 	watch = variant{"holdfast watch", "holdfast", func(b *bench, _ *space) (*tool, error) { return b.watch(nil) }}
 	blind = variant{"holdfast watch --wire=always", "holdfast", func(b *bench, _ *space) (*tool, error) { return b.watch(nil, "--wire=always") }}
+	segs  = variant{"holdfast watch --source packet", "holdfast", func(b *bench, _ *space) (*tool, error) { return b.watch(nil, "--source", "packet") }}
 	rst   = variant{"tcpdump -i any, RST filter", "tcpdump", tcpdump("tcp[tcpflags] & tcp-rst != 0")}
 	full  = variant{"tcpdump -i any, everything", "tcpdump", tcpdump("")}
 	life  = variant{"bpftrace, tcplife style", "bpftrace", bpftrace(tcplife)}

@@ -19,10 +19,10 @@ import (
 // watchFlags are the flags of holdfast watch.
 type watchFlags struct {
 	filter
-	all, details, why, facts, stacks, demo, noFold bool
-	source, wire                                   string
-	knowledge                                      []string
-	duration                                       time.Duration
+	all, details, why, facts, stacks, demo, noFold, light bool
+	source, wire                                          string
+	knowledge                                             []string
+	duration                                              time.Duration
 }
 
 var sources = []string{"auto", "kernel", "packet", "counters"}
@@ -59,6 +59,7 @@ CAP_PERFMON; with less it sees less and says so.`,
 	fs.BoolVar(&w.demo, "demo", false, "make a dozen different resets in private namespaces while watching, then stop")
 	fs.BoolVar(&w.noFold, "no-fold", false, "print repeats as lines of their own")
 	fs.StringVar(&w.source, "source", "auto", "where to look: auto, kernel, packet or counters")
+	fs.BoolVar(&w.light, "light", false, "let the packet source look at SYN, FIN and RST alone: cheaper, at once, and with few verdicts")
 	fs.StringSliceVar(&w.knowledge, "knowledge", nil, "directory with causes of your own (default "+userKnowledge+" if it exists)")
 	fs.DurationVar(&w.duration, "for", 0, "stop after this time, such as 30s")
 	return c
@@ -73,6 +74,9 @@ func (w *watchFlags) check() error {
 	}
 	if !slices.Contains([]string{"auto", "always", "never"}, w.wire) {
 		return usageError("--wire auto, always or never", "unknown --wire %q", w.wire)
+	}
+	if w.light && w.source != "packet" && w.source != "auto" {
+		return usageError("holdfast watch --source packet --light", "--light is for --source packet")
 	}
 	if w.duration < 0 {
 		return usageError("--for 30s", "--for %s is negative", w.duration)
@@ -94,7 +98,7 @@ func (o *options) watch(ctx context.Context, w *watchFlags) error {
 	if err != nil {
 		return err
 	}
-	watcher, err := daemon.Open(daemon.Config{Source: w.source, Stacks: w.stacks, Wire: w.wire != "never", Demand: w.wire == "auto" && !w.demo, Knowledge: base, Why: w.why, Facts: true})
+	watcher, err := daemon.Open(daemon.Config{Source: w.source, Stacks: w.stacks, Wire: w.wire != "never", Demand: w.wire == "auto" && !w.demo, Light: w.light, Knowledge: base, Why: w.why, Facts: true})
 	if err != nil {
 		return err
 	}

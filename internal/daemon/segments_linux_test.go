@@ -1,0 +1,105 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/internal/trace"
+	"github.com/holdfast-project/holdfast/knowledge"
+)
+
+// TestRootPacketSourceFollows closes connections with unread data and sees the
+// packet source name who did it, which without the segments between it can not.
+func TestRootPacketSourceFollows(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a packet socket needs root or CAP_NET_RAW")
+	}
+	for _, light := range []bool{false, true} {
+		f := aborted(t, light)
+		if light != (f.Sender.Role == fact.UnknownSender) || !light && f.Sender.Role != "server-app" {
+			t.Errorf("light %v: sender %s (%s), cause %s", light, f.Sender.Role, f.Sender.Grade, f.Cause.ID)
+		}
+		if f.Sender.Grade == fact.Proved || f.Cause.Grade == fact.Proved {
+			t.Errorf("light %v: packets proved something: %s %s", light, f.Sender.Grade, f.Cause.Grade)
+		}
+	}
+}
+
+// aborted is the finding of a connection that its server closes with unread
+// data.
+func aborted(t *testing.T, light bool) fact.Finding {
+	t.Helper()
+	base, err := knowledge.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := Open(Config{Source: "packet", Light: light, Knowledge: base})
+	var access *trace.AccessError
+	if errors.As(err, &access) {
+		t.Skip("no packet source here: " + err.Error())
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	defer stop()
+	done, findings := make(chan error, 1), make(chan fact.Finding, 1024)
+	go func() { done <- w.Run(ctx, func(f fact.Finding) { findings <- f }) }()
+	defer func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	again := time.NewTicker(time.Second) // the capture may begin after the first connection
+	defer again.Stop()
+	for {
+		abort(t, l)
+		for waiting := true; waiting; {
+			select {
+			case f := <-findings:
+				if f.Flow.Server.String() == l.Addr().String() && (light || f.Sender.Role != fact.UnknownSender) {
+					return f
+				}
+			case <-again.C:
+				waiting = false
+			case <-ctx.Done():
+				t.Fatalf("light %v: no finding with a sender", light)
+			}
+		}
+	}
+}
+
+// abort makes a connection and lets the server close it with unread data.
+func abort(t *testing.T, l net.Listener) {
+	t.Helper()
+	c, err := net.Dial("tcp4", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte("unread")); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 1)
+	if _, err := s.Read(b); err != nil { // so that the rest is there
+		t.Fatal(err)
+	}
+	s.Close()
+	if _, err := c.Read(b); err == nil {
+		t.Fatal("the server answered")
+	}
+}
