@@ -23,7 +23,7 @@ type Conn struct {
 	up   *upstream       // what was learned of the other end; nil when alone
 	raw  syscall.RawConn // nil: TCP_INFO is of no use here
 	born int64
-	_    [16]byte // to the end of a cache line: what follows changes with each request, on three goroutines
+	_    [8]byte // to the end of a cache line, behind the allocator's own word: what follows changes with each request, on three goroutines
 
 	mu sync.Mutex
 	// mu guards this line and the next, but for what is atomic.
@@ -98,8 +98,8 @@ var epoch = time.Now()
 // now is the monotonic clock.
 func now() int64 { return int64(time.Since(epoch)) }
 
-// Track wraps c, best before it carries data. A c that is not a *net.TCPConn, or speaks Multipath TCP, is only
-// counted: TCP_INFO would describe one subflow.
+// Track wraps c, best before it carries data. A c that is not a *net.TCPConn, or
+// speaks Multipath TCP, is only counted: TCP_INFO would describe one subflow.
 func Track(c net.Conn) *Conn { return track(c, nil) }
 
 func track(c net.Conn, up *upstream) *Conn {
