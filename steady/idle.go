@@ -131,7 +131,8 @@ func (u *upstream) untried(silence time.Duration, at int64) bool {
 		return true
 	}
 	// Its reader may not have run yet since it ended.
-	return w.snapshot(false).State != stateEstablished
+	s := w.snapshot(false)
+	return s.Taken && s.State != stateEstablished
 }
 
 // lived notes that a connection lived after a silence of d.
