@@ -1,6 +1,8 @@
 package capture
 
 import (
+	"time"
+
 	"github.com/holdfast-project/holdfast/fact"
 	"github.com/holdfast-project/holdfast/tcp"
 )
@@ -47,6 +49,9 @@ func (c *Case) Fact() *fact.Case {
 	}
 	return f
 }
+
+// Began is when the first segment of the connection was seen.
+func (c *Case) Began() time.Time { return when(c.Ending.Conn.Start) }
 
 // Reset reports whether a RST ended the connection.
 func (c *Case) Reset() bool { return c.Ending.Kind == tcp.ByReset }

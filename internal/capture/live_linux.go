@@ -32,6 +32,8 @@ type Live struct {
 	snapLen    int
 	interfaces []packet.Interface
 	index      map[liveKey]uint16
+	stopped    bool // nothing more comes into the ring
+	waited     bool // for the block that was not full then
 	dropped    atomic.Uint64
 }
 
@@ -42,7 +44,11 @@ type liveKey struct {
 }
 
 // livePoll is how long a read waits before it looks at its context, in ms.
-const livePoll = 100
+// Blocks are handed over when they are liveRetire old.
+const (
+	livePoll   = 100
+	liveRetire = 50
+)
 
 // OpenLive opens one interface, or with "" or "any" all interfaces of this
 // network namespace. It needs CAP_NET_RAW and nothing else; the error without it
@@ -159,7 +165,7 @@ func (l *Live) map3(size int) error {
 	const frame = 2048 // only a unit of account in this version
 	req := unix.TpacketReq3{
 		Block_size: liveBlock, Block_nr: uint32(l.blocks),
-		Frame_size: frame, Frame_nr: uint32(l.blocks * liveBlock / frame), Retire_blk_tov: 50,
+		Frame_size: frame, Frame_nr: uint32(l.blocks * liveBlock / frame), Retire_blk_tov: liveRetire,
 	}
 	if err := unix.SetsockoptTpacketReq3(l.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &req); err != nil {
 		return fmt.Errorf("open live capture: make a ring of %d MiB: %w; try a smaller one", l.blocks*liveBlock>>20, err)
@@ -201,15 +207,20 @@ func (l *Live) ReadBatch(b *packet.Batch) error {
 	}
 	b.Data, b.Records, b.First = b.Data[:0], b.Records[:0], l.number
 	for {
-		done := l.ctx.Err() != nil
+		if l.ctx.Err() != nil && !l.stopped {
+			if err := l.stop(); err != nil {
+				return err
+			}
+		}
 		l.drain(b)
 		if len(b.Records) > 0 {
 			l.number += int64(len(b.Records))
 			return l.count()
 		}
-		if done {
+		if l.waited {
 			return io.EOF
 		}
+		l.waited = l.stopped
 		fds := []unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLIN | unix.POLLERR}}
 		if _, err := unix.Poll(fds, livePoll); err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait for frames: %w", err)
@@ -220,6 +231,16 @@ func (l *Live) ReadBatch(b *packet.Batch) error {
 			}
 		}
 	}
+}
+
+// stop lets nothing more into the ring, so that it can be read to its end.
+func (l *Live) stop() error {
+	l.stopped = true
+	f := unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
+	if err := unix.SetsockoptSockFprog(l.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &f); err != nil {
+		return fmt.Errorf("stop live capture: %w", err)
+	}
+	return nil
 }
 
 // socketError is what happened to the interface.

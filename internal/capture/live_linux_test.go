@@ -240,3 +240,61 @@ func TestLiveTag(t *testing.T) {
 		t.Errorf("got %x, %+v", b.Frame(1), r)
 	}
 }
+
+// TestRootLiveEnds cancels a capture in a flood that does not end.
+func TestRootLiveEnds(t *testing.T) {
+	inNamespace(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		l, err := OpenLive(ctx, "lo", &LiveOptions{RingBytes: 2 << 20})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer l.Close()
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer unix.Close(fd)
+		over := make(chan struct{})
+		ended := make(chan struct{})
+		go func() { // the socket belongs to the namespace, whoever uses it
+			defer close(ended)
+			for {
+				select {
+				case <-over:
+					return
+				default:
+					_ = unix.Sendto(fd, make([]byte, 100), 0, &unix.SockaddrInet4{Port: 9, Addr: [4]byte{127, 0, 0, 1}})
+				}
+			}
+		}()
+		defer func() { close(over); <-ended }()
+		var b packet.Batch
+		frames, after := 0, 0
+		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+			// A reader that is slower than the flood always finds something.
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLIN}}, 200)
+			err := l.ReadBatch(&b)
+			if errors.Is(err, io.EOF) {
+				if frames < 1000 {
+					t.Errorf("%d frames of a flood", frames)
+				}
+				return
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if frames += len(b.Records); ctx.Err() != nil {
+				after += len(b.Records)
+			}
+			if frames >= 10_000 {
+				cancel()
+			}
+		}
+		t.Errorf("it did not end: %d frames came after it was told to", after)
+	})
+}

@@ -92,8 +92,24 @@ func writeStats(w io.Writer, st report.Style, s daemon.Stats) {
 		verdict = st.Bad(fmt.Sprintf("%d lost", s.Lost))
 	}
 	fmt.Fprintf(w, "\nseen %d = reported %d + folded %d + lost %d: %s\n", s.Seen, s.Reported, s.Folded, s.Lost, verdict)
+	writeSegments(w, st, s.Segments)
 	writeFloods(w, s.Floods)
 	writeLedgers(w, st, s.Ledgers)
+}
+
+// writeSegments prints what the packet source followed, and what it had no time for.
+func writeSegments(w io.Writer, st report.Style, s *daemon.Segments) {
+	if s == nil {
+		return
+	}
+	fmt.Fprintf(w, "followed %d packets in %s", s.Packets, plural(int(s.Spaces), "network namespaces"))
+	if s.Refused > 0 {
+		fmt.Fprintf(w, "; %s more were too many", plural(int(s.Refused), "namespaces"))
+	}
+	if s.Lost > 0 || s.Overrun > 0 {
+		fmt.Fprintf(w, "; %s", st.Bad(fmt.Sprintf("%d packets lost, %s not looked at", s.Lost, plural(int(s.Overrun), "ends"))))
+	}
+	fmt.Fprintln(w)
 }
 
 // writeFloods prints the largest classes of resets that the kernel counted

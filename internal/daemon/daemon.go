@@ -50,6 +50,15 @@ type Stats struct {
 	Evicted                      uint64 // cases closed early because too many were open
 	Ledgers                      []Ledger
 	Floods                       []trace.Flood
+	Segments                     *Segments // nil unless connections are followed
+}
+
+// Segments accounts for the captures in which the packet source follows
+// connections. What is lost there costs verdicts, not resets.
+type Segments struct {
+	Spaces, Refused int64 // network namespaces whose capture has ended, and those beyond the limit
+	Packets, Lost   int64 // frames read in captures that have ended, and those that did not fit a ring
+	Overrun         int64 // ends of connections that were not looked at: too many at once, or packets were lost meanwhile
 }
 
 // Ledger reconciles one namespace: what the kernel's OutRsts counter says, what
@@ -278,6 +287,9 @@ func (w *Watcher) Stats() Stats {
 	}
 	s := w.src.Stats()
 	out := Stats{Seen: s.Seen, Reported: s.Reported, Folded: s.Folded, Lost: s.Lost, Evicted: s.Evicted, Cases: w.cases, Floods: w.src.Floods()}
+	if w.follow != nil {
+		out.Segments = w.follow.account()
+	}
 	for _, l := range w.src.Ledgers() {
 		out.Ledgers = append(out.Ledgers, w.lockedLedger(l))
 	}

@@ -25,7 +25,7 @@ type segments struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
-	packets, lost, refused, overrun atomic.Int64
+	spaces, refused, packets, lost, overrun atomic.Int64
 
 	mu     sync.Mutex
 	open   map[uint64]*follower // guarded by mu; by inode
@@ -35,8 +35,12 @@ type segments struct {
 
 // follower is the capture in one namespace.
 type follower struct {
+	netns  uint64 // cookie
 	cancel context.CancelFunc
-	live   *capture.Live // set by its goroutine
+
+	live    *capture.Live // the rest is of its goroutine
+	dropped uint64        // as of the latest look
+	lossy   time.Time     // when that had grown
 }
 
 // sight is the end of a connection as one namespace saw it.
@@ -78,9 +82,9 @@ func (s *segments) enter(ns linux.Netns) {
 		return
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
-	f := &follower{cancel: cancel}
+	f := &follower{netns: ns.Cookie, cancel: cancel}
 	s.open[ns.Inode] = f
-	s.work.Go(func() { s.follow(ctx, ns) })
+	s.work.Go(func() { s.follow(ctx, ns, f) })
 }
 
 // leave ends that.
@@ -94,10 +98,9 @@ func (s *segments) leave(ns linux.Netns) {
 }
 
 // follow reads the segments of a namespace until ctx is done.
-func (s *segments) follow(ctx context.Context, ns linux.Netns) {
-	var live *capture.Live
+func (s *segments) follow(ctx context.Context, ns linux.Netns, f *follower) {
 	err := s.host.Do(ns, func() (err error) {
-		live, err = capture.OpenLive(ctx, "any", &capture.LiveOptions{SnapLen: followBytes, RingBytes: followRing})
+		f.live, err = capture.OpenLive(ctx, "any", &capture.LiveOptions{SnapLen: followBytes, RingBytes: followRing})
 		return err
 	})
 	if err != nil {
@@ -106,19 +109,33 @@ func (s *segments) follow(ctx context.Context, ns linux.Netns) {
 		s.failed = err.Error()
 		return
 	}
-	defer live.Close()
-	p := capture.Watch(ctx, ns.Name, live, capture.WatchOptions{
+	defer f.live.Close()
+	p := capture.Watch(ctx, ns.Name, f.live, capture.WatchOptions{
 		Conns: followConns, After: followAfter, Lag: followLag,
-		Each: func(c *capture.Case, _ fact.Where) { s.send(ns.Cookie, c) },
+		Each: func(c *capture.Case, _ fact.Where) { s.send(f, c) },
 	})
+	s.spaces.Add(1)
 	s.packets.Add(p.Packets)
-	s.lost.Add(int64(live.Dropped()))
+	s.lost.Add(int64(f.live.Dropped()))
+}
+
+// complete reports whether the ring lost nothing since a time: what is missing in
+// a capture with losses may have been there.
+func (f *follower) complete(since time.Time) bool {
+	if n := f.live.Dropped(); n != f.dropped {
+		f.dropped, f.lossy = n, time.Now()
+	}
+	return f.lossy.Before(since)
 }
 
 // send hands over the end of a connection.
-func (s *segments) send(netns uint64, c *capture.Case) {
+func (s *segments) send(f *follower, c *capture.Case) {
+	if !f.complete(c.Began()) {
+		s.overrun.Add(1)
+		return
+	}
 	seen := c.Fact()
-	x := sight{netns: netns, reset: c.Reset(), later: c.First != nil, at: seen.Time, seen: seen}
+	x := sight{netns: f.netns, reset: c.Reset(), later: c.First != nil, at: seen.Time, seen: seen}
 	x.src, x.dst = seen.Flow.Client, seen.Flow.Server
 	if seen.Emit.Role.Or("") == "server" {
 		x.src, x.dst = x.dst, x.src
@@ -141,12 +158,22 @@ func (s *segments) close() {
 	close(s.out)
 }
 
+// account says what was read so far.
+func (s *segments) account() *Segments {
+	return &Segments{s.spaces.Load(), s.refused.Load(), s.packets.Load(), s.lost.Load(), s.overrun.Load()}
+}
+
 // coverage adds what is followed to what the source says of itself.
 func (s *segments) coverage(c *trace.Coverage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failed != "" {
 		c.Failures = append(c.Failures, "follow connections: "+s.failed)
+	}
+	for i := range c.Blind {
+		if c.Blind[i] == trace.BlindTimeouts {
+			c.Blind[i] = "timeouts, until 30 seconds of silence have passed"
+		}
 	}
 	if n := s.refused.Load(); n > 0 {
 		c.Blind = append(c.Blind, fmt.Sprintf("the segments in %d network namespaces beyond the first %d", n, maxFollowed))

@@ -45,21 +45,27 @@ func aborted(t *testing.T, light bool) fact.Finding {
 	} else if err != nil {
 		t.Fatal(err)
 	}
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
 	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
 	defer stop()
 	done, findings := make(chan error, 1), make(chan fact.Finding, 1024)
-	go func() { done <- w.Run(ctx, func(f fact.Finding) { findings <- f }) }()
+	go func() {
+		done <- w.Run(ctx, func(f fact.Finding) {
+			if f.Flow.Server.String() == l.Addr().String() && (light || f.Sender.Role != fact.UnknownSender) {
+				findings <- f
+			}
+		})
+	}()
 	defer func() {
 		stop()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	}()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
 	again := time.NewTicker(time.Second) // the capture may begin after the first connection
 	defer again.Stop()
 	for {
@@ -67,9 +73,7 @@ func aborted(t *testing.T, light bool) fact.Finding {
 		for waiting := true; waiting; {
 			select {
 			case f := <-findings:
-				if f.Flow.Server.String() == l.Addr().String() && (light || f.Sender.Role != fact.UnknownSender) {
-					return f
-				}
+				return f
 			case <-again.C:
 				waiting = false
 			case <-ctx.Done():

@@ -393,7 +393,7 @@ func (s *PacketSource) Coverage() Coverage {
 	if len(s.rings) >= maxRings {
 		c.Blind = append(c.Blind, fmt.Sprintf("network namespaces beyond the first %d", maxRings))
 	}
-	c.Blind = append(c.Blind, "why a kernel sent or refused a reset, and the call that closed the socket", "timeouts and unreachable destinations",
+	c.Blind = append(c.Blind, "why a kernel sent or refused a reset, and the call that closed the socket", BlindTimeouts,
 		"who killed a process", "the first moments of a network namespace, until it is found", "resets behind IPv6 extension headers other than the fragment header", "what hosts beyond this one did with its segments")
 	return c
 }

@@ -65,6 +65,10 @@ type Coverage struct {
 	ReadyIn  time.Duration // from Open to the last hook attached
 }
 
+// BlindTimeouts is an entry of Coverage.Blind that whoever follows the segments
+// takes away.
+const BlindTimeouts = "timeouts and unreachable destinations"
+
 // Stats accounts for every reset: Seen = Reported + Folded + Lost.
 type Stats struct {
 	Seen     uint64 // resets sent, received, refused or seen on the wire, as counted in the kernel
