@@ -52,6 +52,8 @@ const (
 // collector keeps the findings of the scenario that runs. Findings of earlier
 // scenarios that come late are still judged.
 type collector struct {
+	tier string // of the watcher: kernel, packet or counters
+
 	mu      sync.Mutex // guards what follows
 	list    []sighting
 	past    []*judged
@@ -66,7 +68,10 @@ type judged struct {
 	wrong bool
 }
 
-func newCollector() *collector { return &collector{changed: make(chan struct{})} }
+// newCollector collects the findings of one tier.
+func newCollector(tier string) *collector {
+	return &collector{tier: tier, changed: make(chan struct{})}
+}
 
 // add takes a finding from the watcher.
 func (c *collector) add(f fact.Finding) {
@@ -104,12 +109,12 @@ func (c *collector) matching(res lab.Result) (list []sighting, changed <-chan st
 // truth.
 func (c *collector) judge(ctx context.Context, sc lab.Scenario, res lab.Result) *labResult {
 	out := newResult(sc)
+	out.Source = c.tier
 	c.await(ctx, verdictWait, res, func(list []sighting) bool { return primary(list, out.Truth, true) != nil })
 	c.await(ctx, settle, res, func([]sighting) bool { return false })
 	out.seen, _ = c.matching(res)
 	if p := primary(out.seen, out.Truth, false); p != nil {
 		out.Finding = &p.f
-		out.Source = p.f.Source
 		out.VerdictMS = float64(p.at.Sub(p.f.Time).Microseconds()) / 1000
 		out.Others = len(out.seen) - 1
 		out.Right = p.f.Sender.Role == out.Truth.Sender && p.f.Cause.ID == out.Truth.Cause

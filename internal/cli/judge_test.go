@@ -55,7 +55,7 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				col, at := newCollector(), time.Now()
+				col, at := newCollector("kernel"), time.Now()
 				for _, e := range c.emits {
 					time.AfterFunc(max(e.after, 0), func() { col.add(labFinding(at.Add(e.after), e.role, e.cause, e.grade)) })
 				}

@@ -171,7 +171,7 @@ func (o *options) runLab(ctx context.Context, l *labFlags, list []lab.Scenario, 
 	if err != nil {
 		return nil, err
 	}
-	c := newCollector()
+	c := newCollector(watcher.Coverage().Tier)
 	watching, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- watcher.Run(watching, c.add) }()
@@ -389,7 +389,7 @@ func canDemo() error {
 // demo runs the scenarios that show well, one after another, while the screen
 // shows what the watcher says about them.
 func (o *options) demo(ctx context.Context, s *screen) error {
-	c := newCollector()
+	c := newCollector("")
 	s.tap(func(f fact.Finding) { c.add(f) })
 	list := demoScenarios()
 	st := o.style()
