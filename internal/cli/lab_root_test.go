@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,6 +41,37 @@ func TestRootLabRun(t *testing.T) {
 		if err != nil || len(rec.Cases) == 0 {
 			t.Errorf("recording of %s: %v", id, err)
 		}
+	}
+}
+
+// TestRootLabPacket lets the packet source judge, which has no kernel hook: it wants
+// the sender of resets by a program, by a kernel, by a packet filter and by a
+// forger. The first scenario is for the captures to begin.
+func TestRootLabPacket(t *testing.T) {
+	needRoot(t)
+	want := []string{"close-unread", "closed-port", "nft-reject-input", "nft-reject-output", "forged-exact", "linger-zero"}
+	code, out, errOut := run(t, 0, append([]string{"lab", "run", "--source", "packet", "-o", "ndjson", "sigkill-queued"}, want...)...)
+	if code != codeOK && code != codeFindings { // causes are general here
+		t.Fatalf("exit code %d\n%s%s", code, out, errOut)
+	}
+	seen := 0
+	for line := range strings.Lines(out) {
+		var r labResult
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.WrongProved || r.Source != "packet" {
+			t.Errorf("unexpected: %s", line)
+		}
+		if !slices.Contains(want, r.Scenario) {
+			continue
+		}
+		if seen++; r.Finding == nil || r.Finding.Sender.Role != r.Truth.Sender {
+			t.Errorf("sender is not %s: %s", r.Truth.Sender, line)
+		}
+	}
+	if seen != len(want) {
+		t.Errorf("%d results, want %d\n%s", seen, len(want), errOut)
 	}
 }
 
