@@ -16,6 +16,9 @@ by a program; to repeat it, as root:
 
     holdfast lab run --all -o ndjson > lab.ndjson
 `
+	if slices.ContainsFunc(acc.Sources, func(s sourceAccuracy) bool { return s.Source == "packet" }) {
+		doc += "    holdfast lab run --all --skip-slow --source packet -o ndjson >> lab.ndjson\n"
+	}
 	if len(acc.Captures) == 0 {
 		doc += "    holdfast accuracy --from lab.ndjson --write docs/accuracy.md\n"
 	} else {
