@@ -212,7 +212,7 @@ func (w *Watcher) Run(ctx context.Context, emit func(fact.Finding)) error {
 // runFollowing is Run with what the segments between say: each case waits for it.
 func (w *Watcher) runFollowing(ctx context.Context) error {
 	name, _ := w.enrich.host.Hostname()
-	m := newMerger(name, w.explain)
+	m := newMerger(name, w.explain, func() { w.follow.overrun.Add(1) })
 	cases, ended := make(chan trace.Observed, 64), make(chan error, 1)
 	w.take = func(o trace.Observed) {
 		w.enrich.enrich(o) // while counters and rules are fresh; in the source's goroutine, as it wants it

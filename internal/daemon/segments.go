@@ -190,6 +190,8 @@ const (
 	maxHeld = 4096
 	maxTold = 4096
 	nearby  = 100 * time.Millisecond // between the same reset in two captures
+
+	sameSilence = time.Minute // between the same silence in two captures
 )
 
 // route is a connection seen from one of its ends.
@@ -208,13 +210,14 @@ type held struct {
 type merger struct {
 	handle func(trace.Observed)
 	host   string
-	queue  []*held           // oldest first
-	of     map[route][]*held // those of queue that were not handed out
-	told   map[route]time.Time
+	queue  []*held             // oldest first
+	of     map[route][]*held   // those of queue that were not handed out
+	told   map[route]time.Time // silences, and when
+	hasty  func()              // called for each case that could not wait
 }
 
-func newMerger(host string, handle func(trace.Observed)) *merger {
-	return &merger{handle: handle, host: host, of: map[route][]*held{}, told: map[route]time.Time{}}
+func newMerger(host string, handle func(trace.Observed), hasty func()) *merger {
+	return &merger{handle: handle, host: host, hasty: hasty, of: map[route][]*held{}, told: map[route]time.Time{}}
 }
 
 // hold takes a case of the source.
@@ -224,7 +227,9 @@ func (m *merger) hold(o trace.Observed, now time.Time) {
 	k := emitter(o.Case)
 	m.of[k] = append(m.of[k], h)
 	for len(m.queue) > maxHeld {
-		m.release(m.queue[0])
+		if m.release(m.queue[0]) {
+			m.hasty()
+		}
 		m.queue = m.queue[1:]
 	}
 }
@@ -275,10 +280,11 @@ func (h *held) standing(netns uint64) int {
 
 const bestStanding = 2
 
-// silence hands out the end of a connection that no reset ended, once.
+// silence hands out the end of a connection that no reset ended, once for all
+// namespaces.
 func (m *merger) silence(x *sight) {
 	k := route{x.src, x.dst}
-	if _, done := m.told[k]; done || x.later {
+	if at, done := m.told[k]; x.later || done && x.at.Sub(at).Abs() < sameSilence {
 		return
 	}
 	if len(m.told) >= maxTold {
@@ -298,7 +304,7 @@ func (m *merger) expire(now time.Time) {
 }
 
 // release hands out a case, unless it was already.
-func (m *merger) release(h *held) {
+func (m *merger) release(h *held) bool {
 	k := emitter(h.Case)
 	list := m.of[k]
 	for i := range list {
@@ -314,8 +320,9 @@ func (m *merger) release(h *held) {
 			join(h.Case, h.best.seen)
 		}
 		m.handle(h.Observed)
-		return
+		return true
 	}
+	return false
 }
 
 // join adds to c what the segments tell and nobody had looked at.

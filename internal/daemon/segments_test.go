@@ -12,7 +12,7 @@ import (
 // told is what a merger handed out, and a merger.
 func told() (*merger, *[]trace.Observed) {
 	var list []trace.Observed
-	return newMerger("host", func(o trace.Observed) { list = append(list, o) }), &list
+	return newMerger("host", func(o trace.Observed) { list = append(list, o) }, func() {}), &list
 }
 
 func seenAt(netns uint64, at time.Time, place string) sight {
@@ -57,11 +57,13 @@ func TestMergerPrefersWhatIsNearestToTheSender(t *testing.T) {
 func TestMergerHandsOutWhatNobodySaw(t *testing.T) {
 	m, list := told()
 	now := time.Unix(1000, 0)
+	hasty := 0
+	m.hasty = func() { hasty++ }
 	for range maxHeld + 10 {
 		m.hold(observed("192.0.2.1:40000", "198.51.100.2:80", now), now)
 	}
-	if len(*list) != 10 || len(m.queue) != maxHeld {
-		t.Fatalf("%d handed out and %d held, want 10 and %d", len(*list), len(m.queue), maxHeld)
+	if len(*list) != 10 || hasty != 10 || len(m.queue) != maxHeld {
+		t.Fatalf("%d handed out, %d counted and %d held, want 10, 10 and %d", len(*list), hasty, len(m.queue), maxHeld)
 	}
 	m.add(seenAt(7, now.Add(time.Minute), "next")) // another reset of the same ports
 	m.expire(now.Add(heldFor))
