@@ -13,8 +13,9 @@ import (
 	"github.com/holdfast-project/holdfast/knowledge"
 )
 
-// TestRootPacketSourceFollows closes connections with unread data and sees the
-// packet source name who did it, which without the segments between it can not.
+// TestRootPacketSourceFollows closes connections with unread data, in a namespace
+// where nothing else happens, and sees the packet source name who did it, which
+// without the segments between it can not.
 func TestRootPacketSourceFollows(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("a packet socket needs root or CAP_NET_RAW")
@@ -38,6 +39,7 @@ func aborted(t *testing.T, light bool) fact.Finding {
 	if err != nil {
 		t.Fatal(err)
 	}
+	space := privateSpace(t)
 	w, err := Open(Config{Source: "packet", Light: light, Knowledge: base})
 	var access *trace.AccessError
 	if errors.As(err, &access) {
@@ -45,17 +47,12 @@ func aborted(t *testing.T, light bool) fact.Finding {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
 	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
 	defer stop()
 	done, findings := make(chan error, 1), make(chan fact.Finding, 1024)
 	go func() {
 		done <- w.Run(ctx, func(f fact.Finding) {
-			if f.Flow.Server.String() == l.Addr().String() && (light || f.Sender.Role != fact.UnknownSender) {
+			if f.Flow.Server.String() == abortedAt && (light || f.Sender.Role != fact.UnknownSender) {
 				findings <- f
 			}
 		})
@@ -69,7 +66,7 @@ func aborted(t *testing.T, light bool) fact.Finding {
 	again := time.NewTicker(time.Second) // the capture may begin after the first connection
 	defer again.Stop()
 	for {
-		abort(t, l)
+		space.do(t, abort)
 		for waiting := true; waiting; {
 			select {
 			case f := <-findings:
@@ -83,27 +80,39 @@ func aborted(t *testing.T, light bool) fact.Finding {
 	}
 }
 
-// abort makes a connection and lets the server close it with unread data.
-func abort(t *testing.T, l net.Listener) {
-	t.Helper()
-	c, err := net.Dial("tcp4", l.Addr().String())
+// abortedAt is where a server closes with unread data.
+const abortedAt = "127.0.0.1:7"
+
+// abort makes a connection in the namespace of the calling thread and lets the
+// server close it with unread data.
+func abort() error {
+	l, err := net.Listen("tcp4", abortedAt)
 	if err != nil {
-		t.Fatal(err)
+		return err
+	}
+	defer l.Close()
+	c, err := net.Dial("tcp4", abortedAt)
+	if err != nil {
+		return err
 	}
 	defer c.Close()
 	s, err := l.Accept()
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
+	defer s.Close()
 	if _, err := c.Write([]byte("unread")); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	b := make([]byte, 1)
 	if _, err := s.Read(b); err != nil { // so that the rest is there
-		t.Fatal(err)
+		return err
 	}
-	s.Close()
+	if err := s.Close(); err != nil {
+		return err
+	}
 	if _, err := c.Read(b); err == nil {
-		t.Fatal("the server answered")
+		return errors.New("the server answered")
 	}
+	return nil
 }
