@@ -45,6 +45,7 @@ type sighting struct {
 const (
 	clockSlack  = 10 * time.Millisecond // an event may be stamped this much before Result.At
 	verdictWait = 2 * time.Second       // a finding may come this late
+	packetWait  = 5 * time.Second       // and this late from the packet source, which waits itself
 	verdictSoon = time.Second           // while the scenario's rules and namespaces still stand
 	settle      = 200 * time.Millisecond
 )
@@ -110,7 +111,11 @@ func (c *collector) matching(res lab.Result) (list []sighting, changed <-chan st
 func (c *collector) judge(ctx context.Context, sc lab.Scenario, res lab.Result) *labResult {
 	out := newResult(sc)
 	out.Source = c.tier
-	c.await(ctx, verdictWait, res, func(list []sighting) bool { return primary(list, out.Truth, true) != nil })
+	wait := verdictWait
+	if c.tier == "packet" {
+		wait = packetWait
+	}
+	c.await(ctx, wait, res, func(list []sighting) bool { return primary(list, out.Truth, true) != nil })
 	c.await(ctx, settle, res, func([]sighting) bool { return false })
 	out.seen, _ = c.matching(res)
 	if p := primary(out.seen, out.Truth, false); p != nil {

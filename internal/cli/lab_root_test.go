@@ -49,6 +49,9 @@ func TestRootLabRun(t *testing.T) {
 // forger. The first scenario is for the captures to begin.
 func TestRootLabPacket(t *testing.T) {
 	needRoot(t)
+	if testing.Short() {
+		t.Skip("captures lose packets when the machine is busy; runs alone without -short")
+	}
 	want := []string{"close-unread", "closed-port", "nft-reject-input", "nft-reject-output", "forged-exact", "linger-zero"}
 	code, out, errOut := run(t, 0, append([]string{"lab", "run", "--source", "packet", "-o", "ndjson", "sigkill-queued"}, want...)...)
 	if code != codeOK && code != codeFindings { // causes are general here
