@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -281,7 +282,12 @@ func (b *bench) closedLoop(c *postClient, url string, d time.Duration, srv *tool
 }
 
 func sendSmall(c *postClient, url string) error {
-	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader("amount=1"))
+	return sendOnce(context.Background(), c, http.MethodPost, url, "amount=1")
+}
+
+// sendOnce sends a request and reads the answer.
+func sendOnce(ctx context.Context, c *postClient, method, url, body string) error {
+	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -156,13 +155,5 @@ func (n *outageCounts) work(ctx context.Context, c *postClient, url string) {
 
 // putOnce sends an idempotent request, which every client may repeat.
 func putOnce(ctx context.Context, c *postClient, url string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, strings.NewReader("x"))
-	if err != nil {
-		return err
-	}
-	resp, err := c.do(req)
-	if err != nil {
-		return err
-	}
-	return finishBody(resp)
+	return sendOnce(ctx, c, http.MethodPut, url, "x")
 }

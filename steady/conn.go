@@ -1,7 +1,6 @@
 package steady
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -53,7 +52,7 @@ type Conn struct {
 	base      Snapshot // when the tracking began
 	readEnded chan struct{}
 	closed    chan struct{}
-	answered  sync.Cond // broadcast when owed falls; its L is mu
+	changed   sync.Cond // broadcast when owed falls and when a write is over; its L is mu
 
 	infoMu sync.Mutex
 	// infoMu guards what ctl uses.
@@ -104,7 +103,7 @@ func Track(c net.Conn) *Conn { return track(c, nil) }
 
 func track(c net.Conn, up *upstream) *Conn {
 	t := &Conn{Conn: c, up: up, readEnded: make(chan struct{}), closed: make(chan struct{}), born: now()}
-	t.answered.L = &t.mu
+	t.changed.L = &t.mu
 	t.lastRead.Store(t.born)
 	t.ctl = func(fd uintptr) {
 		t.info.read(fd, &t.into)
@@ -170,7 +169,7 @@ func (c *Conn) lockedOvertaken(number uint64) bool {
 		return false
 	}
 	c.owed = max(0, c.owed-1)
-	c.answered.Broadcast()
+	c.changed.Broadcast()
 	return true
 }
 
@@ -178,19 +177,24 @@ func (c *Conn) lockedOvertaken(number uint64) bool {
 // out. A refused write makes http.Transport close the connection at once, and it
 // would give that request the error instead of its answer.
 func (c *Conn) lockedAwaitAnswered() {
-	if c.owed == 0 {
+	c.lockedWait(readerPatience, func() bool { return c.owed == 0 })
+}
+
+// lockedWait waits until over holds, and no longer than d.
+func (c *Conn) lockedWait(d time.Duration, over func() bool) {
+	if over() {
 		return
 	}
 	expired := false
-	t := time.AfterFunc(readerPatience, func() {
+	t := time.AfterFunc(d, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		expired = true
-		c.answered.Broadcast()
+		c.changed.Broadcast()
 	})
 	defer t.Stop()
-	for c.owed > 0 && !expired {
-		c.answered.Wait()
+	for !over() && !expired {
+		c.changed.Wait()
 	}
 }
 
@@ -412,7 +416,9 @@ func (c *Conn) endWrite(n int64, err error, late bool) {
 	c.mu.Lock()
 	c.written += uint64(n)
 	f := &c.flight
-	f.writing--
+	if f.writing--; f.writing == 0 {
+		c.changed.Broadcast()
+	}
 	if !late || f.wrote == 0 {
 		f.wrote += uint64(n)
 	}
@@ -557,194 +563,3 @@ const (
 	confirmFloor = 30 * time.Millisecond
 	confirmCap   = 500 * time.Millisecond
 )
-
-// settle ends a request that failed: it gathers the evidence, waits about a
-// round trip when only the confirmation of the FIN-first rule is missing, stops
-// further writes and really closes the connection. When another request has the
-// connection by now there is no evidence, and nothing is done to it.
-func (c *Conn) settle(ctx context.Context, number uint64, err error) Evidence {
-	c.mu.Lock()
-	if c.lockedOvertaken(number) {
-		c.mu.Unlock()
-		return Evidence{overtaken: true}
-	}
-	c.flight.fenced = true
-	c.mu.Unlock()
-	ev := c.evidence(err)
-	if finFirst(ev) && !ev.Refused && ev.Wrote > 0 {
-		ev = c.awaitRST(ctx, ev, err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.lockedOvertaken(number) {
-		return Evidence{overtaken: true}
-	}
-	c.flight.live, c.flight.http, c.goner = false, false, true
-	if c.pending {
-		c.pending = false
-		c.Conn.Close()
-	}
-	c.lockedLearn(ev)
-	return ev
-}
-
-// lockedLearn draws what a failed request says about the server's idle timer,
-// or about a device on the path that forgot the connection.
-func (c *Conn) lockedLearn(ev Evidence) {
-	f := &c.flight
-	switch {
-	case c.up == nil || !f.reused || f.refused:
-	case finFirst(ev): // a FIN behind an acknowledged request is an answer that was lost
-		c.up.sawIdleClose(f.idle)
-	case ev.After.Taken && ev.After.State == stateClose && ev.After.BytesAcked <= c.lockedBefore().BytesAcked:
-		c.up.sawPathLoss(f.idle)
-	}
-}
-
-// awaitRST polls until the peer refuses the request or acknowledges it.
-func (c *Conn) awaitRST(ctx context.Context, ev Evidence, err error) Evidence {
-	limit := min(confirmFloor+3*ev.After.RTT, confirmCap)
-	deadline := time.NewTimer(limit)
-	defer deadline.Stop()
-	for step := 50 * time.Microsecond; ; step = min(2*step, 5*time.Millisecond) {
-		t := time.NewTimer(step)
-		select {
-		case <-t.C:
-		case <-deadline.C:
-			t.Stop()
-			return c.evidence(err)
-		case <-ctx.Done():
-			t.Stop()
-			return c.evidence(err)
-		}
-		ev = c.evidence(err)
-		if ev.Refused || !finFirst(ev) {
-			return ev
-		}
-	}
-}
-
-// evidence gathers what is known now of the request in flight.
-func (c *Conn) evidence(err error) Evidence {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f := &c.flight
-	if s := c.snapshot(true); s.Taken {
-		c.last = s
-	}
-	ev := Evidence{
-		stale:  f.refused,
-		Before: c.lockedBefore(), After: c.last, Read: c.nread.Load(), Tracked: true, Ended: c.ended,
-		Wrote: f.wrote, Idle: f.idle, Whole: !f.writeErr && f.writing == 0,
-	}
-	if f.heard > 0 && ev.Whole {
-		ev.Wrote = f.heard
-	}
-	if f.writing > 0 && ev.Wrote == 0 {
-		ev.Wrote = 1 // a write is under way, so something may have gone
-	}
-	return weigh(ev, err)
-}
-
-// writerPatience is how long to wait for a write that is over to be counted: the
-// answer may be here before its goroutine ran again.
-const writerPatience = 5 * time.Millisecond
-
-// evidenceOf is evidence for a request that was answered; own says that no other
-// request has the connection by now.
-func (c *Conn) evidenceOf(number uint64, err error) (ev Evidence, own bool) {
-	for deadline := time.Now().Add(writerPatience); ; time.Sleep(100 * time.Microsecond) {
-		ev = c.evidence(err)
-		c.mu.Lock()
-		own = c.number == number
-		writing := own && c.flight.writing > 0
-		c.mu.Unlock()
-		if !writing || time.Now().After(deadline) {
-			return ev, own
-		}
-	}
-}
-
-// weigh fills what follows from the rest: FIN and Refused.
-func weigh(ev Evidence, err error) Evidence {
-	ev.FIN = finSeen(ev)
-	ev.Refused = finFirst(ev) && ev.After.State == stateClose &&
-		!errors.Is(err, syscall.ETIMEDOUT) && !errors.Is(err, syscall.ECONNABORTED)
-	return ev
-}
-
-// Explain judges err, the failure of an operation on conn, and returns a
-// *ResetError around it; nil when err is nil. It accepts any TCP connection and
-// looks through tls.Conn and other wrappers that have a NetConn method. With a
-// connection from Track or Dialer, marked when the request began, it can prove
-// that a request was not delivered. With another it knows only totals since the
-// connection began. Call it before Close.
-func Explain(conn net.Conn, err error) error {
-	if err == nil {
-		return nil
-	}
-	if r, ok := errors.AsType[*ResetError](err); ok {
-		return r
-	}
-	for conn != nil {
-		switch c := conn.(type) {
-		case *Conn:
-			return newResetError(c.explain(err), err)
-		case *net.TCPConn:
-			return newResetError(untracked(c, err), err)
-		case interface{ NetConn() net.Conn }:
-			conn = c.NetConn()
-		default:
-			conn = nil
-		}
-	}
-	return newResetError(Evidence{}, err)
-}
-
-// explain is settle for a caller who owns the connection: it does not close,
-// but it stops further writes of this request when it may be sent again.
-func (c *Conn) explain(err error) Evidence {
-	ev := c.evidence(err)
-	c.mu.Lock()
-	open := !c.isClosed
-	c.mu.Unlock()
-	if open && finFirst(ev) && !ev.Refused && ev.Wrote > 0 {
-		ev = c.awaitRST(context.Background(), ev, err)
-	}
-	if v, _ := judge(ev, err); v.SafeToRetry() {
-		c.mu.Lock()
-		c.flight.fenced = true
-		c.mu.Unlock()
-	}
-	return ev
-}
-
-func untracked(c *net.TCPConn, err error) Evidence {
-	ev := Evidence{}
-	raw, rerr := c.SyscallConn()
-	if rerr != nil {
-		return ev
-	}
-	var info kernelInfo
-	read := func(fd uintptr) {
-		if isPlainTCP(fd) {
-			info.read(fd, &ev.After)
-		}
-	}
-	if raw.Control(read) != nil {
-		ev.After = Snapshot{}
-	}
-	return weigh(ev, err)
-}
-
-// Broken reports whether the connection is known to have ended: the peer's FIN
-// or RST has come, or a read has met its end. It asks the kernel and does not block.
-func (c *Conn) Broken() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended || c.isClosed {
-		return true
-	}
-	s := c.snapshot(false)
-	return s.Taken && s.State != stateEstablished
-}

@@ -51,6 +51,17 @@ func (s *slow) copies(id string) int {
 	return s.executed[id]
 }
 
+// awaitCopy waits until a copy of a request has arrived.
+func (s *slow) awaitCopy(t *testing.T, id string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); s.copies(id) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Errorf("no copy of %q arrived", id)
+			return
+		}
+	}
+}
+
 func startSlow(t *testing.T, http2 bool) (*slow, *httptest.Server) {
 	s := &slow{release: make(chan struct{}), gone: make(chan string, 64), executed: map[string]int{}, conns: map[string][]string{}}
 	srv := httptest.NewUnstartedServer(s)
@@ -104,8 +115,8 @@ func TestHedge(t *testing.T) {
 			defer tr.CloseIdleConnections()
 			var id string
 			tr.Observer = func(_ context.Context, e steady.Event) {
-				for e.Kind == steady.EventHedge && s.copies(id) == 0 { // the second copy is not to overtake the first
-					time.Sleep(time.Millisecond)
+				if e.Kind == steady.EventHedge { // the second copy is not to overtake the first
+					s.awaitCopy(t, id)
 				}
 			}
 			for _, c := range []struct {
@@ -155,9 +166,7 @@ func TestNoHedge(t *testing.T) {
 		wg.Go(func() { do(id) })
 	}
 	for id := range ids {
-		for s.copies(id) == 0 {
-			time.Sleep(time.Millisecond)
-		}
+		s.awaitCopy(t, id)
 	}
 	for deadline := time.Now().Add(10 * time.Second); budget.Refused() == refused; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) { // the GET has not come to its delay
@@ -187,8 +196,8 @@ func TestHedgeLearns(t *testing.T) {
 			mu.Lock()
 			delays = append(delays, e.Delay)
 			mu.Unlock()
-			for e.Delay > 0 && s.copies("slow") == 0 {
-				time.Sleep(time.Millisecond)
+			if e.Delay > 0 {
+				s.awaitCopy(t, "slow")
 			}
 		}
 	}}

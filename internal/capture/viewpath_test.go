@@ -62,12 +62,7 @@ func takenOn(t *testing.T, files map[string][]byte, name string, ifaces int, lin
 			t.Fatal(err)
 		}
 	}
-	files[name] = file.Bytes()
-	p, err := Read(t.Context(), name, bytes.NewReader(file.Bytes()), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return readBack(t, files, name, file.Bytes())
 }
 
 const (

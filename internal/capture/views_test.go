@@ -76,8 +76,14 @@ func taken(t *testing.T, files map[string][]byte, name string, shift time.Durati
 	if err := w.Statistics(0, start+int64(until+shift), 0); err != nil {
 		t.Fatal(err)
 	}
-	files[name] = file.Bytes()
-	p, err := Read(t.Context(), name, bytes.NewReader(file.Bytes()), Options{})
+	return readBack(t, files, name, file.Bytes())
+}
+
+// readBack reads a capture and keeps it for those who read it again.
+func readBack(t *testing.T, files map[string][]byte, name string, file []byte) *Point {
+	t.Helper()
+	files[name] = file
+	p, err := Read(t.Context(), name, bytes.NewReader(file), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

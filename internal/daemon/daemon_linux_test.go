@@ -139,18 +139,8 @@ func TestRootSeenEqualsOutRsts(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to load eBPF programs")
 	}
-	base, err := knowledge.Load()
-	if err != nil {
-		t.Fatal(err)
-	}
 	space := privateSpace(t)
-	w, err := Open(Config{Source: "kernel", Wire: true, Knowledge: base})
-	var access *trace.AccessError
-	if errors.As(err, &access) {
-		t.Skip("no kernel source here: " + err.Error())
-	} else if err != nil {
-		t.Fatal(err)
-	}
+	w := opened(t, Config{Source: "kernel", Wire: true})
 	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
 	defer stop()
 	done, findings := make(chan error, 1), make(chan fact.Finding, 1024)

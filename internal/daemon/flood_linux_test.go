@@ -26,19 +26,9 @@ func TestRootFloodIsAccountedFor(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to load eBPF programs")
 	}
-	base, err := knowledge.Load()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var findings int
 	var before, after runtime.MemStats
-	w, err := Open(Config{Source: "kernel", Wire: true, Knowledge: base})
-	var access *trace.AccessError
-	if errors.As(err, &access) {
-		t.Skip("no kernel source here: " + err.Error())
-	} else if err != nil {
-		t.Fatal(err)
-	}
+	w := opened(t, Config{Source: "kernel", Wire: true})
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	ctx, stop := context.WithCancel(t.Context())
@@ -64,6 +54,23 @@ func TestRootFloodIsAccountedFor(t *testing.T) {
 	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 32<<20 {
 		t.Errorf("%d bytes are still in use that were not before the flood", grown)
 	}
+}
+
+// opened opens a watcher, or skips where the host does not allow its source.
+func opened(t *testing.T, cfg Config) *Watcher {
+	t.Helper()
+	var err error
+	if cfg.Knowledge, err = knowledge.Load(); err != nil {
+		t.Fatal(err)
+	}
+	w, err := Open(cfg)
+	var access *trace.AccessError
+	if errors.As(err, &access) {
+		t.Skipf("no %s source here: %v", cfg.Source, err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return w
 }
 
 func checkLedger(t *testing.T, list []Ledger, netns string) {

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/fact"
-	"github.com/holdfast-project/holdfast/internal/trace"
-	"github.com/holdfast-project/holdfast/knowledge"
 )
 
 // TestRootPacketSourceFollows closes connections with unread data, in a namespace
@@ -35,18 +33,8 @@ func TestRootPacketSourceFollows(t *testing.T) {
 // data.
 func aborted(t *testing.T, light bool) fact.Finding {
 	t.Helper()
-	base, err := knowledge.Load()
-	if err != nil {
-		t.Fatal(err)
-	}
 	space := privateSpace(t)
-	w, err := Open(Config{Source: "packet", Light: light, Knowledge: base})
-	var access *trace.AccessError
-	if errors.As(err, &access) {
-		t.Skip("no packet source here: " + err.Error())
-	} else if err != nil {
-		t.Fatal(err)
-	}
+	w := opened(t, Config{Source: "packet", Light: light})
 	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
 	defer stop()
 	done, findings := make(chan error, 1), make(chan fact.Finding, 1024)
