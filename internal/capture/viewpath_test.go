@@ -311,3 +311,17 @@ func TestOtherStack(t *testing.T) {
 		})
 	}
 }
+
+// TestPortsAreBounded: what was not remembered is not counted as absent.
+func TestPortsAreBounded(t *testing.T) {
+	p := newPorts()
+	s := packet.Segment{Flags: synAck, Direction: packet.DirOut, TTL: 64, SrcPort: 80}
+	s.Src[15], s.Dst[15] = 1, 2
+	for i := range maxHandshakes + 10 {
+		s.DstPort, s.Dst[14] = uint16(i), byte(i>>16)
+		p.see(0, &s)
+	}
+	if p.kept != maxHandshakes || p.lost != 10 {
+		t.Errorf("%d handshakes are kept and %d counted as lost, want %d and 10", p.kept, p.lost, maxHandshakes)
+	}
+}

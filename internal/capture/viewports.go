@@ -32,6 +32,7 @@ type ports struct {
 	list map[port][]*handshake
 	open map[tuple]*handshake // those that are not done
 	kept int
+	lost int // handshakes beyond maxHandshakes: what the others count is too little then
 }
 
 func newPorts() *ports {
@@ -44,7 +45,11 @@ func (p *ports) see(point int, s *packet.Segment) {
 	switch {
 	case s.Flags&both == both && s.Direction == packet.DirOut && tcp.Hops(s.TTL) == 0:
 		k := tupleOf(s.Src, s.Dst, s.SrcPort, s.DstPort)
-		if p.open[k] != nil || p.kept >= maxHandshakes {
+		if p.open[k] != nil {
+			return
+		}
+		if p.kept >= maxHandshakes {
+			p.lost++
 			return
 		}
 		p.kept++
@@ -87,7 +92,7 @@ func (v *views) arrived(w *fact.Wire, e *tcp.Ending, t *track, s *sighting, comm
 		return
 	}
 	at := port{t.place, t.server, t.sport}
-	if e.Kind != tcp.NoAnswer || !s.client || len(v.ports.list[at]) == 0 {
+	if e.Kind != tcp.NoAnswer || !s.client || len(v.ports.list[at]) == 0 || v.ports.lost > 0 {
 		return
 	}
 	done, half := v.ports.around(at, e.Conn.Start+t.shift-portMemory, e.Time+t.shift+portMemory)
