@@ -67,12 +67,14 @@ func (s *PacketSource) local(addr netip.Addr, o *observation) (fact.Opt[bool], u
 	case len(owners) == 0:
 		return fact.Opt[bool]{}, 0
 	}
-	for _, ns := range owners {
-		if slices.Contains(carried, ns) {
-			return fact.SomeBy(true, fact.ByHost), ns
+	carrier := func(ns uint64) bool { return slices.Contains(carried, ns) }
+	i := slices.IndexFunc(owners, carrier)
+	if i < 0 { // perhaps another namespace has the same address since
+		if again, _ := s.look(addr); len(again) > 0 {
+			owners, i = again, slices.IndexFunc(again, carrier)
 		}
 	}
-	return fact.SomeBy(true, fact.ByHost), owners[0]
+	return fact.SomeBy(true, fact.ByHost), owners[max(i, 0)]
 }
 
 // owners returns the namespaces that own an address. That none does is certain
@@ -88,16 +90,22 @@ func (s *PacketSource) owners(addr netip.Addr) (list []uint64, certain bool) {
 	if settled {
 		return nil, s.watchesAll()
 	}
-	if time.Since(s.freshAt) < pollShare*s.freshTook {
-		return nil, false
+	return s.look(addr)
+}
+
+// look reads the addresses of all namespaces again, if there is time for it. What
+// it had read shortly before is good for who owns an address, not for that nobody
+// does.
+func (s *PacketSource) look(addr netip.Addr) (list []uint64, certain bool) {
+	if time.Since(s.freshAt) >= pollShare*s.freshTook {
+		s.fresh, s.freshAt = linux.NewNamespaces(s.host.host), time.Now()
+		certain = s.fresh.Refresh() == nil && s.watchesAll()
+		s.freshTook = time.Since(s.freshAt)
 	}
-	s.fresh, s.freshAt = linux.NewNamespaces(s.host.host), time.Now()
-	err := s.fresh.Refresh()
-	s.freshTook = time.Since(s.freshAt)
 	for _, ns := range s.fresh.Owner(addr) {
 		list = append(list, ns.Cookie)
 	}
-	return list, err == nil && s.watchesAll()
+	return list, certain
 }
 
 // settleTime is how long after its birth the addresses of a namespace may not
