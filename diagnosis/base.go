@@ -32,21 +32,30 @@ type roles uint16
 
 // hypothesis is what senders and causes have in common.
 type hypothesis struct {
-	id       string
-	prior    float64 // decibans
-	outcomes outcomes
-	requires []*Expr
-	lines    []line // by falling weight, so that the cap takes the strongest first
+	id          string
+	prior       float64 // decibans
+	outcomes    outcomes
+	requires    []*Expr
+	contradicts []contradiction
+	lines       []line // by falling weight, so that the caps take the heaviest first
+	groups      int    // of facts that say the same, among its lines
+}
+
+// contradiction is a compiled Contradiction.
+type contradiction struct {
+	expr      *Expr
+	mustCheck bool
 }
 
 // line is a compiled line of evidence.
 type line struct {
-	expr    *Expr
-	weight  float64
-	unless  float64
-	witness fact.Witness // ByDefault: that of the first fact that was looked at
-	says    *Template
-	own     bool // of a specialised cause itself, not taken over from its general one
+	expr      *Expr
+	weight    float64      // decibans when true; below zero when it speaks against
+	otherwise float64      // decibans when definitely false, at most 0
+	groups    []uint8      // of facts that say the same, within its hypothesis
+	witness   fact.Witness // ByDefault: that of the first fact that was looked at
+	says      *Template
+	own       bool // of a specialised cause itself, not taken over from its general one
 }
 
 type sender struct {
@@ -172,14 +181,14 @@ func (k *baseCompiler) sender(spec *SenderSpec) {
 		}
 	}
 	s.outcomes = k.outcomes(spec.Outcomes)
-	s.requires = k.exprs(spec.Requires)
+	s.requires, s.contradicts = k.exprs(spec.Requires), k.contradictions(spec.Contradicts)
 	s.lines = k.lines(spec.Evidence)
 	if len(spec.Evidence) == 0 {
 		k.fail(at("evidence"), "", "sender %s has no evidence", spec.ID)
 	}
 	s.says = k.template(spec.Says)
+	k.group(&s.hypothesis, at("evidence"))
 	if len(k.problems) == before {
-		sortLines(s.lines)
 		k.base.roleOf[s.id] = len(k.base.senders)
 		k.base.senders = append(k.base.senders, s)
 	}
@@ -208,13 +217,13 @@ func (k *baseCompiler) cause(spec *CauseSpec) {
 	if len(spec.Evidence) == 0 {
 		k.fail(at("evidence"), "", "cause %s has no evidence", spec.ID)
 	}
-	c.requires, c.lines = k.exprs(spec.Requires), k.lines(spec.Evidence)
+	c.requires, c.contradicts, c.lines = k.exprs(spec.Requires), k.contradictions(spec.Contradicts), k.lines(spec.Evidence)
 	if spec.Family.S != "" {
 		k.specialise(&c, spec.Family)
 	}
 	c.says, c.effect = k.template(c.spec.Says), k.template(c.spec.Effect)
+	k.group(&c.hypothesis, at("evidence"))
 	if len(k.problems) == before {
-		sortLines(c.lines)
 		k.base.byID[c.id] = len(k.base.causes)
 		k.base.causes = append(k.base.causes, c)
 	}
@@ -279,6 +288,7 @@ func (k *baseCompiler) specialise(c *cause, family Text) {
 		c.lines[j].own = true
 	}
 	c.requires = append(slices.Clone(general.requires), c.requires...)
+	c.contradicts = append(slices.Clone(general.contradicts), c.contradicts...)
 	c.lines = append(slices.Clone(general.lines), c.lines...)
 }
 
@@ -370,10 +380,7 @@ func (k *baseCompiler) index() {
 	b.pool = &sync.Pool{New: func() any { return b.newScratch() }}
 }
 
-const (
-	maxPrior  = 20
-	maxWeight = 60
-)
+const maxPrior = 20
 
 func (k *baseCompiler) prior(frequency string, at Pos) float64 {
 	if frequency == "" {
@@ -419,11 +426,21 @@ func (k *baseCompiler) exprs(list []Text) []*Expr {
 	return compiled
 }
 
+func (k *baseCompiler) contradictions(list []Contradiction) []contradiction {
+	compiled := make([]contradiction, 0, len(list))
+	for _, c := range list {
+		e, problems := CompileExpr(c.If)
+		k.problems = append(k.problems, problems...)
+		compiled = append(compiled, contradiction{e, c.MustCheck})
+	}
+	return compiled
+}
+
 func (k *baseCompiler) lines(specs []Line) []line {
 	list := make([]line, 0, len(specs))
 	for i := range specs {
 		s := &specs[i]
-		l := line{weight: s.Weight, unless: s.Unless}
+		var l line
 		var problems []Problem
 		l.expr, problems = CompileExpr(s.If)
 		k.problems = append(k.problems, problems...)
@@ -435,22 +452,64 @@ func (k *baseCompiler) lines(specs []Line) []line {
 			}
 			l.witness = w
 		}
-		for _, w := range []float64{s.Weight, s.Unless} {
-			if !(math.Abs(w) <= maxWeight) {
-				k.fail(s.If.Pos, "decibans; 30 is proof", "weight %g is beyond %d", w, maxWeight)
-			}
-		}
+		k.weigh(s, &l)
 		list = append(list, l)
 	}
 	return list
+}
+
+// weigh reads the weights of a line.
+func (k *baseCompiler) weigh(s *Line, l *line) {
+	l.weight = k.weight(s.Weight) - k.weight(s.Against)
+	switch {
+	case (s.Weight.S == "") == (s.Against.S == ""):
+		k.fail(s.If.Pos, "weight: "+strings.Join(Weights, ", "), "a line of evidence has one of weight and against")
+	case s.Against.S != "" && (s.Seen != nil || s.Otherwise.S != ""):
+		k.fail(s.If.Pos, "leave seen and otherwise out", "a line that speaks against is silent when it is false")
+	case s.Seen != nil && s.Otherwise.S != "":
+		k.fail(s.If.Pos, "keep one of them", "a line has seen and otherwise")
+	case s.Seen != nil && (*s.Seen < 1 || *s.Seen > 9):
+		k.fail(s.If.Pos, "in how many of ten cases of this cause the line is true", "seen is %d, not 1 to 9", *s.Seen)
+	case s.Otherwise.S != "":
+		l.otherwise = -k.weight(s.Otherwise)
+	case s.Against.S == "":
+		l.otherwise = absence(l.weight, cmp.Or(deref(s.Seen), usuallySeen))
+	}
+}
+
+// usuallySeen is taken when a line does not say in how many of ten cases it is
+// seen: so little that its absence says next to nothing.
+const usuallySeen = 2
+
+func deref(n *int) int {
+	if n == nil {
+		return 0
+	}
+	return *n
+}
+
+// absence is what it weighs, in decibans, that a line of a weight is false which
+// holds in seen of ten cases of its hypothesis: the likelihood ratio of not
+// seeing it, when seeing it has the ratio 10^(weight/10).
+func absence(weight float64, seen int) float64 {
+	p := float64(seen) / 10
+	return 10 * math.Log10((1-p)/(1-p/odds(weight)))
+}
+
+// weight returns the decibans of a word; no word weighs nothing.
+func (k *baseCompiler) weight(t Text) float64 {
+	if t.S == "" {
+		return 0
+	}
+	w, ok := weights[t.S]
+	if !ok {
+		k.fail(t.Pos, "one of "+strings.Join(Weights, ", "), "unknown weight %q", t.S)
+	}
+	return w
 }
 
 func (k *baseCompiler) template(t Text) *Template {
 	c, problems := CompileTemplate(t)
 	k.problems = append(k.problems, problems...)
 	return c
-}
-
-func sortLines(lines []line) {
-	slices.SortStableFunc(lines, func(a, b line) int { return cmp.Compare(b.weight, a.weight) })
 }

@@ -60,7 +60,7 @@ func appendAddr(b []byte, a netip.Addr) []byte {
 
 // senderOf writes what the verdict says about the sender.
 func (b *Base) senderOf(c *fact.Case, v *verdict) fact.Sender {
-	s := fact.Sender{Role: fact.UnknownSender, Grade: fact.Unknown, Confidence: v.senderProb}
+	s := fact.Sender{Role: fact.UnknownSender, Grade: fact.Unknown, Score: v.senderProb}
 	if v.sender < 0 {
 		return s
 	}
@@ -197,17 +197,4 @@ func died(c *fact.Case) *bool {
 		return nil
 	}
 	return &yes
-}
-
-// harmful reports whether somebody lost something.
-func harmful(c *fact.Case, benign bool) bool {
-	switch c.Outcome.Or("") {
-	case "survived", "none":
-		return false
-	}
-	switch c.RST.Accepted.Or("") {
-	case "ignored", "challenged", "timewait":
-		return false
-	}
-	return !benign
 }

@@ -39,9 +39,8 @@ func (b *Base) Explain(c *fact.Case, opt Options) fact.Finding {
 	defer b.pool.Put(s)
 	s.looked = fact.Looked(c)
 	byRole, unknown := b.weighSenders(c, s)
-	v := verdict{cause: -1, unknown: unknown, none: b.weighCauses(c, s, &byRole)}
-	b.judgeSender(s, &v)
-	b.judgeCause(s, &v)
+	v := verdict{unknown: unknown, none: b.weighCauses(c, s, &byRole)}
+	b.judge(s, &v, &byRole)
 
 	f := fact.Finding{
 		Schema: fact.Schema, ID: findingID(c), Time: c.Time, Source: c.Source,
@@ -59,6 +58,7 @@ func (b *Base) Explain(c *fact.Case, opt Options) fact.Finding {
 	if v.grade != fact.Proved || v.senderGrade != fact.Proved {
 		f.Missing = b.missing(c, s, &v)
 	}
+	f.NotChecked = b.notChecked(c, s, &v)
 	if opt.Why {
 		f.Arithmetic = b.arithmetic(c, s, &v)
 	}
@@ -68,8 +68,71 @@ func (b *Base) Explain(c *fact.Case, opt Options) fact.Finding {
 	return f
 }
 
+// judge makes one verdict of both stages: the sender is the likeliest of those
+// that can send the cause, and where the two contradict each other neither is
+// named. A guess never accuses a device or an injector.
+func (b *Base) judge(s *scratch, v *verdict, byRole *[16]float64) {
+	b.judgeSender(s, v)
+	b.judgeCause(s, v)
+	if v.cause >= 0 && !b.agree(v) {
+		if v.grade == fact.Possible {
+			v.dropCause()
+		} else {
+			v.sender = -1
+		}
+	}
+	if v.cause >= 0 {
+		b.senderGiven(s, v, byRole)
+	}
+	if v.sender >= 0 && v.senderGrade == fact.Possible && accuses(b.senders[v.sender].id) {
+		v.dropSender()
+		if v.grade == fact.Possible {
+			v.dropCause()
+		}
+	}
+}
+
+// accuses reports whether a role is a third party.
+func accuses(role string) bool { return role == fact.Middlebox || role == fact.Injector }
+
+func (v *verdict) dropCause()  { v.cause, v.group, v.grade, v.prob = -1, -1, fact.Unknown, v.none }
+func (v *verdict) dropSender() { v.sender, v.senderGrade, v.senderProb = -1, fact.Unknown, v.unknown }
+
+// agree reports whether the sender, where one is named, can send the cause.
+func (b *Base) agree(v *verdict) bool {
+	return v.sender < 0 || b.causes[v.cause].senders&(1<<b.senders[v.sender].role) != 0
+}
+
+// senderGiven names the likeliest sender of the cause. Its probability is that
+// given the cause, as far as the cause holds, and else that of its own evidence.
+// Of several that could be, one without evidence of its own is not named.
+func (b *Base) senderGiven(s *scratch, v *verdict, byRole *[16]float64) {
+	k, sum, best, open := &b.causes[v.cause], 0.0, -1, 0
+	for i := range b.senders {
+		r := b.senders[i].role
+		if k.senders&(1<<r) == 0 || s.senders[i].veto != nil {
+			continue
+		}
+		sum += byRole[r]
+		open++
+		if best < 0 || byRole[r] > byRole[b.senders[best].role] {
+			best = i
+		}
+	}
+	if best < 0 || sum == 0 || open > 1 && s.senders[best].posterior < possibleAt {
+		v.dropSender()
+		return
+	}
+	r := &s.senders[best]
+	p := v.prob*byRole[b.senders[best].role]/sum + (1-v.prob)*r.posterior
+	v.dropSender()
+	if g := grade(p, r.certain && r.proving >= strongEnough); g != fact.Unknown {
+		v.sender, v.senderGrade, v.senderProb = best, g, p
+	}
+}
+
 func (b *Base) judgeSender(s *scratch, v *verdict) {
-	v.sender, v.senderGrade, v.senderProb = -1, fact.Unknown, v.unknown
+	v.dropSender()
 	best := -1
 	for i := range s.senders {
 		if best < 0 || s.senders[i].posterior > s.senders[best].posterior {
@@ -81,7 +144,7 @@ func (b *Base) judgeSender(s *scratch, v *verdict) {
 	}
 	r := &s.senders[best]
 	v.sender, v.senderProb = best, r.posterior
-	v.senderGrade = grade(r.posterior, r.certain && r.strong >= strongEnough)
+	v.senderGrade = grade(r.posterior, r.certain && r.proving >= strongEnough)
 }
 
 // grade of a posterior; provable says whether the other conditions of proved hold.
@@ -98,7 +161,7 @@ func grade(p float64, provable bool) fact.Grade {
 }
 
 func (b *Base) judgeCause(s *scratch, v *verdict) {
-	v.cause, v.group, v.grade, v.prob = -1, -1, fact.Unknown, v.none
+	v.dropCause()
 	best := -1
 	for n := range s.groups { // in order of total, then id: the first of equals stays
 		if best < 0 || s.groups[n].posterior > s.groups[best].posterior {
@@ -110,13 +173,13 @@ func (b *Base) judgeCause(s *scratch, v *verdict) {
 	}
 	i, p := b.represent(s, &s.groups[best])
 	r := &s.causes[i]
-	g := grade(p, r.certain && r.strong >= strongEnough && r.sender >= senderForProof &&
+	g := grade(p, r.certain && r.proving >= strongEnough && r.sender >= senderForProof &&
 		(b.causes[i].family < 0 || r.ownSolid >= strongEnough))
 	if g == fact.Unknown {
 		return
 	}
-	if b.contradicted(s, v, i) {
-		g = fact.Possible
+	if b.contradicted(s, v, i) || !r.general && b.causes[i].family >= 0 {
+		g = fact.Possible // its senders are not likely; or of a general cause only the detail is there
 	}
 	v.cause, v.group, v.grade, v.prob = i, best, g, p
 }
@@ -155,11 +218,11 @@ func (b *Base) contradicted(s *scratch, v *verdict, i int) bool {
 func (b *Base) fillCause(c *fact.Case, s *scratch, v *verdict, f *fact.Finding) {
 	f.Alternatives = b.alternatives(s, v)
 	if v.cause < 0 {
-		f.Cause = fact.CauseVerdict{ID: unknownCause, Title: "No cause is supported well enough", Grade: fact.Unknown, Confidence: v.none}
+		f.Cause = fact.CauseVerdict{ID: unknownCause, Title: "No cause is supported well enough", Grade: fact.Unknown, Score: v.none}
 		return
 	}
 	k := &b.causes[v.cause]
-	f.Cause = fact.CauseVerdict{ID: k.id, Title: k.spec.Title, Class: k.spec.Class, Grade: v.grade, Confidence: v.prob, Says: k.says.Render(c)}
+	f.Cause = fact.CauseVerdict{ID: k.id, Title: k.spec.Title, Class: k.spec.Class, Grade: v.grade, Score: v.prob, Says: k.says.Render(c)}
 	f.Effect.Says = k.effect.Render(c)
 	f.Fixes, f.Confirm, f.Prevent, f.References = k.spec.Fixes, k.spec.Confirm, k.spec.Prevent, k.spec.References
 }
@@ -181,9 +244,9 @@ func (b *Base) alternatives(s *scratch, v *verdict) []fact.Alternative {
 		case v.cause >= 0 && b.head(int32(v.cause)) == head && i == head:
 			continue // the general form of the verdict
 		}
-		list = append(list, fact.Alternative{ID: b.causes[i].id, Title: b.causes[i].spec.Title, Confidence: p})
+		list = append(list, fact.Alternative{ID: b.causes[i].id, Title: b.causes[i].spec.Title, Score: p})
 	}
-	slices.SortStableFunc(list, func(x, y fact.Alternative) int { return cmp.Compare(y.Confidence, x.Confidence) })
+	slices.SortStableFunc(list, func(x, y fact.Alternative) int { return cmp.Compare(y.Score, x.Score) })
 	return list[:min(len(list), maxAlternatives)]
 }
 
@@ -192,24 +255,24 @@ func (b *Base) alternatives(s *scratch, v *verdict) []fact.Alternative {
 func (b *Base) proof(c *fact.Case, s *scratch, v *verdict) []fact.Proof {
 	var list []fact.Proof
 	if v.cause >= 0 {
-		list = b.causes[v.cause].prove(c, &s.looked, list)
+		list = b.causes[v.cause].prove(c, s, list)
 	}
 	if v.sender >= 0 {
-		list = b.senders[v.sender].prove(c, &s.looked, list)
+		list = b.senders[v.sender].prove(c, s, list)
 	}
 	return list
 }
 
-func (h *hypothesis) prove(c *fact.Case, looked *fact.Set, list []fact.Proof) []fact.Proof {
-	var t tally
+func (h *hypothesis) prove(c *fact.Case, s *scratch, list []fact.Proof) []fact.Proof {
+	s.all.reset(h.groups)
 	start := len(list)
 	for i := range h.lines {
 		l := &h.lines[i]
-		if l.weight <= 0 || l.expr.answer(c, looked) != Yes {
+		if l.weight <= 0 || l.expr.answer(c, &s.looked) != Yes {
 			continue
 		}
 		w := l.witnessOf(c)
-		p := fact.Proof{Says: l.says.Render(c), Witness: w.String(), Weight: t.add(l.weight, w)}
+		p := fact.Proof{Says: l.says.Render(c), Witness: w.String(), Weight: s.all.add(l.weight, w, l.groups)}
 		if p.Says == "" {
 			p.Says = l.expr.Source
 		}
@@ -234,7 +297,7 @@ func (b *Base) arithmetic(c *fact.Case, s *scratch, v *verdict) *fact.Arithmetic
 	set, index, _ := allowed(c)
 	for i := range b.senders {
 		h := &b.senders[i]
-		x := h.written(c, &s.looked, &s.senders[i])
+		x := h.written(c, s, &s.senders[i])
 		if h.outcomes&set == 0 {
 			x.Vetoed = "outcome is " + c.Outcome.Or("absent")
 		}
@@ -242,12 +305,12 @@ func (b *Base) arithmetic(c *fact.Case, s *scratch, v *verdict) *fact.Arithmetic
 	}
 	for i := range b.causes {
 		h := &b.causes[i]
-		r := score{veto: -1, dropped: -1}
+		r := score{dropped: -1}
 		considered := index >= 0 && slices.Contains(b.byOut[index], int32(i))
 		if considered {
 			r = s.causes[i]
 		}
-		x := h.written(c, &s.looked, &r)
+		x := h.written(c, s, &r)
 		switch {
 		case x.Vetoed != "":
 		case !considered:
@@ -278,22 +341,35 @@ func (b *Base) arithmetic(c *fact.Case, s *scratch, v *verdict) *fact.Arithmetic
 }
 
 // written is the arithmetic of one hypothesis.
-func (h *hypothesis) written(c *fact.Case, looked *fact.Set, r *score) fact.Score {
+func (h *hypothesis) written(c *fact.Case, s *scratch, r *score) fact.Score {
 	x := fact.Score{ID: h.id, Prior: h.prior, Total: r.total, Posterior: r.posterior}
-	if r.veto >= 0 {
-		x.Vetoed = h.requires[r.veto].Source
+	if r.veto != nil {
+		x.Vetoed = r.veto.Source
 	}
-	for _, e := range h.requires { // what is unknown among them keeps it from being proved
-		if r.veto < 0 && e.eval(c) == NotKnown {
-			x.Lines = append(x.Lines, fact.ScoreLine{If: "requires " + e.Source, Answer: NotKnown.String()})
-		}
+	if r.veto == nil {
+		x.Lines = h.unchecked(c, &s.looked)
 	}
-	var t tally
+	answers, counted := h.ask(c, s), make([]float64, len(h.lines))
+	s.all.weigh(h, c, answers, false, counted)
 	for i := range h.lines {
 		l := &h.lines[i]
-		weight, answer := l.weigh(c, looked)
-		w := l.witnessOf(c)
-		x.Lines = append(x.Lines, fact.ScoreLine{If: l.expr.Source, Witness: w.String(), Weight: l.weight, Counted: t.add(weight, w), Answer: answer.String()})
+		x.Lines = append(x.Lines, fact.ScoreLine{If: l.expr.Source, Witness: l.witnessOf(c).String(), Weight: l.weight, Counted: counted[i], Answer: answers[i].String()})
 	}
 	return x
+}
+
+// unchecked lists what keeps h from being proved because nobody looked.
+func (h *hypothesis) unchecked(c *fact.Case, looked *fact.Set) []fact.ScoreLine {
+	var list []fact.ScoreLine
+	for _, e := range h.requires {
+		if e.answer(c, looked) == NotKnown {
+			list = append(list, fact.ScoreLine{If: "requires " + e.Source, Answer: NotKnown.String()})
+		}
+	}
+	for i := range h.contradicts {
+		if k := &h.contradicts[i]; k.mustCheck && k.expr.answer(c, looked) == NotKnown {
+			list = append(list, fact.ScoreLine{If: "must not be " + k.expr.Source, Answer: NotKnown.String()})
+		}
+	}
+	return list
 }

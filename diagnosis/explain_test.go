@@ -30,7 +30,13 @@ func evidence(pairs ...any) []Line {
 	var list []Line
 	for i := 0; i < len(pairs); i += 2 {
 		s := pairs[i].(string)
-		list = append(list, Line{If: tx(s)[0], Weight: float64(pairs[i+1].(int)), Says: tx("because " + strings.ReplaceAll(s, "{{", ""))[0]})
+		l := Line{If: tx(s)[0], Says: tx("because " + strings.ReplaceAll(s, "{{", ""))[0]}
+		if against, ok := strings.CutPrefix(pairs[i+1].(string), "against "); ok {
+			l.Against = tx(against)[0]
+		} else {
+			l.Weight = tx(pairs[i+1].(string))[0]
+		}
+		list = append(list, l)
 	}
 	return list
 }
@@ -41,9 +47,9 @@ func newCause(id string, lines ...any) CauseSpec {
 
 func testSenders() []SenderSpec {
 	return []SenderSpec{
-		{ID: fact.ServerApp, Requires: tx(`emit.role == "server"`), Evidence: evidence(`emit.seen`, 30, `rst.form == "active-abort"`, 15)},
-		{ID: fact.ClientApp, Requires: tx(`emit.role == "client"`), Evidence: evidence(`emit.seen`, 30)},
-		{ID: fact.LocalFirewall, Requires: tx(`not emit.seen`), Evidence: evidence(`fw.rule_moved`, 30)},
+		{ID: fact.ServerApp, Requires: tx(`emit.role == "server"`), Evidence: evidence(`emit.seen`, "proof", `rst.form == "active-abort"`, "strong")},
+		{ID: fact.ClientApp, Requires: tx(`emit.role == "client"`), Evidence: evidence(`emit.seen`, "proof")},
+		{ID: fact.LocalFirewall, Requires: tx(`not emit.seen`), Evidence: evidence(`fw.rule_moved`, "proof")},
 	}
 }
 
@@ -70,13 +76,13 @@ func verdictOf(f fact.Finding) string {
 }
 
 func TestVerdicts(t *testing.T) {
-	unread := newCause("unread", `emit.reason == "TCP_ABORT_ON_CLOSE"`, 30)
+	unread := newCause("unread", `emit.reason == "TCP_ABORT_ON_CLOSE"`, "proof")
 	unread.Requires = tx("emit.sock.unread_bytes > 0")
-	crash := newCause("crash", `emit.reason == "TCP_ABORT_ON_CLOSE"`, 15, `emit.proc.signal == "SIGSEGV"`, 25)
+	crash := newCause("crash", `emit.reason == "TCP_ABORT_ON_CLOSE"`, "hint", `emit.proc.signal == "SIGSEGV"`, "proof")
 	crash.Requires, crash.Excludes = tx("emit.proc.exiting"), tx("unread")
-	noise := newCause("noise", `pattern.period_ms > 0`, 8)
+	noise := newCause("noise", `pattern.period_ms > 0`, "faint")
 	noise.Benign = true
-	policy := newCause("policy", `fw.rule_moved`, 30)
+	policy := newCause("policy", `fw.rule_moved`, "proof")
 	policy.Senders = tx(fact.LocalFirewall)
 	base := compile(t, unread, crash, noise, policy)
 	for _, x := range []struct {
@@ -110,7 +116,7 @@ func TestVerdicts(t *testing.T) {
 }
 
 func TestOneWitnessCountsOnce(t *testing.T) {
-	a := newCause("log-only", `log.text contains "a"`, 30, `log.text contains "b"`, 30, `log.text contains "c"`, 20, `log.file == "x"`, -10)
+	a := newCause("log-only", `log.text contains "a"`, "proof", `log.text contains "b"`, "proof", `log.text contains "c"`, "strong", `log.file == "x"`, "against hint")
 	f := compile(t, a).Explain(byServer(t, map[string]any{"log.text": "abc", "log.file": "x"}), Options{Why: true})
 	for _, s := range f.Arithmetic.Causes {
 		if s.ID == "log-only" && math.Abs(s.Total-20) > 0.1 { // 30 - 10, and almost nothing for the sender
@@ -123,7 +129,7 @@ func TestOneWitnessCountsOnce(t *testing.T) {
 }
 
 func TestDeclaredWitnessDoesNotOverrideTheRecorded(t *testing.T) {
-	a := newCause("a", `rst.form == "reply"`, 30)
+	a := newCause("a", `rst.form == "reply"`, "proof")
 	a.Evidence[0].Witness = tx("kernel")[0]
 	base := compile(t, a)
 	if f := base.Explain(byServer(t, map[string]any{"rst.form": "reply"}), Options{}); f.Proof[0].Witness != "kernel" || f.Cause.Grade != fact.Proved {
@@ -135,7 +141,7 @@ func TestDeclaredWitnessDoesNotOverrideTheRecorded(t *testing.T) {
 }
 
 func TestOutcomeIsAWitnessOnlyAlone(t *testing.T) {
-	a := newCause("a", `outcome == "reset" and log.text contains "oom"`, 30)
+	a := newCause("a", `outcome == "reset" and log.text contains "oom"`, "proof")
 	f := compile(t, a).Explain(byServer(t, map[string]any{"log.text": "oom"}), Options{})
 	if f.Proof[0].Witness != "log" || f.Cause.Grade != fact.Probable {
 		t.Errorf("%+v %+v", f.Cause, f.Proof)
@@ -143,14 +149,14 @@ func TestOutcomeIsAWitnessOnlyAlone(t *testing.T) {
 }
 
 func TestFamily(t *testing.T) {
-	race := newCause("race", `emit.reason == "TCP_TIMEWAIT_SOCKET"`, 30)
+	race := newCause("race", `emit.reason == "TCP_TIMEWAIT_SOCKET"`, "proof")
 	race.Fixes, race.References = []fact.Fix{{Title: "general fix"}}, []string{"general"}
-	node := newCause("node", `emit.proc.name == "node"`, 15)
+	node := newCause("node", `emit.proc.name == "node"`, "strong")
 	node.Family = tx("race")[0]
 	node.Fixes = []fact.Fix{{Title: "node fix"}}
-	gunicorn := newCause("gunicorn", `emit.proc.name == "gunicorn"`, 15)
+	gunicorn := newCause("gunicorn", `emit.proc.name == "gunicorn"`, "strong")
 	gunicorn.Family = tx("race")[0]
-	timer := newCause("timer", `near(emit.sock.idle_recv_ms, 5000)`, 20)
+	timer := newCause("timer", `near(emit.sock.idle_recv_ms, 5000)`, "strong")
 	timer.Evidence[0].Witness = tx("timer")[0]
 	timer.Family = tx("race")[0]
 	base := compile(t, node, timer, race, gunicorn) // order does not matter
@@ -175,7 +181,7 @@ func TestFamily(t *testing.T) {
 	} {
 		f := base.Explain(byServer(t, x.facts), Options{})
 		if got := f.Cause.ID + " " + string(f.Cause.Grade); got != x.want {
-			t.Errorf("%v: %s (%.3f), want %s", x.facts, got, f.Cause.Confidence, x.want)
+			t.Errorf("%v: %s (%.3f), want %s", x.facts, got, f.Cause.Score, x.want)
 		}
 		if f.Cause.ID == "node" && (f.Fixes[0].Title != "node fix" || f.References[0] != "general" ||
 			slices.ContainsFunc(f.Alternatives, func(a fact.Alternative) bool { return a.ID == "race" })) {
@@ -201,8 +207,8 @@ func TestCompileProblems(t *testing.T) {
 		{func(c *CauseSpec) { c.Senders = nil }, "no senders"},
 		{func(c *CauseSpec) { c.Frequency = "often" }, "unknown frequency"},
 		{func(c *CauseSpec) { c.Evidence = nil }, "no evidence"},
-		{func(c *CauseSpec) { c.Evidence[0].Weight = 1e9 }, "beyond 60"},
-		{func(c *CauseSpec) { c.Evidence[0].Unless = math.NaN() }, "beyond 60"},
+		{func(c *CauseSpec) { c.Evidence[0].Weight = tx("heavy")[0] }, "unknown weight"},
+		{func(c *CauseSpec) { c.Evidence[0].Against = tx("hint")[0] }, "one of weight and against"},
 		{func(c *CauseSpec) { c.Evidence[0].Witness = tx("me")[0] }, "unknown witness"},
 		{func(c *CauseSpec) { c.Requires = tx("emit.x") }, "unknown fact"},
 		{func(c *CauseSpec) { c.Says = tx("{{.x}}")[0] }, "unknown fact"},
@@ -212,9 +218,9 @@ func TestCompileProblems(t *testing.T) {
 		{func(c *CauseSpec) { c.Family, c.Senders = tx("other")[0], tx(fact.Middlebox) }, "a sender that its general"},
 		{func(c *CauseSpec) { c.Family, c.Outcomes = tx("other")[0], tx("timeout") }, "an outcome that its general"},
 	} {
-		c := newCause("this", "emit.seen", 5)
+		c := newCause("this", "emit.seen", "faint")
 		x.change(&c)
-		base, problems := Compile(testSenders(), []CauseSpec{newCause("other", "emit.seen", 5), c})
+		base, problems := Compile(testSenders(), []CauseSpec{newCause("other", "emit.seen", "faint"), c})
 		if len(problems) == 0 || !strings.Contains(problems[0].Error(), x.want) {
 			t.Errorf("%v, want %s", problems, x.want)
 		}
@@ -228,7 +234,7 @@ func TestCompileProblems(t *testing.T) {
 }
 
 func TestEffectAndProcess(t *testing.T) {
-	base := compile(t, newCause("a", `emit.reason == "X"`, 30))
+	base := compile(t, newCause("a", `emit.reason == "X"`, "proof"))
 	c := byServer(t, map[string]any{
 		"emit.reason": "X", "emit.sock.known": true, "emit.sock.unread_bytes": 100, "emit.sock.unacked_bytes": 20, "victim.sock.unacked_bytes": 3,
 		"victim.error": "ECONNRESET", "rst.accepted": "accepted", "emit.proc.pid": 42, "emit.proc.name": "nginx", "emit.proc.unit": "nginx.service",
@@ -257,7 +263,7 @@ func TestEffectAndProcess(t *testing.T) {
 }
 
 func TestMissing(t *testing.T) {
-	a := newCause("a", `emit.reason == "X"`, 15, `log.text contains "x"`, 25, `emit.proc.name == "x"`, 5)
+	a := newCause("a", `emit.reason == "X"`, "strong", `log.text contains "x"`, "proof", `emit.proc.name == "x"`, "faint")
 	a.Requires = tx("fw.nat or emit.listener.exists")
 	f := compile(t, a).Explain(byServer(t, map[string]any{"emit.reason": "X"}), Options{})
 	var got []string
@@ -300,21 +306,31 @@ func TestFindingIDIsStable(t *testing.T) {
 }
 
 // randomBase makes a base of n causes over a small vocabulary, with families,
-// exclusions and vetoes. No looked(), see randomExpr.
+// exclusions and vetoes.
 func randomBase(t testing.TB, r *rand.Rand, n int) *Base {
 	var causes []CauseSpec
 	for i := range n {
 		c := newCause(fmt.Sprintf("c%d", i))
 		c.Frequency = []string{"", "rare", "very-common"}[r.IntN(3)]
 		for range 1 + r.IntN(8) {
-			l := Line{If: tx(randomExpr(r, 1))[0], Weight: float64(r.IntN(50) - 10), Unless: float64(-r.IntN(10)), Says: tx("{{.emit.reason}} and {{.emit.proc.name}}")[0]}
+			l := Line{If: tx(randomExpr(r, 1))[0], Says: tx("{{.emit.reason}} and {{.emit.proc.name}}")[0]}
+			weight := tx(Weights[r.IntN(len(Weights))])[0]
+			if r.IntN(5) == 0 {
+				l.Against = weight
+			} else {
+				seen := 1 + r.IntN(9)
+				l.Weight, l.Seen = weight, &seen
+			}
 			if _, problems := CompileExpr(l.If); problems != nil {
 				l.If = tx("emit.seen")[0]
 			}
 			c.Evidence = append(c.Evidence, l)
 		}
-		for range r.IntN(3) {
+		for range r.IntN(2) {
 			c.Requires = append(c.Requires, tx(randomExpr(r, 1))...)
+		}
+		for range r.IntN(2) {
+			c.Contradicts = append(c.Contradicts, Contradiction{If: tx(randomExpr(r, 1))[0], MustCheck: r.IntN(2) == 0})
 		}
 		if i > 0 && r.IntN(4) == 0 {
 			c.Excludes = tx(fmt.Sprintf("c%d", r.IntN(i)))
@@ -384,7 +400,8 @@ func TestInvariants(t *testing.T) {
 // vetoed tells a requirement from the other reasons for being out.
 func vetoed(b *Base, s fact.Score) bool {
 	i, ok := b.byID[s.ID]
-	return ok && slices.ContainsFunc(b.causes[i].requires, func(e *Expr) bool { return e.Source == s.Vetoed })
+	return ok && (slices.ContainsFunc(b.causes[i].requires, func(e *Expr) bool { return e.Source == s.Vetoed }) ||
+		slices.ContainsFunc(b.causes[i].contradicts, func(k contradiction) bool { return k.mustCheck && k.expr.Source == s.Vetoed }))
 }
 
 func hide(r *rand.Rand, c *fact.Case) {
@@ -400,9 +417,9 @@ func checkVerdict(t *testing.T, f *fact.Finding) {
 	t.Helper()
 	c := f.Cause
 	switch {
-	case c.ID == "" || c.Title == "" || math.IsNaN(c.Confidence) || c.Confidence < 0 || c.Confidence > 1+1e-9:
+	case c.ID == "" || c.Title == "" || math.IsNaN(c.Score) || c.Score < 0 || c.Score > 1+1e-9:
 		t.Fatalf("%+v", c)
-	case c.Grade == fact.Proved && c.Confidence < provedAt, c.Grade == fact.Probable && c.Confidence < probableAt, c.Grade == fact.Possible && c.Confidence < possibleAt:
+	case c.Grade == fact.Proved && c.Score < provedAt, c.Grade == fact.Probable && c.Score < probableAt, c.Grade == fact.Possible && c.Score < possibleAt:
 		t.Fatalf("%+v", c)
 	case (c.ID == unknownCause) != (c.Grade == fact.Unknown):
 		t.Fatalf("%+v", c)
@@ -449,7 +466,7 @@ func TestConcurrentUse(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for i, c := range cases {
-				if f := base.Explain(c, Options{}); f.Cause.ID != want[i].Cause.ID || f.Cause.Confidence != want[i].Cause.Confidence {
+				if f := base.Explain(c, Options{}); f.Cause.ID != want[i].Cause.ID || f.Cause.Score != want[i].Cause.Score {
 					t.Errorf("case %d: %+v, want %+v", i, f.Cause, want[i].Cause)
 				}
 			}

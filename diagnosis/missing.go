@@ -44,9 +44,14 @@ func (w *wants) unanswered(c *fact.Case, looked *fact.Set, h *hypothesis) {
 			w.add(looked, r, requirementPay)
 		}
 	}
+	for i := range h.contradicts {
+		if k := &h.contradicts[i]; k.mustCheck && k.expr.answer(c, looked) == NotKnown {
+			w.add(looked, k.expr, requirementPay)
+		}
+	}
 	for i := range h.lines {
 		l := &h.lines[i]
-		if gain := max(l.weight, -l.weight, l.unless, -l.unless); gain > 0 && l.expr.answer(c, looked) == NotKnown {
+		if gain := max(l.weight, -l.weight, -l.otherwise); gain > 0 && l.expr.answer(c, looked) == NotKnown {
 			w.add(looked, l.expr, gain)
 		}
 	}
@@ -59,7 +64,7 @@ func (b *Base) missing(c *fact.Case, s *scratch, v *verdict) []fact.Missing {
 	w := wants(room[:0])
 	if v.senderGrade != fact.Proved {
 		for i := range b.senders {
-			if i == v.sender || v.sender < 0 && s.senders[i].veto < 0 {
+			if i == v.sender || v.sender < 0 && s.senders[i].veto == nil {
 				w.unanswered(c, &s.looked, &b.senders[i].hypothesis)
 			}
 		}
@@ -97,10 +102,10 @@ func (b *Base) contenders(c *fact.Case, s *scratch) []int32 {
 	n := 0
 	for _, i := range b.byOut[index] {
 		r := &s.causes[i]
-		if r.veto >= 0 || r.sender < negligible {
+		if r.veto != nil || r.sender < negligible {
 			continue
 		}
-		p := r.total + b.causes[i].potential(c, &s.looked)
+		p := r.total + b.causes[i].potential(c, s)
 		at := n
 		for at > 0 && worth[at-1] < p {
 			at--
@@ -117,12 +122,39 @@ func (b *Base) contenders(c *fact.Case, s *scratch) []int32 {
 }
 
 // potential is what the lines nobody could answer would add if all were true.
-func (h *hypothesis) potential(c *fact.Case, looked *fact.Set) float64 {
-	var t tally
+func (h *hypothesis) potential(c *fact.Case, s *scratch) float64 {
+	s.all.reset(h.groups)
 	for i := range h.lines {
-		if l := &h.lines[i]; l.weight > 0 && l.expr.answer(c, looked) == NotKnown {
-			t.add(l.weight, l.witnessOf(c))
+		if l := &h.lines[i]; l.weight > 0 && l.expr.answer(c, &s.looked) == NotKnown {
+			s.all.add(l.weight, l.witnessOf(c), l.groups)
 		}
 	}
-	return t.sum
+	return s.all.sum
+}
+
+// notChecked names the facts that nobody looked at and that could contradict
+// the verdict, each once.
+func (b *Base) notChecked(c *fact.Case, s *scratch, v *verdict) []string {
+	var list []string
+	add := func(h *hypothesis) {
+		for i := range h.contradicts {
+			e := h.contradicts[i].expr
+			if e.answer(c, &s.looked) != NotKnown {
+				continue
+			}
+			for j := range e.facts {
+				if d := &e.facts[j]; !s.looked.Has(d) && !slices.Contains(list, d.Name) {
+					list = append(list, d.Name)
+				}
+			}
+		}
+	}
+	if v.sender >= 0 {
+		add(&b.senders[v.sender].hypothesis)
+	}
+	if v.cause >= 0 {
+		add(&b.causes[v.cause].hypothesis)
+	}
+	slices.Sort(list)
+	return list
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // functions are the names that an expression may call.
-var functions = []string{"present", "absent", "looked", "near", "abs"}
+var functions = []string{"present", "absent", "near", "abs"}
 
 func (x *compiler) binary(n *ast.BinaryNode) operand {
 	switch n.Operator {
@@ -276,7 +276,7 @@ func search(op string, l, r operand) condition {
 
 func (x *compiler) call(n ast.Node, name string, args []ast.Node) operand {
 	switch name {
-	case "present", "absent", "looked":
+	case "present", "absent":
 		return x.state(n, name, args)
 	case "near":
 		return x.near(n, args)
@@ -284,13 +284,16 @@ func (x *compiler) call(n ast.Node, name string, args []ast.Node) operand {
 		return x.abs(n, args)
 	}
 	hint := "functions: " + strings.Join(functions, ", ")
+	if name == "looked" {
+		return x.fail(n, "there is no function looked", "an answer that nobody has is neither yes nor no: put what must not be true under contradicts")
+	}
 	if like := Nearest(name, functions); like != "" {
 		hint = "did you mean " + like + "?"
 	}
 	return x.fail(n, fmt.Sprintf("unknown function %s", name), hint)
 }
 
-// state compiles present(x), absent(x) and looked(x).
+// state compiles present(x) and absent(x).
 func (x *compiler) state(n ast.Node, name string, args []ast.Node) operand {
 	if len(args) != 1 {
 		return x.fail(n, name+" takes one fact", name+"(emit.reason)")
@@ -298,9 +301,6 @@ func (x *compiler) state(n ast.Node, name string, args []ast.Node) operand {
 	d, ok := x.def(args[0])
 	if !ok {
 		return operand{}
-	}
-	if name == "looked" {
-		return known(func(c *fact.Case) Answer { return truth(d.Of(c).State != fact.NotLooked) })
 	}
 	want := fact.Present
 	if name == "absent" {

@@ -14,7 +14,7 @@ import (
 const (
 	baseline     = 12.0 // of "none of these", for senders and for causes
 	witnessCap   = 30.0 // what one witness can say in favour
-	strongEnough = 10.0 // from kernel, peer or probe, for proved
+	strongEnough = 10.0 // weight of a line of kernel, peer or probe, for proved
 
 	provedAt   = 0.95
 	probableAt = 0.8
@@ -23,53 +23,128 @@ const (
 	senderForProof = 0.8  // what the senders of a proved cause hold together
 	negligible     = 1e-3 // causes whose senders hold less are not weighed
 	familyShare    = 0.8  // share at which a specialised cause is shown
+	byItself       = 24.8 // total that is provedAt against "none of these" alone
 )
 
-// maxWitness bounds the tables by witness.
-const maxWitness = 16
+// maxWitness bounds the tables by witness, maxGroups those by group of facts.
+const (
+	maxWitness = 16
+	maxGroups  = 128
+)
 
-// tally sums evidence with the cap for each witness.
+// tally sums evidence. What one witness says in favour is capped, and a group
+// of facts that say the same counts once, with its heaviest line.
 type tally struct {
-	sum  float64
-	used [maxWitness]float64
+	sum     float64
+	witness [maxWitness]float64
+	favour  [maxGroups]float64 // heaviest line that counted, by group
+	against [maxGroups]float64 // heaviest line that spoke against, by group
+	proving float64            // heaviest true line of a witness that can prove
+	solid   float64            // heaviest true line of a witness other than coincidence
 }
 
-// add counts weight said by w and returns what the cap left of it.
-func (t *tally) add(weight float64, w fact.Witness) float64 {
-	if weight > 0 {
-		weight = min(weight, witnessCap-t.used[w%maxWitness])
-		t.used[w%maxWitness] += weight
+// reset makes t ready for a hypothesis with n groups.
+func (t *tally) reset(n int) {
+	t.sum, t.proving, t.solid, t.witness = 0, 0, 0, [maxWitness]float64{}
+	clear(t.favour[:n])
+	clear(t.against[:n])
+}
+
+// add counts a line in favour, said by w, and returns what the caps left of it.
+// Lines come by falling weight.
+func (t *tally) add(weight float64, w fact.Witness, groups []uint8) float64 {
+	said := 0.0
+	for _, g := range groups {
+		said = max(said, t.favour[g%maxGroups])
 	}
-	t.sum += weight
-	return weight
+	counted := max(0, min(weight-said, witnessCap-t.witness[w%maxWitness]))
+	for _, g := range groups {
+		t.favour[g%maxGroups] = max(t.favour[g%maxGroups], weight)
+	}
+	t.witness[w%maxWitness] += counted
+	t.sum += counted
+	switch w {
+	case fact.ByKernel, fact.ByPeer, fact.ByProbe:
+		t.proving, t.solid = max(t.proving, weight), max(t.solid, weight)
+	case fact.ByTimer, fact.ByPattern:
+	default:
+		t.solid = max(t.solid, weight)
+	}
+	return counted
 }
 
-// strong is what was counted from witnesses that can prove.
-func (t *tally) strong() float64 {
-	return t.used[fact.ByKernel] + t.used[fact.ByPeer] + t.used[fact.ByProbe]
+// oppose counts what speaks against, as a weight below zero. Of a group only
+// the heaviest counts; what nobody saw (missing) counts only when no line of
+// the group speaks in favour.
+func (t *tally) oppose(weight float64, missing bool, groups []uint8) float64 {
+	said := 0.0
+	for _, g := range groups {
+		if missing && t.favour[g%maxGroups] > 0 {
+			return 0
+		}
+		said = min(said, t.against[g%maxGroups])
+	}
+	counted := min(0, weight-said)
+	for _, g := range groups {
+		t.against[g%maxGroups] = min(t.against[g%maxGroups], weight)
+	}
+	t.sum += counted
+	return counted
 }
 
-// solid is what was counted from witnesses other than coincidence.
-func (t *tally) solid() float64 {
-	s := 0.0
-	for w, u := range t.used {
-		if w != int(fact.ByTimer) && w != int(fact.ByPattern) {
-			s += u
+// weigh counts the lines of h that want says, given their answers: first what
+// is true, then what is missing, since a line that is false means nothing when
+// another one of its group is true. It writes what each added into counted,
+// unless that is nil.
+func (t *tally) weigh(h *hypothesis, c *fact.Case, answers []Answer, own bool, counted []float64) {
+	t.reset(h.groups)
+	for i := range h.lines {
+		l := &h.lines[i]
+		if own && !l.own || answers[i] != Yes {
+			continue
+		}
+		n := 0.0
+		if l.weight > 0 {
+			n = t.add(l.weight, l.witnessOf(c), l.groups)
+		} else {
+			n = t.oppose(l.weight, false, l.groups)
+		}
+		if counted != nil {
+			counted[i] = n
 		}
 	}
-	return s
+	for i := range h.lines {
+		l := &h.lines[i]
+		if own && !l.own || answers[i] != No || l.otherwise == 0 {
+			continue
+		}
+		n := t.oppose(l.otherwise, true, l.groups)
+		if counted != nil {
+			counted[i] = n
+		}
+	}
+}
+
+// ask answers every line of h.
+func (h *hypothesis) ask(c *fact.Case, s *scratch) []Answer {
+	s.answers = s.answers[:0]
+	for i := range h.lines {
+		s.answers = append(s.answers, h.lines[i].expr.answer(c, &s.looked))
+	}
+	return s.answers
 }
 
 // score is how one hypothesis fares with one case.
 type score struct {
 	total     float64 // prior, evidence and, for causes, the senders' part
 	own       float64 // of a specialised cause: its prior and its own lines alone
-	strong    float64 // counted from kernel, peer and probe
-	ownSolid  float64 // of its own lines, from witnesses other than timer and pattern
+	proving   float64 // heaviest true line of kernel, peer or probe
+	ownSolid  float64 // heaviest true line of its own of a witness other than timer and pattern
 	posterior float64
-	claims    bool // a line of positive weight is true (for a specialised cause: of its own)
-	certain   bool // every requirement is true, and the outcome was looked at
-	veto      int  // index of the requirement that is false, -1 without
+	claims    bool  // a line of positive weight is true (for a specialised cause: of its own)
+	general   bool  // a line of positive weight of its general cause is true
+	certain   bool  // every requirement is true, what must be checked was, and the outcome was looked at
+	veto      *Expr // the requirement that is false, or the contradiction that is true
 	sender    float64
 	dropped   int // index of the cause that excludes it, -1 without
 }
@@ -107,48 +182,52 @@ func (l *line) witnessOf(c *fact.Case) fact.Witness {
 // isFrame reports whether a fact says where the others belong.
 func isFrame(d *fact.Def) bool { return d.Name == "outcome" || d.Name == "phase" }
 
-// weigh returns the weight of the line for c, before the cap.
-func (l *line) weigh(c *fact.Case, looked *fact.Set) (float64, Answer) {
-	switch a := l.expr.answer(c, looked); a {
-	case Yes:
-		return l.weight, a
-	case No:
-		return l.unless, a
+// vetoed returns what rules h out for c, and whether everything that a proof
+// needs was answered.
+func (h *hypothesis) vetoed(c *fact.Case, looked *fact.Set) (veto *Expr, certain bool) {
+	certain = true
+	for _, r := range h.requires {
+		switch r.answer(c, looked) {
+		case No:
+			return r, false
+		case NotKnown:
+			certain = false
+		}
 	}
-	return 0, NotKnown
+	for i := range h.contradicts {
+		k := &h.contradicts[i]
+		switch k.expr.answer(c, looked) {
+		case Yes:
+			return k.expr, false
+		case NotKnown:
+			certain = certain && !k.mustCheck
+		}
+	}
+	return nil, certain
 }
 
 // eval scores h for c. Evidence of a vetoed hypothesis is not looked at.
-func (h *hypothesis) eval(c *fact.Case, looked *fact.Set, special bool) score {
-	s := score{veto: -1, dropped: -1, certain: true}
-	for i, r := range h.requires {
-		switch r.answer(c, looked) {
-		case No:
-			s.veto = i
-			return s
-		case NotKnown:
-			s.certain = false
-		}
+func (h *hypothesis) eval(c *fact.Case, s *scratch, special bool) score {
+	r := score{dropped: -1}
+	r.veto, r.certain = h.vetoed(c, &s.looked)
+	if r.veto != nil {
+		return r
 	}
-	var all, own tally
+	answers := h.ask(c, s)
 	for i := range h.lines {
 		l := &h.lines[i]
-		weight, answer := l.weigh(c, looked)
-		if weight == 0 {
-			continue
-		}
-		w := l.witnessOf(c)
-		all.add(weight, w)
-		if l.own {
-			own.add(weight, w)
-		}
-		if answer == Yes && weight > 0 && l.own == special {
-			s.claims = true
+		if answers[i] == Yes && l.weight > 0 {
+			r.claims = r.claims || l.own == special
+			r.general = r.general || !l.own
 		}
 	}
-	s.total, s.own = h.prior+all.sum, h.prior+own.sum
-	s.strong, s.ownSolid = all.strong(), own.solid()
-	return s
+	s.all.weigh(h, c, answers, false, nil)
+	r.total, r.proving = h.prior+s.all.sum, s.all.proving
+	if special {
+		s.own.weigh(h, c, answers, true, nil)
+		r.own, r.ownSolid = h.prior+s.own.sum, s.own.solid
+	}
+	return r
 }
 
 // odds turns decibans into odds.
@@ -157,6 +236,9 @@ func odds(decibans float64) float64 { return math.Pow(10, decibans/10) }
 // scratch is the working memory of one Explain.
 type scratch struct {
 	looked  fact.Set
+	all     tally
+	own     tally
+	answers []Answer
 	senders []score
 	causes  []score
 	active  []int32 // candidates, by falling total
@@ -202,12 +284,12 @@ func (b *Base) weighSenders(c *fact.Case, s *scratch) (byRole [16]float64, unkno
 	for i := range b.senders {
 		h := &b.senders[i]
 		if h.outcomes&set == 0 {
-			s.senders[i] = score{veto: -1, dropped: -1}
+			s.senders[i] = score{dropped: -1}
 			continue
 		}
-		r := h.eval(c, &s.looked, false)
+		r := h.eval(c, s, false)
 		r.certain = r.certain && looked
-		if r.veto < 0 {
+		if r.veto == nil {
 			open++
 			if r.claims {
 				r.posterior = odds(r.total)
@@ -220,7 +302,7 @@ func (b *Base) weighSenders(c *fact.Case, s *scratch) (byRole [16]float64, unkno
 	for i := range b.senders {
 		r := &s.senders[i]
 		r.posterior /= sum
-		if r.veto < 0 && b.senders[i].outcomes&set != 0 {
+		if r.veto == nil && b.senders[i].outcomes&set != 0 {
 			byRole[b.senders[i].role] = r.posterior + unknown/float64(open)
 		}
 	}
@@ -241,13 +323,13 @@ func (b *Base) weighCauses(c *fact.Case, s *scratch, byRole *[16]float64) float6
 		for set := h.senders; set != 0; set &= set - 1 {
 			p += byRole[bits.TrailingZeros16(uint16(set))]
 		}
-		r := score{veto: -1, dropped: -1}
+		r := score{dropped: -1}
 		if p >= negligible {
-			r = h.eval(c, &s.looked, h.family >= 0)
+			r = h.eval(c, s, h.family >= 0)
 		}
 		r.certain = r.certain && looked
 		r.sender = min(p, 1)
-		if p >= negligible && r.veto < 0 {
+		if p >= negligible && r.veto == nil {
 			r.total += 10 * math.Log10(r.sender)
 			if r.claims {
 				s.active = append(s.active, i)
@@ -259,7 +341,9 @@ func (b *Base) weighCauses(c *fact.Case, s *scratch, byRole *[16]float64) float6
 	return b.normalise(s)
 }
 
-// exclude drops the candidates that are only consequences of a better one.
+// exclude drops the candidates that are only consequences of another one: of
+// one that stands by itself, or that is better. Members of a family that are
+// better than the excluding cause stay.
 func (b *Base) exclude(s *scratch) {
 	slices.SortFunc(s.active, func(x, y int32) int {
 		return cmp.Or(cmp.Compare(s.causes[y].total, s.causes[x].total), cmp.Compare(b.causes[x].id, b.causes[y].id))
@@ -270,12 +354,12 @@ func (b *Base) exclude(s *scratch) {
 			continue
 		}
 		for _, victim := range b.causes[i].excludes {
-			of := func(j int32) bool { return int(j) == victim || b.causes[j].family == victim }
-			if slices.ContainsFunc(s.active[:n], of) {
+			special := func(j int32) bool { return b.causes[j].family == victim }
+			if slices.ContainsFunc(s.active[:n], special) {
 				continue // a member of that family stands higher
 			}
-			for _, j := range s.active[n+1:] {
-				if of(j) {
+			for m, j := range s.active {
+				if (int(j) == victim || special(j)) && (m > n || s.causes[i].total >= byItself) && s.causes[j].dropped < 0 {
 					s.causes[j].dropped = int(i)
 					dropped = true
 				}

@@ -73,13 +73,23 @@ func (t Text) At(offset int) Pos {
 	return p
 }
 
-// Line is one line of evidence.
+// Line is one line of evidence. Exactly one of Weight and Against is given.
 type Line struct {
-	If      Text    // expression
-	Weight  float64 // decibans when If is true; may be negative
-	Unless  float64 // decibans when If is definitely false
-	Witness Text    // name of a witness; empty: that of the first fact in If that was looked at
-	Says    Text    // template, what this line proves
+	If        Text // expression
+	Weight    Text // for the hypothesis when If is true: proof, strong, hint or faint
+	Against   Text // against it when If is true, in the same words
+	Seen      *int // in how many of ten cases of this hypothesis If holds; its falsehood weighs accordingly
+	Otherwise Text // against it when If is definitely false, in words; instead of Seen
+	Witness   Text // name of a witness; empty: that of the first fact in If that was looked at
+	Says      Text // template, what this line proves
+}
+
+// Contradiction is what cannot be when a hypothesis holds: a veto when true.
+// When nobody looked, the finding names it as not checked, and one that must be
+// checked keeps the verdict from being proved.
+type Contradiction struct {
+	If        Text
+	MustCheck bool
 }
 
 // SelfTest is a case in a knowledge file with the verdict it must, or must not,
@@ -112,15 +122,16 @@ type Expect struct {
 
 // SenderSpec is a file of senders/: a hypothesis about who emitted the RST.
 type SenderSpec struct {
-	ID        string // a role, such as server-app
-	Title     string
-	Outcomes  []Text   // outcomes it can explain; empty: all
-	Frequency string   // very-common, common, rare
-	Prior     *float64 // decibans; instead of Frequency
-	Requires  []Text
-	Evidence  []Line
-	Says      Text
-	Cases     func() []SelfTest // reads the self-tests; nil when there are none
+	ID          string // a role, such as server-app
+	Title       string
+	Outcomes    []Text   // outcomes it can explain; empty: all
+	Frequency   string   // very-common, common, rare
+	Prior       *float64 // decibans; instead of Frequency
+	Requires    []Text
+	Contradicts []Contradiction
+	Evidence    []Line
+	Says        Text
+	Cases       func() []SelfTest // reads the self-tests; nil when there are none
 
 	Pos Pos            // of the file
 	At  map[string]Pos // of each top-level key
@@ -130,26 +141,27 @@ type SenderSpec struct {
 
 // CauseSpec is a file of causes/: one cause.
 type CauseSpec struct {
-	ID         string
-	Title      string
-	Class      string // one of Classes
-	Outcomes   []Text // one or several of Outcomes
-	Benign     bool   // nobody is hurt
-	Senders    []Text // roles that can emit it
-	Frequency  string // very-common, common (default), rare
-	Family     Text   // id of the general cause this one specialises
-	Requires   []Text
-	Evidence   []Line
-	Excludes   []Text // ids of causes that are only consequences of this one
-	Says       Text
-	Effect     Text
-	Fixes      []fact.Fix
-	Confirm    string
-	Prevent    string
-	References []string
-	Lab        []Text // scenario ids, or one entry "none: reason"
-	LookAlikes []Text
-	Cases      func() []SelfTest // reads the self-tests; nil when there are none
+	ID          string
+	Title       string
+	Class       string // one of Classes
+	Outcomes    []Text // one or several of Outcomes
+	Benign      bool   // nobody is hurt
+	Senders     []Text // roles that can emit it
+	Frequency   string // very-common, common (default), rare
+	Family      Text   // id of the general cause this one specialises
+	Requires    []Text
+	Contradicts []Contradiction
+	Evidence    []Line
+	Excludes    []Text // ids of causes that are only consequences of this one
+	Says        Text
+	Effect      Text
+	Fixes       []fact.Fix
+	Confirm     string
+	Prevent     string
+	References  []string
+	Lab         []Text // scenario ids, or one entry "none: reason"
+	LookAlikes  []Text
+	Cases       func() []SelfTest // reads the self-tests; nil when there are none
 
 	Pos Pos            // of the file
 	At  map[string]Pos // of each top-level key
@@ -173,3 +185,9 @@ var (
 
 // priors are the decibans of each frequency.
 var priors = map[string]float64{"very-common": 5, "common": 0, "rare": -7}
+
+// weights are the decibans of each word that says how much a line weighs.
+var weights = map[string]float64{"proof": 30, "strong": 20, "hint": 10, "faint": 5}
+
+// Weights are the words for the weight of a line, the heaviest first.
+var Weights = []string{"proof", "strong", "hint", "faint"}

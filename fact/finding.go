@@ -47,6 +47,7 @@ type Finding struct {
 	Alternatives []Alternative `json:"alternatives,omitempty"`
 	Proof        []Proof       `json:"proof,omitempty"`
 	Missing      []Missing     `json:"missing,omitempty"`
+	NotChecked   []string      `json:"not_checked,omitempty"` // facts that could contradict the verdict and that nobody looked at
 	Effect       Effect        `json:"effect"`
 	Fixes        []Fix         `json:"fixes,omitempty"`
 	Confirm      string        `json:"confirm,omitempty"`
@@ -68,13 +69,13 @@ type FindingFlow struct {
 
 // Sender says who emitted the RST.
 type Sender struct {
-	Role       string        `json:"role"`
-	Grade      Grade         `json:"grade"`
-	Confidence float64       `json:"confidence"` // posterior probability
-	Host       string        `json:"host,omitempty"`
-	Process    *ProcessBrief `json:"process,omitempty"` // of the emitting end
-	Where      string        `json:"where,omitempty"`   // address, rule or device
-	Says       string        `json:"says,omitempty"`    // for a human, with values of the case
+	Role    string        `json:"role"`
+	Grade   Grade         `json:"grade"`
+	Score   float64       `json:"score"` // 0 to 1, relative to the other roles
+	Host    string        `json:"host,omitempty"`
+	Process *ProcessBrief `json:"process,omitempty"` // of the emitting end
+	Where   string        `json:"where,omitempty"`   // address, rule or device
+	Says    string        `json:"says,omitempty"`    // for a human, with values of the case
 }
 
 // ProcessBrief names a process.
@@ -89,19 +90,19 @@ type ProcessBrief struct {
 
 // CauseVerdict says why.
 type CauseVerdict struct {
-	ID         string  `json:"id"` // "unknown" when no cause is good enough
-	Title      string  `json:"title"`
-	Class      string  `json:"class,omitempty"`
-	Grade      Grade   `json:"grade"`
-	Confidence float64 `json:"confidence"`
-	Says       string  `json:"says,omitempty"` // for a human, with values of the case
+	ID    string  `json:"id"` // "unknown" when no cause is good enough
+	Title string  `json:"title"`
+	Class string  `json:"class,omitempty"`
+	Grade Grade   `json:"grade"`
+	Score float64 `json:"score"`          // 0 to 1, relative to the other candidates
+	Says  string  `json:"says,omitempty"` // for a human, with values of the case
 }
 
 // Alternative is a cause that was considered.
 type Alternative struct {
-	ID         string  `json:"id"`
-	Title      string  `json:"title"`
-	Confidence float64 `json:"confidence"`
+	ID    string  `json:"id"`
+	Title string  `json:"title"`
+	Score float64 `json:"score"` // 0 to 1, relative to the other candidates
 }
 
 // Proof is one line of evidence that decided.

@@ -11,10 +11,11 @@ import (
 )
 
 var (
-	causeKeys = []string{"id", "title", "class", "outcome", "benign", "senders", "frequency", "family", "requires", "evidence",
+	causeKeys = []string{"id", "title", "class", "outcome", "benign", "senders", "frequency", "family", "requires", "contradicts", "evidence",
 		"excludes", "says", "effect", "fixes", "confirm", "prevent", "references", "lab", "look_alikes", "cases"}
-	senderKeys = []string{"id", "title", "outcome", "frequency", "prior", "requires", "evidence", "says", "cases"}
-	lineKeys   = []string{"if", "weight", "unless", "witness", "says"}
+	senderKeys = []string{"id", "title", "outcome", "frequency", "prior", "requires", "contradicts", "evidence", "says", "cases"}
+	lineKeys   = []string{"if", "weight", "against", "seen", "otherwise", "witness", "says"}
+	vetoKeys   = []string{"if", "must_check"}
 	fixKeys    = []string{"title", "commands", "risk", "undo", "automatic"}
 	caseKeys   = []string{"name", "facts", "expect", "not"}
 	expectKeys = []string{"sender", "cause", "grade", "sender_grade", "harmful"}
@@ -86,7 +87,7 @@ func decodeCause(file source, src string) (diagnosis.CauseSpec, []diagnosis.Prob
 	c.Senders = m.texts("senders")
 	c.Frequency = m.str("frequency")
 	c.Family = m.text("family")
-	c.Requires = m.texts("requires")
+	c.Requires, c.Contradicts = m.texts("requires"), decodeContradictions(m)
 	c.Evidence = decodeLines(m)
 	c.Excludes = m.texts("excludes")
 	c.Says, c.Effect = m.text("says"), m.text("effect")
@@ -118,7 +119,7 @@ func decodeSender(file source, src string) (diagnosis.SenderSpec, []diagnosis.Pr
 	if x, ok := m.num("prior"); ok {
 		s.Prior = &x
 	}
-	s.Requires = m.texts("requires")
+	s.Requires, s.Contradicts = m.texts("requires"), decodeContradictions(m)
 	s.Evidence = decodeLines(m)
 	s.Says = m.text("says")
 	return s, d.problems
@@ -149,15 +150,31 @@ func decodeLines(m mapping) []diagnosis.Line {
 			m.d.problem(e.pos, "a line of evidence has no expression").Hint = "if: emit.reason == \"NO_SOCKET\""
 			continue
 		}
-		w, ok := e.num("weight")
-		if _, there := e.val["weight"]; !there {
-			m.d.problem(e.pos, "a line of evidence has no weight").Hint = "weight: decibans, such as 30 for proof, 8 for a hint"
+		l.Weight, l.Against, l.Otherwise = e.text("weight"), e.text("against"), e.text("otherwise")
+		if x, ok := e.num("seen"); ok {
+			n := int(x)
+			l.Seen = &n
 		}
-		if ok {
-			l.Weight = w
-		}
-		l.Unless, _ = e.num("unless")
 		list = append(list, l)
+	}
+	return list
+}
+
+// decodeContradictions reads a list of expressions, of which those that must be
+// checked are written {if: ..., must_check: true}.
+func decodeContradictions(m mapping) []diagnosis.Contradiction {
+	var list []diagnosis.Contradiction
+	for _, n := range m.list("contradicts") {
+		switch n.(type) {
+		case *ast.MappingNode, *ast.MappingValueNode:
+			e, _ := m.d.mapping(n, "a contradiction")
+			e.allow("a contradiction", vetoKeys...)
+			c := diagnosis.Contradiction{If: e.text("if")}
+			c.MustCheck, _ = e.flag("must_check")
+			list = append(list, c)
+		default:
+			list = append(list, diagnosis.Contradiction{If: m.d.text(n, "an entry of contradicts")})
+		}
 	}
 	return list
 }

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/holdfast-project/holdfast/diagnosis"
 	"github.com/holdfast-project/holdfast/fact"
@@ -25,13 +24,6 @@ func TestEmbeddedCases(t *testing.T) {
 	for _, f := range Test(base) {
 		t.Error(f.Error())
 	}
-}
-
-// TestLoadIsQuick guards the start of watch; the limit is many times what it takes.
-func TestLoadIsQuick(t *testing.T) {
-	start := time.Now()
-	base, _ := Load()
-	t.Logf("%d causes, %d senders in %v", len(base.Causes()), len(base.Senders()), time.Since(start))
 }
 
 func write(t *testing.T, dir, name, content string) {
@@ -113,7 +105,7 @@ func TestFailuresExplainThemselves(t *testing.T) {
 	base, _ := Load(dir)
 	for _, f := range Test(base) {
 		if f.ID == "my-cause" {
-			for _, want := range []string{"my-cause.yaml:39:5: case", "grade should be unknown", "sender's grade should be possible", "harmful should be false", "emit.proc.name"} {
+			for _, want := range []string{"my-cause.yaml:43:5: case", "grade should be unknown", "sender's grade should be possible", "harmful should be false", "emit.proc.name"} {
 				if !strings.Contains(f.Error(), want) {
 					t.Errorf("no %s in %s", want, f.Error())
 				}
@@ -168,7 +160,7 @@ func TestProblemsNameTheirPlace(t *testing.T) {
 		`/quoted.yaml:11:6: > cannot stand between a number and a string`,
 		`/folded.yaml:13:11: unknown fact "rst.sen" (did you mean rst.seen?)`,
 		`unknown key "evidense" in a cause (did you mean "evidence"?)`,
-		`/wrong-template.yaml:17:36: template: unknown fact "emit.rolle" (did you mean emit.role?)`,
+		`/wrong-template.yaml:21:36: template: unknown fact "emit.rolle" (did you mean emit.role?)`,
 		`/wrong-class.yaml:5:1: unknown class "software-bugs"`,
 		`id "other-id" in a file named wrong-id.yaml`,
 		`cause wrong-class is also defined in`,

@@ -150,11 +150,14 @@ func (l *linter) sender(s *diagnosis.SenderSpec) {
 
 func (l *linter) evidence(lines []diagnosis.Line) {
 	for _, e := range lines {
-		if e.Weight > 0 && strings.TrimSpace(e.Says.S) == "" {
+		if e.Weight.S == "" {
+			continue
+		}
+		if strings.TrimSpace(e.Says.S) == "" {
 			l.fail(e.If.Pos, "says: what this line proves, for a human", "a line in favour says nothing")
 		}
-		if e.Weight == 0 && e.Unless == 0 {
-			l.fail(e.If.Pos, "", "a line of weight 0 does nothing")
+		if e.Seen == nil && e.Otherwise.S == "" {
+			l.fail(e.If.Pos, "seen: 1 to 9, in how many of ten such cases it is true", "a line in favour does not say what its falsehood means")
 		}
 	}
 }

@@ -105,7 +105,7 @@ func check(base *diagnosis.Base, t *diagnosis.SelfTest) string {
 // arithmetic prints the leading hypotheses and those of interest.
 func arithmetic(f *fact.Finding, about []string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "  verdict: %s (%s, %.3f), sent by %s (%s, %.3f)\n", f.Cause.ID, f.Cause.Grade, f.Cause.Confidence, f.Sender.Role, f.Sender.Grade, f.Sender.Confidence)
+	fmt.Fprintf(&b, "  verdict: %s (%s, %.3f), sent by %s (%s, %.3f)\n", f.Cause.ID, f.Cause.Grade, f.Cause.Score, f.Sender.Role, f.Sender.Grade, f.Sender.Score)
 	show := func(title string, list []fact.Score, lead string) {
 		fmt.Fprintf(&b, "  %s\n", title)
 		for i, s := range list {

@@ -14,17 +14,21 @@ class: software-bug        # server-overload network-congestion server-configura
 outcome: [reset]           # reset refused timeout unreachable survived none
 senders: [server-app]      # client-app client-kernel server-app server-kernel local-firewall middlebox injector none
 frequency: common          # very-common common rare
-requires:                  # vetoes: a false one rules the cause out, an unknown one keeps it from being proved
+requires:                  # must be true: a false one rules the cause out, an unknown one keeps it from being proved
   - emit.sock.unread_bytes > 0
+contradicts:               # must not be true; what nobody looked at is named in the finding as not checked
+  - emit.proc.exiting == true
+  - {if: not (emit.proc.name == "team-x-proxy"), must_check: true} # without the answer never proved
 excludes: [close-with-unread-data]  # causes that are only a consequence of this one
 # family: general-cause    # instead, for a vendor's variety of a known cause: its lines and requirements hold too
-evidence:                  # weights in decibans: 30 is proof, 8 a hint; at most 30 for each witness
+evidence:                  # proof, strong, hint or faint; what one witness says is at most proof
   - if: emit.reason == "TCP_ABORT_ON_CLOSE"
-    weight: 20
+    weight: strong
+    seen: 9                # in how many of ten such cases it is true, so that its falsehood counts too
     says: the kernel of the {{.emit.role}} recorded {{.emit.reason}} with {{bytes .emit.sock.unread_bytes}} unread
   - if: emit.proc.name == "team-x-proxy"
-    weight: 30
-    unless: -30
+    weight: proof
+    otherwise: proof       # instead of seen: what it weighs against the cause when it is false
     says: the socket belonged to {{.emit.proc.name}} ({{.emit.proc.pid}})
 says: |
   {{.emit.proc.name}} closed its socket while {{bytes .emit.sock.unread_bytes}} of the client's data were

@@ -52,10 +52,10 @@ type confusion struct {
 
 // calibration compares what a grade promises with what it kept.
 type calibration struct {
-	Grade      fact.Grade `json:"grade"`
-	Cases      int        `json:"cases"`
-	Confidence float64    `json:"confidence"` // mean posterior
-	Right      float64    `json:"right"`      // share that was right
+	Grade fact.Grade `json:"grade"`
+	Cases int        `json:"cases"`
+	Score float64    `json:"score"` // mean posterior
+	Right float64    `json:"right"` // share that was right
 }
 
 const silent = "(nothing reported)"
@@ -71,9 +71,9 @@ func (o *options) accuracyCommand() *cobra.Command {
 	a := &accuracyFlags{}
 	c := &cobra.Command{
 		Use:   "accuracy",
-		Short: "Measure how often verdicts are right, and whether their confidence is honest",
+		Short: "Measure how often verdicts are right, and whether their scores are honest",
 		Long: `accuracy compares verdicts with known truth: confusion of senders and causes, the
-Brier score and calibration of the confidence, and the number of wrong verdicts
+Brier score and calibration of the score, and the number of wrong verdicts
 that were called proved, for each source. It reads what "holdfast lab run -o
 ndjson" wrote, or runs the whole lab itself (root).
 
@@ -273,16 +273,16 @@ func senderClaims(f *fact.Finding) map[string]float64 {
 	if f.Sender.Role == fact.UnknownSender {
 		return nil
 	}
-	return map[string]float64{f.Sender.Role: f.Sender.Confidence}
+	return map[string]float64{f.Sender.Role: f.Sender.Score}
 }
 
 func causeClaims(f *fact.Finding) map[string]float64 {
 	claims := map[string]float64{}
 	for _, a := range f.Alternatives {
-		claims[a.ID] = a.Confidence
+		claims[a.ID] = a.Score
 	}
 	if f.Cause.ID != "unknown" {
-		claims[f.Cause.ID] = f.Cause.Confidence
+		claims[f.Cause.ID] = f.Cause.Score
 	}
 	return claims
 }
@@ -310,7 +310,7 @@ func calibrate(m map[fact.Grade]*calibration, f *fact.Finding, right int) {
 		m[f.Cause.Grade] = g
 	}
 	g.Cases++
-	g.Confidence += f.Cause.Confidence
+	g.Score += f.Cause.Score
 	g.Right += float64(right)
 }
 
@@ -326,7 +326,7 @@ func finish(m map[fact.Grade]*calibration) []calibration {
 	var list []calibration
 	for _, g := range []fact.Grade{fact.Proved, fact.Probable, fact.Possible, fact.Unknown} {
 		if c := m[g]; c != nil {
-			c.Confidence /= float64(c.Cases)
+			c.Score /= float64(c.Cases)
 			c.Right /= float64(c.Cases)
 			list = append(list, *c)
 		}

@@ -76,10 +76,10 @@ type captureTruth struct {
 type captureFinding struct {
 	Role             string     `json:"role"`
 	RoleGrade        fact.Grade `json:"role_grade,omitempty"`
-	RoleConfidence   float64    `json:"role_confidence"`
+	RoleScore        float64    `json:"role_score"`
 	Cause            string     `json:"cause"`
 	Grade            fact.Grade `json:"grade,omitempty"`
-	Confidence       float64    `json:"confidence"`
+	Score            float64    `json:"score"`
 	Others           int        `json:"others,omitempty"` // further findings on the same connection
 	alternativeClaim map[string]float64
 }
@@ -371,8 +371,8 @@ func (j *captureJudge) compare(name string, truth captureTruth, f *fact.Finding)
 		return v
 	}
 	v.Said = captureFinding{
-		Role: f.Sender.Role, RoleGrade: f.Sender.Grade, RoleConfidence: f.Sender.Confidence,
-		Cause: f.Cause.ID, Grade: f.Cause.Grade, Confidence: f.Cause.Confidence, alternativeClaim: causeClaims(f),
+		Role: f.Sender.Role, RoleGrade: f.Sender.Grade, RoleScore: f.Sender.Score,
+		Cause: f.Cause.ID, Grade: f.Cause.Grade, Score: f.Cause.Score, alternativeClaim: causeClaims(f),
 	}
 	v.Sender, v.Cause = markSender(f, truth), j.markCause(f, truth)
 	v.WrongProved = v.Sender == markWrong && f.Sender.Grade == fact.Proved || v.Cause == markWrong && f.Cause.Grade == fact.Proved
@@ -488,7 +488,7 @@ func (t *score) add(v captureVerdict) {
 			t.grades[v.Said.Grade] = g
 		}
 		g.Cases++
-		g.Confidence += v.Said.Confidence
+		g.Score += v.Said.Score
 		if v.Cause == markExact || v.Cause == markGeneral {
 			g.Right++
 		}
@@ -504,7 +504,7 @@ func (v *captureVerdict) senderBrier() float64 {
 	case v.Said.RoleGrade == "" || v.Sender == markUnknown:
 		return 1
 	}
-	return brierOf(map[string]float64{v.Said.Role: v.Said.RoleConfidence}, v.Truth.Roles)
+	return brierOf(map[string]float64{v.Said.Role: v.Said.RoleScore}, v.Truth.Roles)
 }
 
 func (v *captureVerdict) causeBrier() float64 {

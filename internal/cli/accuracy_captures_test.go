@@ -25,8 +25,8 @@ var (
 func said(frame int, role string, roleGrade fact.Grade, cause string, grade fact.Grade) fact.Finding {
 	return fact.Finding{
 		Time: time.Unix(100, 0), Flow: fact.FindingFlow{Client: clientEnd, Server: serverEnd},
-		Sender: fact.Sender{Role: role, Grade: roleGrade, Confidence: 0.9},
-		Cause:  fact.CauseVerdict{ID: cause, Grade: grade, Confidence: 0.9},
+		Sender: fact.Sender{Role: role, Grade: roleGrade, Score: 0.9},
+		Cause:  fact.CauseVerdict{ID: cause, Grade: grade, Score: 0.9},
 		Where:  &fact.Where{Stream: 3, Frame: frame},
 	}
 }

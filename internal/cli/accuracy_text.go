@@ -78,9 +78,9 @@ func sourcesText(acc *accuracy) string {
 func share(n, of int) string { return fmt.Sprintf("%d (%.1f %%)", n, 100*float64(n)/float64(of)) }
 
 func gradeTable(list []calibration) string {
-	rows := [][]string{{"grade", "cases", "mean confidence", "right"}}
+	rows := [][]string{{"grade", "cases", "mean score", "right"}}
 	for _, g := range list {
-		rows = append(rows, []string{string(g.Grade), fmt.Sprint(g.Cases), fmt.Sprintf("%.3f", g.Confidence), fmt.Sprintf("%.3f", g.Right)})
+		rows = append(rows, []string{string(g.Grade), fmt.Sprint(g.Cases), fmt.Sprintf("%.3f", g.Score), fmt.Sprintf("%.3f", g.Right)})
 	}
 	return table(rows)
 }

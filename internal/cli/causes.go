@@ -17,34 +17,42 @@ const userKnowledge = "/etc/holdfast/knowledge.d"
 
 // causeDoc is a cause as holdfast causes prints it for programs.
 type causeDoc struct {
-	ID         string        `json:"id"`
-	Title      string        `json:"title"`
-	Class      string        `json:"class"`
-	Outcome    []string      `json:"outcome"`
-	Benign     bool          `json:"benign,omitempty"`
-	Senders    []string      `json:"senders"`
-	Frequency  string        `json:"frequency"`
-	Family     string        `json:"family,omitempty"`
-	Requires   []string      `json:"requires,omitempty"`
-	Evidence   []evidenceDoc `json:"evidence,omitempty"`
-	Excludes   []string      `json:"excludes,omitempty"`
-	Says       string        `json:"says"`
-	Effect     string        `json:"effect,omitempty"`
-	Fixes      []fact.Fix    `json:"fixes"`
-	Confirm    string        `json:"confirm,omitempty"`
-	Prevent    string        `json:"prevent,omitempty"`
-	References []string      `json:"references"`
-	Lab        []string      `json:"lab"`
-	LookAlikes []string      `json:"look_alikes,omitempty"`
-	File       string        `json:"file"`
+	ID          string             `json:"id"`
+	Title       string             `json:"title"`
+	Class       string             `json:"class"`
+	Outcome     []string           `json:"outcome"`
+	Benign      bool               `json:"benign,omitempty"`
+	Senders     []string           `json:"senders"`
+	Frequency   string             `json:"frequency"`
+	Family      string             `json:"family,omitempty"`
+	Requires    []string           `json:"requires,omitempty"`
+	Contradicts []contradictionDoc `json:"contradicts,omitempty"`
+	Evidence    []evidenceDoc      `json:"evidence,omitempty"`
+	Excludes    []string           `json:"excludes,omitempty"`
+	Says        string             `json:"says"`
+	Effect      string             `json:"effect,omitempty"`
+	Fixes       []fact.Fix         `json:"fixes"`
+	Confirm     string             `json:"confirm,omitempty"`
+	Prevent     string             `json:"prevent,omitempty"`
+	References  []string           `json:"references"`
+	Lab         []string           `json:"lab"`
+	LookAlikes  []string           `json:"look_alikes,omitempty"`
+	File        string             `json:"file"`
 }
 
 type evidenceDoc struct {
-	If      string  `json:"if"`
-	Weight  float64 `json:"weight"`
-	Unless  float64 `json:"unless,omitempty"`
-	Witness string  `json:"witness,omitempty"`
-	Says    string  `json:"says,omitempty"`
+	If        string `json:"if"`
+	Weight    string `json:"weight,omitempty"`
+	Against   string `json:"against,omitempty"`
+	Seen      *int   `json:"seen,omitempty"` // in how many of ten such cases
+	Otherwise string `json:"otherwise,omitempty"`
+	Witness   string `json:"witness,omitempty"`
+	Says      string `json:"says,omitempty"`
+}
+
+type contradictionDoc struct {
+	If        string `json:"if"`
+	MustCheck bool   `json:"must_check,omitempty"`
 }
 
 // causeFlags are the flags of holdfast causes.
@@ -161,7 +169,10 @@ func documentCause(c *diagnosis.CauseSpec) causeDoc {
 		LookAlikes: texts(c.LookAlikes), File: c.Pos.File,
 	}
 	for _, l := range c.Evidence {
-		d.Evidence = append(d.Evidence, evidenceDoc{l.If.S, l.Weight, l.Unless, l.Witness.S, l.Says.S})
+		d.Evidence = append(d.Evidence, evidenceDoc{l.If.S, l.Weight.S, l.Against.S, l.Seen, l.Otherwise.S, l.Witness.S, l.Says.S})
+	}
+	for _, k := range c.Contradicts {
+		d.Contradicts = append(d.Contradicts, contradictionDoc{k.If.S, k.MustCheck})
 	}
 	return d
 }
@@ -191,6 +202,7 @@ func (o *options) showCause(base *diagnosis.Base, id string) error {
 	page.Row("says", d.Says)
 	page.Row("effect", d.Effect)
 	page.Rows("requires", d.Requires)
+	page.Rows("rules out", contradictionTexts(d.Contradicts))
 	for i, e := range d.Evidence {
 		page.Row(firstLabel(i, "evidence"), evidenceText(e))
 		page.Row("", e.Says)
@@ -208,14 +220,32 @@ func (o *options) showCause(base *diagnosis.Base, id string) error {
 }
 
 func evidenceText(e evidenceDoc) string {
-	s := fmt.Sprintf("%+.0f dB  %s", e.Weight, e.If)
-	if e.Unless != 0 {
-		s += fmt.Sprintf("  (%+.0f dB when false)", e.Unless)
+	s := e.Weight
+	if e.Against != "" {
+		s = "against: " + e.Against
+	}
+	s += "  " + e.If
+	switch {
+	case e.Seen != nil:
+		s += fmt.Sprintf("  (seen in %d of 10)", *e.Seen)
+	case e.Otherwise != "":
+		s += "  (against when false: " + e.Otherwise + ")"
 	}
 	if e.Witness != "" {
 		s += "  [" + e.Witness + "]"
 	}
 	return s
+}
+
+func contradictionTexts(list []contradictionDoc) []string {
+	var out []string
+	for _, c := range list {
+		if c.MustCheck {
+			c.If += "  (must be checked)"
+		}
+		out = append(out, c.If)
+	}
+	return out
 }
 
 func firstLabel(i int, label string) string {

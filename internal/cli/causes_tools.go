@@ -125,7 +125,10 @@ See docs/adding-a-cause.md.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			id := args[0]
 			if !causeID.MatchString(id) {
-				return usageError("lower-case words joined by hyphens, such as pool-too-old", "%q can not be the id of a cause", id)
+				return usageError("lower-case words joined by hyphens, such as pool-too-old", "%q cannot be the id of a cause", id)
+			}
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				return fmt.Errorf("create directory: %w", err)
 			}
 			path := filepath.Join(dir, id+".yaml")
 			f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)

@@ -294,7 +294,8 @@ func ruledOut(base *diagnosis.Base, p *pasted) map[string]bool {
 	}
 	for _, s := range f.Arithmetic.Causes {
 		if c, ok := base.Cause(s.ID); ok {
-			out[s.ID] = slices.Contains(texts(c.Requires), s.Vetoed)
+			out[s.ID] = slices.Contains(texts(c.Requires), s.Vetoed) ||
+				slices.ContainsFunc(c.Contradicts, func(k diagnosis.Contradiction) bool { return k.If.S == s.Vetoed })
 		}
 	}
 	return out

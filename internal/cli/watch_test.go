@@ -24,7 +24,7 @@ func testScreen(width int, output string, w *watchFlags) (s *screen, out, err *b
 func finding(cause string, clientPort uint16) fact.Finding {
 	f := *postgresReset()
 	f.Time = time.Date(2026, 3, 1, 14, 3, 7, 0, time.UTC)
-	f.Cause = fact.CauseVerdict{ID: cause, Title: "A title", Grade: fact.Proved, Confidence: 0.99, Says: "It says."}
+	f.Cause = fact.CauseVerdict{ID: cause, Title: "A title", Grade: fact.Proved, Score: 0.99, Says: "It says."}
 	f.Flow.Client = netip.AddrPortFrom(f.Flow.Client.Addr(), clientPort)
 	return f
 }

@@ -42,7 +42,7 @@ func (st Style) Details(f *fact.Finding) string {
 	k := &block{st: st}
 	k.row("flow", flowText(f))
 	if says := cmpOr(f.Cause.Says, f.Cause.Title); says != "" {
-		k.row("why", fmt.Sprintf("%s (%s, %s)", strings.TrimSpace(says), f.Cause.Grade, percent(f.Cause.Confidence)))
+		k.row("why", fmt.Sprintf("%s (%s, %s)", strings.TrimSpace(says), f.Cause.Grade, percent(f.Cause.Score)))
 	}
 	k.row("sender", senderDetail(f))
 	for i, p := range f.Proof {
@@ -61,7 +61,7 @@ func (st Style) Details(f *fact.Finding) string {
 		k.row("prevent", f.Prevent)
 	}
 	for i, a := range f.Alternatives {
-		k.row(first(i, "else"), fmt.Sprintf("%s: %s (%s)", a.ID, a.Title, percent(a.Confidence)))
+		k.row(first(i, "else"), fmt.Sprintf("%s: %s (%s)", a.ID, a.Title, percent(a.Score)))
 	}
 	for i, m := range f.Missing {
 		k.row(first(i, "missing"), m.Fact+": "+m.How)
@@ -112,7 +112,7 @@ func flowText(f *fact.Finding) string {
 
 func senderDetail(f *fact.Finding) string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "%s (%s, %s)", f.Sender.Role, f.Sender.Grade, percent(f.Sender.Confidence))
+	fmt.Fprintf(&s, "%s (%s, %s)", f.Sender.Role, f.Sender.Grade, percent(f.Sender.Score))
 	p := f.Sender.Process
 	if p != nil {
 		s.WriteString(", " + processText(p))

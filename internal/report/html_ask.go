@@ -161,7 +161,7 @@ func whoText(f *fact.Finding) string {
 
 // sureText says how far the verdict can be trusted.
 func sureText(f *fact.Finding) string {
-	return fmt.Sprintf("Cause %s (%s), sender %s (%s).", gradeWord(f.Cause.Grade), percent(f.Cause.Confidence), gradeWord(f.Sender.Grade), percent(f.Sender.Confidence))
+	return fmt.Sprintf("Cause %s (%s), sender %s (%s).", gradeWord(f.Cause.Grade), percent(f.Cause.Score), gradeWord(f.Sender.Grade), percent(f.Sender.Score))
 }
 
 func gradeWord(g fact.Grade) string {

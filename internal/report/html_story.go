@@ -37,7 +37,7 @@ const notKnown = "Cause not known"
 
 type proofView struct{ Says, Witness, Weight, File, Frame string }
 
-type alternativeView struct{ Title, ID, Confidence string }
+type alternativeView struct{ Title, ID, Score string }
 
 type referenceView struct{ Text, URL string }
 
@@ -122,7 +122,7 @@ func (v *storyView) addProof(f *fact.Finding) {
 		v.Proof = append(v.Proof, pv)
 	}
 	for _, a := range f.Alternatives {
-		v.Alternatives = append(v.Alternatives, alternativeView{cmpOr(a.Title, a.ID), a.ID, percent(a.Confidence)})
+		v.Alternatives = append(v.Alternatives, alternativeView{cmpOr(a.Title, a.ID), a.ID, percent(a.Score)})
 	}
 	for _, r := range f.References {
 		rv := referenceView{Text: r}

@@ -26,14 +26,14 @@ func samples() []fact.Finding {
 	base := fact.Finding{Schema: fact.Schema, ID: "f-1", Time: at, Source: "kernel", Flow: flow, Outcome: "reset", Phase: "established", Harmful: true}
 	unread := base
 	unread.Sender = fact.Sender{
-		Role: fact.ServerApp, Grade: fact.Proved, Confidence: 0.998, Host: "db1",
+		Role: fact.ServerApp, Grade: fact.Proved, Score: 0.998, Host: "db1",
 		Process: &fact.ProcessBrief{PID: 812, Name: "postgres", Exe: "/usr/lib/postgresql/15/bin/postgres", Unit: "postgresql@15-main.service"},
 	}
 	unread.Cause = fact.CauseVerdict{
 		ID: "close-with-unread-data", Title: "The application closed the socket while received data was still unread",
-		Class: "software-bug", Grade: fact.Proved, Confidence: 0.9987, Says: "postgres closed its socket with 1432 bytes unread.\nThe kernel answers that with a reset.",
+		Class: "software-bug", Grade: fact.Proved, Score: 0.9987, Says: "postgres closed its socket with 1432 bytes unread.\nThe kernel answers that with a reset.",
 	}
-	unread.Alternatives = []fact.Alternative{{ID: "process-crash", Title: "The process died", Confidence: 0.001}}
+	unread.Alternatives = []fact.Alternative{{ID: "process-crash", Title: "The process died", Score: 0.001}}
 	unread.Proof = []fact.Proof{{Says: "the kernel recorded TCP_ABORT_ON_CLOSE with 1432 bytes unread", Witness: "kernel", Weight: 40}}
 	unread.Missing = []fact.Missing{{Fact: "rst.ttl", How: "run holdfast watch with the wire witness on, or capture packets"}}
 	unread.Effect = fact.Effect{Accepted: "accepted", AppError: "ECONNRESET", BytesUnread: new(int64(1432)), ProcessDied: new(false)}
@@ -54,8 +54,8 @@ func samples() []fact.Finding {
 
 	refused := base
 	refused.ID, refused.Outcome, refused.Phase = "f-2", "refused", "connect"
-	refused.Sender = fact.Sender{Role: fact.ServerKernel, Grade: fact.Proved, Confidence: 0.99}
-	refused.Cause = fact.CauseVerdict{ID: "port-closed", Title: "Nothing listens on the port", Grade: fact.Proved, Confidence: 0.99}
+	refused.Sender = fact.Sender{Role: fact.ServerKernel, Grade: fact.Proved, Score: 0.99}
+	refused.Cause = fact.CauseVerdict{ID: "port-closed", Title: "Nothing listens on the port", Grade: fact.Proved, Score: 0.99}
 	refused.Effect = fact.Effect{AppError: "ECONNREFUSED"}
 	refused.Count = 37
 
@@ -68,19 +68,19 @@ func samples() []fact.Finding {
 	benign := base
 	benign.ID, benign.Harmful, benign.Outcome = "f-4", false, "none"
 	benign.Sender = fact.Sender{Role: fact.ClientKernel, Grade: fact.Probable}
-	benign.Cause = fact.CauseVerdict{ID: "health-check", Title: "A health check", Class: "benign", Grade: fact.Probable, Confidence: 0.9}
+	benign.Cause = fact.CauseVerdict{ID: "health-check", Title: "A health check", Class: "benign", Grade: fact.Probable, Score: 0.9}
 
 	forged := base
 	forged.ID = "f-5"
 	forged.Sender = fact.Sender{Role: fact.Injector, Process: &fact.ProcessBrief{PID: 99, Name: "rstkill"}}
-	forged.Cause = fact.CauseVerdict{ID: "forged-rst", Title: "Somebody forged the reset", Grade: fact.Possible, Confidence: 0.6}
+	forged.Cause = fact.CauseVerdict{ID: "forged-rst", Title: "Somebody forged the reset", Grade: fact.Possible, Score: 0.6}
 	forged.Effect = fact.Effect{Accepted: "challenged"}
 	forged.Story = "f-1"
 
 	silent := base
 	silent.ID, silent.Outcome = "f-6", "timeout"
 	silent.Sender = fact.Sender{Role: fact.Nobody}
-	silent.Cause = fact.CauseVerdict{ID: "retransmission-timeout", Title: "No answer", Grade: fact.Probable, Confidence: 0.9}
+	silent.Cause = fact.CauseVerdict{ID: "retransmission-timeout", Title: "No answer", Grade: fact.Probable, Score: 0.9}
 	silent.Effect = fact.Effect{AppError: "ETIMEDOUT", BytesLost: new(int64(23_400))}
 	return []fact.Finding{unread, refused, hostile, benign, forged, silent}
 }

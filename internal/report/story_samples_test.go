@@ -96,12 +96,12 @@ func idleFinding() fact.Finding {
 	l := idleLadder()
 	return fact.Finding{
 		Schema: fact.Schema, ID: "edge-1", Time: l.Frames[7].Time, Source: "capture", Flow: flowOf(l), Outcome: "reset", Phase: "established", Harmful: true,
-		Sender: fact.Sender{Role: fact.Middlebox, Grade: fact.Probable, Confidence: 0.962, Where: "7 hops before the server, in its name", Says: "The RST has another TTL, window and IP ID than the packets of the server and came 23 ms faster than the server can answer."},
+		Sender: fact.Sender{Role: fact.Middlebox, Grade: fact.Probable, Score: 0.962, Where: "7 hops before the server, in its name", Says: "The RST has another TTL, window and IP ID than the packets of the server and came 23 ms faster than the server can answer."},
 		Cause: fact.CauseVerdict{
-			ID: "middlebox-idle-timeout", Title: "A device between dropped an idle connection", Class: "server-configuration", Grade: fact.Probable, Confidence: 0.934,
+			ID: "middlebox-idle-timeout", Title: "A device between dropped an idle connection", Class: "server-configuration", Grade: fact.Probable, Score: 0.934,
 			Says: "The connection was silent for 350.02 s. A load balancer or NAT gateway on the way forgot it after 350 s, and answered the next packet with a reset. The server knew nothing of it.",
 		},
-		Alternatives: []fact.Alternative{{ID: "half-open-after-reboot", Title: "The server restarted and does not know the connection", Confidence: 0.041}, {ID: "linux-conntrack-entry-lost", Title: "A Linux router lost its conntrack entry", Confidence: 0.018}},
+		Alternatives: []fact.Alternative{{ID: "half-open-after-reboot", Title: "The server restarted and does not know the connection", Score: 0.041}, {ID: "linux-conntrack-entry-lost", Title: "A Linux router lost its conntrack entry", Score: 0.018}},
 		Proof: []fact.Proof{
 			{Says: "silence of 350.02 s before the request, and 11 other connections of the capture were reset after 350 to 351 s", Witness: "timing", Weight: 24, File: "edge.pcapng", Frame: 14_710},
 			{Says: "the RST has TTL 63, the server's packets have 57", Witness: "wire", Weight: 14, File: "edge.pcapng", Frame: 14_711},
@@ -141,31 +141,31 @@ func storySamples() []fact.Finding {
 	list = append(
 		list, fact.Finding{
 			Schema: fact.Schema, ID: "refused-1", Time: refused.Frames[1].Time, Source: "capture", Flow: flowOf(refused), Outcome: "refused", Phase: "connect", Harmful: true,
-			Sender: fact.Sender{Role: fact.ServerKernel, Grade: fact.Proved, Confidence: 0.998},
-			Cause:  fact.CauseVerdict{ID: "connection-refused-closed-port", Title: "Nothing listens on the port", Class: "server-configuration", Grade: fact.Proved, Confidence: 0.9985, Says: "No program listens on port 5432 of the server, so its kernel refused the connection."},
+			Sender: fact.Sender{Role: fact.ServerKernel, Grade: fact.Proved, Score: 0.998},
+			Cause:  fact.CauseVerdict{ID: "connection-refused-closed-port", Title: "Nothing listens on the port", Class: "server-configuration", Grade: fact.Proved, Score: 0.9985, Says: "No program listens on port 5432 of the server, so its kernel refused the connection."},
 			Proof:  []fact.Proof{{Says: "RST ACK answers the SYN within 87 µs, and the capture is at the server", Witness: "wire", Weight: 30, File: "db1.pcap", Frame: 2}},
 			Effect: fact.Effect{AppError: "ECONNREFUSED"}, Fixes: []fact.Fix{{Title: "Start the service, or correct the port", Commands: []string{"ss -ltnp 'sport = :5432'"}, Risk: "none"}}, Count: 37,
 			Where: &fact.Where{File: "db1.pcap", Stream: 0, Frame: 2},
 		}, fact.Finding{
 			Schema: fact.Schema, ID: "forged-1", Time: forged.Frames[7].Time, Source: "capture", Flow: flowOf(forged), Outcome: "reset", Phase: "established", Harmful: true,
-			Sender: fact.Sender{Role: fact.Injector, Grade: fact.Proved, Confidence: 0.994, Where: "between client.pcapng and server.pcapng", Says: "The RST was seen at the client and never left the server."},
-			Cause:  fact.CauseVerdict{ID: "forged-rst-attack", Title: "Somebody on the way forged the reset", Class: "malicious-activity", Grade: fact.Proved, Confidence: 0.981, Says: "Somebody between the two points of capture sent a reset in the name of the server."},
+			Sender: fact.Sender{Role: fact.Injector, Grade: fact.Proved, Score: 0.994, Where: "between client.pcapng and server.pcapng", Says: "The RST was seen at the client and never left the server."},
+			Cause:  fact.CauseVerdict{ID: "forged-rst-attack", Title: "Somebody on the way forged the reset", Class: "malicious-activity", Grade: fact.Proved, Score: 0.981, Says: "Somebody between the two points of capture sent a reset in the name of the server."},
 			Proof:  []fact.Proof{{Says: "seen at the client, missing at the server", Witness: "two-ended", Weight: 30, File: "client.pcapng", Frame: 8}},
 			Effect: fact.Effect{Accepted: "accepted", AppError: "ECONNRESET"}, Where: &fact.Where{File: "client.pcapng", Stream: 0, Frame: 8},
 		}, fact.Finding{
 			Schema: fact.Schema, ID: "tls-1", Time: alert.Frames[5].Time, Source: "capture", Flow: flowOf(alert), Outcome: "reset", Phase: "tls-handshake", Harmful: true,
-			Sender: fact.Sender{Role: fact.ServerApp, Grade: fact.Probable, Confidence: 0.91},
-			Cause:  fact.CauseVerdict{ID: "tls-handshake-failure", Title: "The TLS handshake failed", Grade: fact.Probable, Confidence: 0.97, Says: "The server does not speak the TLS version that the client offers and said so in an alert before it closed."},
+			Sender: fact.Sender{Role: fact.ServerApp, Grade: fact.Probable, Score: 0.91},
+			Cause:  fact.CauseVerdict{ID: "tls-handshake-failure", Title: "The TLS handshake failed", Grade: fact.Probable, Score: 0.97, Says: "The server does not speak the TLS version that the client offers and said so in an alert before it closed."},
 			Proof:  []fact.Proof{{Says: "TLS alert protocol_version 0.1 ms before the RST", Witness: "wire", Weight: 27, File: "edge.pcapng", Frame: 44}},
 			Effect: fact.Effect{Accepted: "accepted", AppError: "ECONNRESET", BytesUnread: new(int64(0))},
 		}, fact.Finding{
 			Schema: fact.Schema, ID: "tls-2", Story: "tls-1", Time: alert.Frames[5].Time.Add(3 * time.Second), Source: "capture", Flow: fact.FindingFlow{Client: netip.MustParseAddrPort("10.20.4.18:33446"), Server: alert.Server}, Outcome: "reset", Phase: "tls-handshake", Harmful: true,
-			Sender: fact.Sender{Role: fact.ServerApp, Grade: fact.Possible, Confidence: 0.6},
+			Sender: fact.Sender{Role: fact.ServerApp, Grade: fact.Possible, Score: 0.6},
 			Cause:  fact.CauseVerdict{ID: "unknown", Title: "Unknown", Grade: fact.Unknown},
 		}, fact.Finding{
 			Schema: fact.Schema, ID: "health-1", Time: at(30), Source: "capture", Flow: fact.FindingFlow{Client: netip.MustParseAddrPort("10.20.0.2:60100"), Server: netip.MustParseAddrPort("10.20.4.17:8080")}, Outcome: "benign", Phase: "closing",
-			Sender: fact.Sender{Role: fact.ClientKernel, Grade: fact.Probable, Confidence: 0.93},
-			Cause:  fact.CauseVerdict{ID: "lb-health-check-noise", Title: "A health check that ends its connections with a reset", Class: "benign", Grade: fact.Probable, Confidence: 0.95, Says: "A load balancer checks the port every 5 s and saves itself the closing handshake."},
+			Sender: fact.Sender{Role: fact.ClientKernel, Grade: fact.Probable, Score: 0.93},
+			Cause:  fact.CauseVerdict{ID: "lb-health-check-noise", Title: "A health check that ends its connections with a reset", Class: "benign", Grade: fact.Probable, Score: 0.95, Says: "A load balancer checks the port every 5 s and saves itself the closing handshake."},
 			Count:  118,
 		},
 	)

@@ -1,0 +1,109 @@
+package diagnosis
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/holdfast-project/holdfast/fact"
+)
+
+// context are the facts that say where others belong. A line that names others
+// too is not about these.
+var context = []string{
+	"outcome", "phase", "emit.role", "victim.role", "emit.watched", "victim.watched", "emit.seen", "rst.seen", "flow.family",
+	"flow.roles_known", "emit.sock.known", "victim.sock.known", "wire.segments", "wire.sane", "wire.from_start", "wire.points",
+	"wire.protocol", "emit.proc.name",
+}
+
+// groups are the facts that say the same: what one of them says, the others
+// repeat. A fact that stands in none is a group of its own.
+var groups = map[string][]string{
+	"kernel path":       {"emit.reason", "emit.call", "emit.syscall", "emit.stack"},
+	"linger":            {"emit.sock.linger", "emit.sock.linger_s"},
+	"process ended":     {"emit.proc.exiting", "emit.proc.signal", "emit.proc.exit_code"},
+	"process had ended": {"emit.dead.exiting", "emit.dead.signal", "emit.dead.exit_code"},
+	"OOM":               {"emit.proc.oom", "emit.dead.oom"},
+	"earlier socket":    {"emit.dead.known", "emit.dead.how", "emit.dead.state", "emit.dead.syscall"},
+	"distance":          {"rst.ttl", "rst.peer_ttl", "wire.hop_difference", "wire.ttl_as_syn", "wire.ttl_as_data", "wire.ttl_start", "wire.two_ttls"},
+	"identification":    {"rst.ip_id", "wire.ip_id", "wire.ip_id_breaks", "wire.ip_id_shared_hosts", "wire.copied_fields", "wire.other_stack"},
+	"sequence number":   {"wire.place", "wire.sequence_changes", "rst.seq_offset", "pattern.forged_attempts", "wire.forgery_test", "wire.signature"},
+	"form":              {"rst.form", "rst.timestamp", "rst.ack", "victim.sock.timestamps"},
+	"origin":            {"rst.origin", "rst.origin_name", "rst.origin_pid", "rst.origin_netns", "fw.third_namespace"},
+	"provocation":       {"wire.answers", "wire.reaction_us", "wire.too_fast", "wire.rtt_us", "rst.provoked"},
+	"places":            {"wire.not_sent", "wire.sent", "wire.sent_by_host", "wire.off_path", "wire.began_between", "wire.one_way", "wire.trigger_not_received"},
+	"rule":              {"fw.rule", "fw.rule_moved", "fw.rule_rejects_with_reset", "fw.dropped", "fw.dropped_at", "fw.hook"},
+	"accept queue":      {"emit.listener.backlog", "emit.listener.backlog_max"},
+	"address":           {"pattern.address_moved", "pattern.address_twice", "pattern.holder", "pattern.emitter_younger", "pattern.emitter_started_ago_s"},
+	"log":               {"log.text", "log.victim_text"},
+	"burst":             {"pattern.burst", "pattern.burst_peers"},
+	"regular":           {"pattern.period_ms", "pattern.idle_repeats", "pattern.same_peer"},
+}
+
+// groupOf is the name of the group of each fact that has one.
+var groupOf = func() map[string]string {
+	m := map[string]string{}
+	for g, facts := range groups {
+		for _, f := range facts {
+			m[f] = g
+		}
+	}
+	return m
+}()
+
+// group sorts the lines of h by falling weight and gives each its groups: those
+// of the facts that it is about. What h requires anyway is its context, unless
+// a line is about nothing else.
+func (k *baseCompiler) group(h *hypothesis, at Pos) {
+	slices.SortStableFunc(h.lines, func(a, b line) int { return cmp.Compare(b.weight, a.weight) })
+	names := []string{}
+	required := map[string]bool{}
+	for _, r := range h.requires {
+		if r != nil {
+			for i := range r.facts {
+				required[r.facts[i].Name] = true
+			}
+		}
+	}
+	for i := range h.lines {
+		l := &h.lines[i]
+		if l.expr == nil {
+			continue
+		}
+		l.groups = nil
+		for _, g := range subjects(l.expr, required) {
+			n := slices.Index(names, g)
+			if n < 0 {
+				n, names = len(names), append(names, g)
+			}
+			l.groups = append(l.groups, uint8(n))
+		}
+	}
+	if h.groups = len(names); h.groups > maxGroups {
+		k.fail(at, "split it", "evidence of %s is about more than %d groups of facts", h.id, maxGroups)
+	}
+}
+
+// subjects returns the groups of facts that e is about.
+func subjects(e *Expr, required map[string]bool) []string {
+	pick := func(leave func(d *fact.Def) bool) []string {
+		var list []string
+		for i := range e.facts {
+			d := &e.facts[i]
+			if g := cmp.Or(groupOf[d.Name], d.Name); !leave(d) && !slices.Contains(list, g) {
+				list = append(list, g)
+			}
+		}
+		return list
+	}
+	isContext := func(d *fact.Def) bool { return slices.Contains(context, d.Name) }
+	for _, leave := range []func(d *fact.Def) bool{
+		func(d *fact.Def) bool { return isContext(d) || required[d.Name] },
+		isContext,
+		func(*fact.Def) bool { return false },
+	} {
+		if list := pick(leave); len(list) > 0 {
+			return list
+		}
+	}
+	return nil
+}

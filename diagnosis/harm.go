@@ -1,0 +1,112 @@
+package diagnosis
+
+import (
+	"strings"
+	"time"
+
+	"github.com/holdfast-project/holdfast/fact"
+)
+
+// pause is how long no data must have passed before a connection counts as
+// idle when only one of its ends is known.
+const pause = time.Second
+
+// harmful is the only definition of harm: somebody waited, or data was lost, or
+// an application got an error that it did not cause itself. What nobody knows
+// counts as harm, unless the cause says that nobody is hurt.
+func harmful(c *fact.Case, benign bool) bool {
+	switch c.Outcome.Or("") {
+	case "survived", "none":
+		return false
+	}
+	switch c.RST.Accepted.Or("") {
+	case "ignored", "challenged", "timewait":
+		return false
+	}
+	if refusedItself(c) {
+		return true
+	}
+	return !benign && !quiet(c)
+}
+
+// refusedItself reports whether an application got ECONNREFUSED from its own
+// connect(): it wanted that connection, whatever the cause.
+func refusedItself(c *fact.Case) bool {
+	return c.Victim.Error.Or("") == "ECONNREFUSED" && c.Victim.Role.Or("") != "server"
+}
+
+// quiet reports whether the reset ended a connection on which nothing was under
+// way: idle, or finished. Every part of that must be known.
+func quiet(c *fact.Case) bool {
+	switch {
+	case c.Outcome.Or("") != "reset" || c.Phase.Or("") == "connect":
+		return false
+	case c.Trigger.PayloadSize.Or(-1) == 0 && strings.Contains(c.Trigger.Flags.Or(""), "F"):
+		return zero(c.Victim.Sock.Unacked, c.Wire.Unacked) // the end of a connection that its other end forgot
+	case c.RST.Form.Or("") == "reply":
+		return false
+	}
+	return quietSocket(c) || quietWire(c)
+}
+
+// quietSocket is quiet as the socket of the emitting end shows it, and that of
+// the other end where it is at hand.
+func quietSocket(c *fact.Case) bool {
+	s, v := &c.Emit.Sock, &c.Victim.Sock
+	if !s.Known.Or(false) || !zero(s.Unread) || !zero(s.Unacked) || !zero(s.Unsent) {
+		return false
+	}
+	switch {
+	case v.Known.Or(false):
+		if !zero(v.Unacked) || !zero(v.Unsent) {
+			return false
+		}
+	case min(s.IdleSend.Or(0), s.IdleRecv.Or(0)) < pause:
+		return false
+	}
+	sent, received := s.BytesSent.Or(-1), s.BytesRecv.Or(-1)
+	send, okSend := s.IdleSend.Get()
+	recv, okRecv := s.IdleRecv.Get()
+	if !okSend || !okRecv {
+		return false
+	}
+	switch c.Emit.Role.Or("") {
+	case "client": // it has the last answer, or never asked
+		return sent == 0 || received > 0 && recv <= send
+	case "server": // it has answered the last request
+		return sent > 0 && received > 0 && send <= recv
+	}
+	return false
+}
+
+// quietWire is quiet as a capture shows it.
+func quietWire(c *fact.Case) bool {
+	w := &c.Wire
+	if !w.Handshake.Or(false) || !zero(w.Unacked) || w.MidTransfer.Or(true) || w.Retransmits.Or(1) > 0 {
+		return false
+	}
+	if w.Idle.Or(0) < pause && !w.VictimFIN.Or(false) {
+		return false
+	}
+	switch c.Emit.Role.Or("") {
+	case "client":
+		return w.Waiting.State() == fact.Absent
+	case "server":
+		return zero(w.Unanswered)
+	}
+	return false
+}
+
+// zero reports whether one of the values is present, and all present ones are 0.
+func zero(list ...fact.Opt[int64]) bool {
+	known := false
+	for _, o := range list {
+		if n, ok := o.Get(); ok {
+			if n != 0 {
+				return false
+			}
+			known = true
+		}
+	}
+	return known
+}
