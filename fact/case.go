@@ -268,6 +268,7 @@ type FW struct {
 // Pattern is what other cases of the same time and place look like.
 type Pattern struct {
 	Burst          Opt[int64]         `fact:"burst" doc:"resets of the same emitter process or namespace within one second, this one included"`
+	Quiet          Opt[time.Duration] `fact:"quiet_ms" doc:"how long the host in whose name the RST came sent nothing but RSTs afterwards, to anybody in the capture"`
 	BurstPeers     Opt[int64]         `fact:"burst_peers" doc:"different remote addresses in that burst"`
 	ScanPorts      Opt[int64]         `fact:"scan_ports" doc:"different ports of this host at which segments of that source found no connection and were reset, within one second, the hold of this case included"`
 	SamePeer       Opt[int64]         `fact:"same_peer" doc:"cases between the same two addresses and server port within a minute"`

@@ -26,6 +26,16 @@ type Wire struct {
 	IPIDKind   Opt[string] `fact:"ip_id" doc:"its IP identification: zero, counts-on (continues its side's counter), copied (that of the segment it answers), jump, unknown"`
 	IPIDBreaks Opt[bool]   `fact:"ip_id_breaks" doc:"its side's IP identifications count up steadily, and that of this RST+ACK does not fit: another stack wrote it"`
 	IPIDShared Opt[int64]  `fact:"ip_id_shared_hosts" by:"pattern" doc:"different hosts whose RSTs continue one IP identification counter, this one included"`
+	TTLKind    Opt[string] `fact:"ttl" doc:"its TTL against that of most other segments of its side, or else of its address in other connections: same, near (one or two hops), far (more), other-start (another initial value)"`
+	TTLUsual   Opt[int64]  `fact:"ttl_usual" doc:"the TTL that it is compared with"`
+	Counter    Opt[string] `fact:"counter" doc:"its IP identification against the counters of its side and of its host over all connections: continues (one of the next values), fits (possible after the pause), breaks (a counter is known and it is no value of it), copied, zero"`
+	Twin       Opt[bool]   `fact:"twin" doc:"the other end was cut off at the same moment, before either can have heard of it: by a RST, or by a segment that acknowledges what was never sent"`
+	AckBeyond  Opt[int64]  `fact:"ack_beyond_bytes" doc:"bytes that it acknowledges and its receiver never sent"`
+	OddRefusal Opt[bool]   `fact:"odd_refusal" doc:"it refuses a SYN and carries what no kernel puts into a refusal: timestamps, a window, a sequence number, or the IP identification of the SYN"`
+	Overruled  Opt[bool]   `fact:"refusal_overruled" doc:"after this refusal its side accepted the same SYN all the same"`
+	SeqStep    Opt[int64]  `fact:"sequence_step" doc:"sequence numbers from one RST of its side to the next; absent when it has only one"`
+	OneBox     Opt[int64]  `fact:"same_box_hosts" by:"pattern" doc:"different hosts in whose name RSTs with the same marks (flags, window, steps of sequence number and IP identification) came that do not fit their hosts, this one included"`
+	MixedData  Opt[bool]   `fact:"mixed_ttls" doc:"a few segments of its side came with another TTL than all others: data was injected, too"`
 	Copied     Opt[int64]  `fact:"copied_fields" doc:"header fields that equal those of the segment it answers and not its side's: IP identification, TTL, window"`
 	MAC        Opt[bool]   `fact:"other_link_address" doc:"it came from another MAC address than its side's other segments"`
 	ByLoopback Opt[bool]   `fact:"by_loopback" doc:"the RST came by the loopback interface of the capturing host, the connection by another one: that host made it itself"`
@@ -46,6 +56,7 @@ type Wire struct {
 	Unacked      Opt[int64]         `fact:"unacked_bytes" doc:"data of the other side that the RST's side did not acknowledge, the RST included"`
 	Retransmits  Opt[int64]         `fact:"sender_retransmits" doc:"segments that the RST's side had sent again in a row without an answer"`
 	VictimRetr   Opt[int64]         `fact:"receiver_retransmits" doc:"segments that the other side had sent again in a row without an answer"`
+	GaveUp       Opt[bool]          `fact:"gave_up" doc:"its side had sent the same again in growing intervals and reset the connection one interval after the last time"`
 	Silence      Opt[time.Duration] `fact:"receiver_silence_ms" doc:"time since the other side was heard last"`
 	Probes       Opt[int64]         `fact:"sender_probes" doc:"keep-alive or window probes of the RST's side that stayed unanswered"`
 	VictimProbe  Opt[bool]          `fact:"answers_probe" doc:"what it answers is a keep-alive probe"`

@@ -13,6 +13,7 @@ const (
 	Held                  // a fragment of an IP packet that is not complete yet
 	Truncated             // the capture kept too few bytes to see a TCP header
 	Malformed             // a header contradicts itself or the frame
+	Unknown               // the link type is not decoded
 )
 
 // maxDepth is how many headers (tags, tunnels, extension headers) are followed.
@@ -26,6 +27,8 @@ type Decoder struct {
 	Notice Notice // of the last frame that was of kind ICMP
 
 	Fragments FragmentCounts
+
+	Peek Peek // of the last frame that FlowHash knew
 
 	// Of the frame at hand.
 	missing int // bytes that the innermost header promises beyond those captured

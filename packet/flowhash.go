@@ -2,13 +2,13 @@ package packet
 
 import "math/bits"
 
-// Numbers that mix (the fraction of pi).
-const (
-	mixA = 0x243f6a8885a308d3
-	mixB = 0x13198a2e03707344
-	mixC = 0xa4093822299f31d0
-	mixD = 0x082efa98ec4e6c89
-)
+// HashKey makes a hash of addresses and ports that nobody can foresee who does
+// not know it, so that nobody can choose connections that collide.
+type HashKey [4]uint64
+
+// fixed spreads connections over workers (the fraction of pi): the same capture
+// is then always spread in the same way.
+var fixed = HashKey{0x243f6a8885a308d3, 0x13198a2e03707344, 0xa4093822299f31d0, 0x082efa98ec4e6c89}
 
 func mix(a, b uint64) uint64 {
 	hi, lo := bits.Mul64(a, b)
@@ -16,24 +16,39 @@ func mix(a, b uint64) uint64 {
 }
 
 // pair hashes two ends, in either order alike.
-func pair(a, b uint64) uint64 {
-	return mix(min(a, b)^mixA, max(a, b)^mixB)
+func (k *HashKey) pair(a, b uint64) uint64 {
+	return mix(min(a, b)^k[0], max(a, b)^k[1])
 }
 
 func end4(addr uint32, port uint16) uint64 { return uint64(addr)<<16 | uint64(port) }
 
-func end6(a []byte, port uint16) uint64 {
+func (k *HashKey) end6(a []byte, port uint16) uint64 {
 	_ = a[15]
-	return mix(be.Uint64(a)^mixC, be.Uint64(a[8:])^mixD) + uint64(port)*mixB
+	return mix(be.Uint64(a)^k[2], be.Uint64(a[8:])^k[3]) + uint64(port)*k[1]
 }
 
 // FlowHash returns a hash of the addresses and ports, the same for both
-// directions, for spreading connections over workers.
-func (s *Segment) FlowHash() uint64 {
+// directions, for spreading connections over workers. Whoever chooses addresses
+// and ports can make it collide: a table takes KeyedHash.
+func (s *Segment) FlowHash() uint64 { return s.KeyedHash(&fixed) }
+
+// KeyedHash returns a hash of the addresses and ports, the same for both
+// directions, that depends on a key.
+func (s *Segment) KeyedHash(k *HashKey) uint64 {
 	if s.V6 {
-		return pair(end6(s.Src[:], s.SrcPort), end6(s.Dst[:], s.DstPort))
+		return k.pair(k.end6(s.Src[:], s.SrcPort), k.end6(s.Dst[:], s.DstPort))
 	}
-	return pair(end4(be.Uint32(s.Src[12:]), s.SrcPort), end4(be.Uint32(s.Dst[12:]), s.DstPort))
+	return k.pair(end4(be.Uint32(s.Src[12:]), s.SrcPort), end4(be.Uint32(s.Dst[12:]), s.DstPort))
+}
+
+// Peek is what Decoder.FlowHash saw of a frame besides, for who follows hosts.
+type Peek struct {
+	V4   bool   // the rest is known: IPv4 with a whole TCP header
+	RST  bool   // the segment is a RST
+	TTL  uint8  // of the IP header
+	IPID uint16 // its identification
+	Flow uint16 // tells connections of the source apart, mostly
+	Src  uint32 // source address
 }
 
 // FlowHash returns what Segment.FlowHash would after Decode, without decoding.
@@ -41,6 +56,7 @@ func (s *Segment) FlowHash() uint64 {
 // raw, then IP without fragments or extension headers, then TCP. For all others
 // ok is false and the frame must be decoded: it may be TCP in a tunnel.
 func (d *Decoder) FlowHash(rec *Record, data []byte) (hash uint64, ok bool) {
+	d.Peek.V4 = false
 	t, at := uint16(0), 14
 	switch rec.Link {
 	case LinkEthernet:
@@ -75,7 +91,7 @@ func (d *Decoder) FlowHash(rec *Record, data []byte) (hash uint64, ok bool) {
 	default:
 		return 0, false
 	}
-	return hashIP(t, data[at:])
+	return d.hashIP(t, data[at:])
 }
 
 // notEtherType tells the hardware types whose protocol is no EtherType.
@@ -83,7 +99,7 @@ func notEtherType(hardware uint16) bool {
 	return hardware == arphrdGRE || hardware == arphrdRadiotap
 }
 
-func hashIP(t uint16, b []byte) (hash uint64, ok bool) {
+func (d *Decoder) hashIP(t uint16, b []byte) (hash uint64, ok bool) {
 	switch {
 	case t == etherIPv4 && len(b) >= 24:
 		port := 20
@@ -97,12 +113,15 @@ func hashIP(t uint16, b []byte) (hash uint64, ok bool) {
 			return 0, false
 		}
 		ports := be.Uint32(b[port:])
-		return pair(end4(be.Uint32(b[12:]), uint16(ports>>16)), end4(be.Uint32(b[16:]), uint16(ports))), true
+		if len(b) >= port+20 {
+			d.Peek = Peek{true, b[port+13]&byte(RST) != 0, b[8], be.Uint16(b[4:]), uint16(ports>>16) ^ uint16(ports) ^ be.Uint16(b[18:]), be.Uint32(b[12:])}
+		}
+		return fixed.pair(end4(be.Uint32(b[12:]), uint16(ports>>16)), end4(be.Uint32(b[16:]), uint16(ports))), true
 	case t == etherIPv6 && len(b) >= 44:
 		if b[0]>>4 != 6 || b[6] != protoTCP {
 			return 0, false
 		}
-		return pair(end6(b[8:], be.Uint16(b[40:])), end6(b[24:], be.Uint16(b[42:]))), true
+		return fixed.pair(fixed.end6(b[8:], be.Uint16(b[40:])), fixed.end6(b[24:], be.Uint16(b[42:]))), true
 	}
 	return 0, false
 }

@@ -48,7 +48,7 @@ func (d *Decoder) fromLink(t LinkType, b []byte, s *Segment) Kind {
 	case LinkNFLOG:
 		return d.nflog(b, s)
 	}
-	return Other
+	return Unknown
 }
 
 // ip decodes an IP packet of either version.

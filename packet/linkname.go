@@ -11,6 +11,12 @@ var linkNames = map[LinkType]string{
 	LinkNFLOG: "netfilter log", LinkPKTAP: "Apple PKTAP", LinkSLL2: "Linux cooked v2", linkPKTAPLegacy: "Apple PKTAP",
 }
 
+// Known reports whether frames of the link type are decoded.
+func (t LinkType) Known() bool {
+	_, ok := linkNames[t]
+	return ok && t != linkPKTAPLegacy
+}
+
 // String names the link type for people.
 func (t LinkType) String() string {
 	if s, ok := linkNames[t]; ok {

@@ -12,7 +12,6 @@ const Recent = 8
 type Side struct {
 	sideState
 	First [FirstBytes]byte // start of its first data, FirstLen bytes; what follows them is of no meaning
-	_     [6]byte          // fills four cache lines
 }
 
 // sideState is what is cleared when a connection begins. The fields that every
@@ -33,21 +32,22 @@ type sideState struct {
 	RetransRow uint16 // retransmissions in a row without progress
 	Sums       uint16 // segments whose checksum was verified
 	BadSums    uint16 // and found wrong
-	TTL        uint8  // of its latest segment that is no RST
+	TTL        uint8  // of most of its segments, RSTs excepted
 	MinTTL     uint8
 	MaxTTL     uint8
 	ProbesRow  uint8 // keep-alive or window probes in a row that the other end has not answered
 
-	LastData  int64           // a segment with new data
-	Bytes     uint64          // distinct bytes of data
-	Segments  uint32          // RSTs excepted
-	DataCount uint32          // segments with new data
-	IPIDZero  uint16          // segments with IPID 0, RSTs excepted
-	IPIDSteps uint16          // small steps forward from one of its segments to the next
-	IPIDJumps uint16          // other steps
-	SACKed    uint16          // segments that carried SACK blocks
-	SYNs      uint16          // SYN or SYN-ACK segments
-	DataTTL   uint8           // of its latest segment with data
+	LastData  int64  // a segment with new data
+	Bytes     uint64 // distinct bytes of data
+	Segments  uint32 // RSTs excepted
+	DataCount uint32 // segments with new data
+	IPIDZero  uint16 // segments with IPID 0, RSTs excepted
+	IPIDSteps uint16 // small steps forward from one of its segments to the next
+	IPIDSwaps uint16 // such steps of a counter in the order of a little-endian processor
+	IPIDJumps uint16 // other steps
+	ttlVotes  uint8  // how much TTL and DataTTL prevail (Boyer and Moore's majority vote)
+	dataVotes uint8
+	DataTTL   uint8           // of most of its segments with data
 	SYNTTL    uint8           // of its SYN or SYN-ACK
 	FirstLen  uint8           // bytes of First
 	TailLen   uint8           // bytes of Tail
@@ -64,6 +64,8 @@ type sideState struct {
 	SYNWindow   uint16
 	MSS         uint16
 	RSTs        uint16
+	SYNs        uint16 // SYN or SYN-ACK segments
+	SACKed      uint16 // segments that carried SACK blocks
 	KeepAlives  uint16
 	Absurd      uint16 // segments that acknowledge what the other side never sent, or lie a MiB away
 	Scale       uint8  // window scale of its SYN

@@ -39,6 +39,7 @@ type Ending struct {
 	Trigger    Seg           // what the RST answers, Frame 0 when nothing fits
 	Previous   Seg           // the RST of the same side before this one, Frame 0 when none
 	Opposite   Seg           // the latest RST of the other side before, Frame 0 when none
+	Prior      Prior         // what its address had shown before, in all connections
 	After      After         // what came later
 	Watched    time.Duration // how long the capture went on for this connection
 	CaptureEnd int64         // time of the latest segment that the table had seen
@@ -61,7 +62,14 @@ type After struct {
 	Challenge    int64 // frame of an acknowledgement without news right after the RST (RFC 5961 3.2)
 	SenderResets int   // later RSTs of the same side
 	VictimResets int
-	SeqChanged   bool // a later RST of the same side has another sequence number
+	VictimReset  time.Duration // from the RST to the first RST of the other side, 0 when there was none
+	SynAckFirst  bool          // its side's SYN-ACK came after the RST, and before another SYN
+	SynAckDelay  time.Duration // from the RST to that
+	AckedBeyond  bool          // the other side acknowledged at the same moment what the RST's side had never sent
+	SenderTTL    uint8         // TTL of the first segment of its side after it, 0 when there was none
+	SeqStep      uint32        // sequence number of the next RST of the same side minus this one's
+	IPIDStep     uint16        // the same of the IP identification
+	SeqChanged   bool          // a later RST of the same side has another sequence number
 	AckChanged   bool
 	Beyond       bool // a later RST lies beyond all that its side had sent
 }
@@ -92,6 +100,9 @@ func (t *Table) reset(i int32, c *Conn, s *packet.Segment, side uint8, corrupt b
 	e.Nth, e.NthOfConn = int(me.RSTs)+1, int(me.RSTs)+int(peer.RSTs)+1
 	e.Trigger = c.trigger(s, side)
 	e.Previous, e.Opposite = lastReset(list, side), lastReset(list, 1-side)
+	if t.opt.Hosts != nil {
+		e.Prior = t.opt.Hosts.take(s.Frame)
+	}
 	for _, old := range list {
 		old.followUp(s, side, me)
 	}
@@ -106,9 +117,15 @@ func (t *Table) reset(i int32, c *Conn, s *packet.Segment, side uint8, corrupt b
 		me.RSTTime = s.Time
 	}
 	me.RSTs++
-	for t.waiting > t.opt.Waiting {
+	t.hurry(t.opt.Waiting)
+}
+
+// hurry hands out the oldest endings until no more than so many wait.
+func (t *Table) hurry(most int) {
+	for t.waiting > most {
 		t.Stats.Hurried++
-		i, t.due = t.due[0], t.due[1:]
+		i := t.due[0]
+		t.due = t.due[1:]
 		t.release(i)
 	}
 }
@@ -170,10 +187,14 @@ func (e *Ending) seg() Seg {
 // followUp notes a later RST.
 func (e *Ending) followUp(s *packet.Segment, side uint8, sender *Side) {
 	if side != e.From {
-		e.After.VictimResets++
+		if e.After.VictimResets++; e.After.VictimResets == 1 {
+			e.After.VictimReset = time.Duration(max(s.Time-e.Time, 1))
+		}
 		return
 	}
-	e.After.SenderResets++
+	if e.After.SenderResets++; e.After.SenderResets == 1 {
+		e.After.SeqStep, e.After.IPIDStep = s.Seq-e.Reset.Seq, s.IPID-e.Reset.IPID
+	}
 	if s.Seq != e.Reset.Seq {
 		e.After.SeqChanged = true
 	}
@@ -202,35 +223,52 @@ func (c *Conn) trigger(s *packet.Segment, side uint8) Seg {
 			continue
 		}
 		accepted := r.Len > 0 && known && !before(taken, r.Seq+r.Len) // its data was taken by a living socket
-		if answers(s, r) && !accepted && c.inTime(s.Time-r.Time, r, side) && !c.settled(r, side) {
+		if (answers(s, r) || c.echoes(s, r, side)) && !accepted && c.inTime(s.Time-r.Time, r, side) && !c.settled(r, side) {
 			return *r
 		}
 	}
 	return Seg{}
 }
 
-// A stack answers at once. answerTime is what is granted besides round trips
-// for queues, and for a gateway that must ask elsewhere before it refuses.
+// A stack answers at once. answerTime is what is granted besides round trips for
+// queues, unknownTime when the round trip is not known, and refuseTime for a
+// gateway that must ask elsewhere before it refuses.
 const (
-	answerTime = int64(100 * time.Millisecond)
-	refuseTime = int64(5 * time.Second)
+	answerTime  = int64(100 * time.Millisecond)
+	unknownTime = int64(time.Second)
+	refuseTime  = int64(5 * time.Second)
 )
 
 // settled reports whether a segment only acknowledges data that a side had just
 // sent: who sent that data has a connection, and takes its acknowledgement in
-// silence.
+// silence. After its own RST it has none, and answers that too.
 func (c *Conn) settled(r *Seg, side uint8) bool {
 	me := &c.Sides[side]
-	return r.Len == 0 && r.Flags&(packet.SYN|packet.FIN) == 0 && r.Bits&SegProbe == 0 &&
+	return me.RSTs == 0 && r.Len == 0 && r.Flags&(packet.SYN|packet.FIN) == 0 && r.Bits&SegProbe == 0 &&
 		me.DataCount > 0 && me.Bits&SentFIN == 0 && r.Ack == me.Next && r.Time-me.LastData < int64(time.Second)
 }
+
+// twinTime is how soon after each other RSTs to both ends are one act: sooner
+// than any of the ends could have heard of the other's.
+const twinTime = int64(100 * time.Microsecond)
 
 // inTime reports whether a RST so long after a segment can be its answer.
 func (c *Conn) inTime(gap int64, r *Seg, side uint8) bool {
 	if r.Flags&packet.SYN != 0 {
 		return gap <= refuseTime
 	}
-	return gap <= answerTime+3*1000*int64(c.Sides[side].RTT)
+	rtt := int64(c.Sides[side].RTT)
+	if rtt == 0 {
+		return gap <= unknownTime
+	}
+	return gap <= answerTime+3*1000*rtt
+}
+
+// echoes reports whether a RST+ACK of a side that has no connection any more, by
+// a RST of its own, takes its numbers from a segment: no stack does that, but
+// devices do that have lost the connection.
+func (c *Conn) echoes(s *packet.Segment, r *Seg, side uint8) bool {
+	return c.Sides[side].RSTs > 0 && s.Flags&packet.ACK != 0 && r.Flags&(packet.ACK|packet.RST) == packet.ACK && s.Seq == r.Ack && s.Ack == r.End()
 }
 
 // answers reports whether a RST is what a stack that knows no connection, or
@@ -262,8 +300,13 @@ func (t *Table) afterwards(i int32, c *Conn, s *packet.Segment, side uint8) {
 }
 
 func (a *After) sender(e *Ending, s *packet.Segment) {
+	if a.SenderTTL == 0 {
+		a.SenderTTL = s.TTL
+	}
 	if s.Flags&packet.SYN != 0 {
-		a.SenderSYN++
+		if a.SenderSYN++; a.SenderSYN == 1 && a.VictimSYN == 0 && s.Flags&packet.ACK != 0 {
+			a.SynAckFirst, a.SynAckDelay = true, time.Duration(s.Time-e.Time)
+		}
 		return
 	}
 	if a.SenderFirst == 0 {
@@ -292,6 +335,9 @@ func (a *After) victim(e *Ending, s *packet.Segment) {
 		a.VictimFirst, a.VictimDelay = s.Frame, time.Duration(s.Time-e.Time)
 	}
 	was := &e.Conn.Sides[1-e.From]
+	if me := e.Sender(); s.Flags&packet.ACK != 0 && me.Bits&HasNext != 0 && after(s.Ack, me.Next+1) && s.Time-e.Time <= twinTime {
+		a.AckedBeyond = true
+	}
 	if s.Length > 0 {
 		a.VictimData++
 		if was.Bits&HasNext != 0 && after(s.Seq+uint32(s.Length), was.Next) && (a.Challenge != 0 || s.Time-e.Time > 2*1000*int64(was.RTT)+5*int64(time.Millisecond)) {
@@ -375,8 +421,8 @@ func (c *Conn) died(now int64) (kind Kind, silent uint8, ok bool) {
 	if c.Bits&Established == 0 && client.SYNs > 0 && server.Segments == 0 {
 		return NoAnswer, c.Server(), client.SYNs > patience || now-c.Last > 3*quiet
 	}
-	if c.Bits&Established == 0 && server.SYNs > patience && client.Bits&HasAcked == 0 {
-		return NoAnswer, c.Client, true
+	if c.Bits&Established == 0 && server.SYNs > patience {
+		return NoAnswer, c.Client, true // a SYN-ACK that the client never acknowledged
 	}
 	for side := range uint8(2) {
 		me := &c.Sides[side]
@@ -391,7 +437,7 @@ func (c *Conn) died(now int64) (kind Kind, silent uint8, ok bool) {
 func (t *Table) Notice(n *packet.Notice) {
 	t.clock(n.Time)
 	s := packet.Segment{Src: n.Src, Dst: n.Dst, SrcPort: n.SrcPort, DstPort: n.DstPort, V6: n.V6}
-	i, side := t.find(shortHash(s.FlowHash()), &n.Src, &n.Dst, n.SrcPort, n.DstPort)
+	i, side := t.find(t.hash(&s), &n.Src, &n.Dst, n.SrcPort, n.DstPort)
 	if i < 0 {
 		t.Stats.NoticeLost++
 		return

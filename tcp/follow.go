@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"math/bits"
 	"time"
 
 	"github.com/holdfast-project/holdfast/packet"
@@ -9,7 +10,7 @@ import (
 // Segment takes in the next segment of the capture. Nothing of it is kept by
 // reference.
 func (t *Table) Segment(s *packet.Segment) {
-	t.segment(s, &guess{shortHash(s.FlowHash()), -1})
+	t.segment(s, &guess{t.hash(s), -1})
 }
 
 // segment takes in a segment that belongs where g says.
@@ -56,12 +57,15 @@ func (t *Table) segment(s *packet.Segment, g *guess) {
 }
 
 // clock advances the time of the table and hands out endings that have waited
-// long enough. A clock that goes back is counted and not believed.
+// long enough. A small step back is a segment that comes late. After a large one
+// the clock was set: what waits is handed out at once, because the time that it
+// waits for may never come again.
 func (t *Table) clock(now int64) {
 	if now < t.now {
 		if t.now-now > int64(time.Second) {
 			t.Stats.Backwards++
 			t.now = now
+			t.hurry(0)
 		}
 		return
 	}
@@ -111,11 +115,14 @@ func (c *Conn) reopens(s *packet.Segment, side uint8) bool {
 	if s.Flags&(packet.SYN|packet.ACK) != packet.SYN {
 		return false
 	}
-	me := &c.Sides[side]
-	if me.Bits&HasISN == 0 {
-		return false
+	me, peer := &c.Sides[side], &c.Sides[1-side]
+	switch {
+	case me.Bits&HasISN != 0:
+		return s.Seq != me.ISN
+	case peer.Bits&HasAcked != 0 && me.Bits&HasNext == 0: // its SYN may have been missed, or come later than the answer
+		return s.Seq+1 != peer.Acked
 	}
-	return s.Seq != me.ISN
+	return true // this side was seen in the middle of a connection
 }
 
 // reopen replaces a connection by the next one of the same ports.
@@ -272,6 +279,9 @@ func (c *Conn) sequence(me, peer *Side, s *packet.Segment) (bits SegBits) {
 	case me.Bits&HasNext == 0:
 		me.Bits |= HasNext
 		me.Next = end
+		if s.Flags&packet.SYN != 0 {
+			me.timedSeq, me.timedAt = end, s.Time
+		}
 	case end == s.Seq: // a pure acknowledgement
 		if s.Seq == me.Next-1 && s.Flags&packet.SYN == 0 && s.Flags&packet.ACK != 0 && c.Bits&Established != 0 && me.probing(peer) {
 			bits = SegProbe
@@ -336,7 +346,7 @@ func (me *Side) data(s *packet.Segment, n uint32) {
 	me.Bytes += uint64(n)
 	me.DataCount++
 	me.LastData = s.Time
-	me.DataTTL = s.TTL
+	vote(&me.DataTTL, &me.dataVotes, s.TTL)
 	if me.FirstLen == 0 {
 		me.FirstLen = uint8(copy(me.First[:], s.Payload))
 	}
@@ -378,7 +388,7 @@ func (me *Side) network(s *packet.Segment) {
 		me.MinTTL = s.TTL
 	}
 	me.MaxTTL = max(me.MaxTTL, s.TTL)
-	me.TTL = s.TTL
+	vote(&me.TTL, &me.ttlVotes, s.TTL)
 	me.LinkAddr = s.LinkSrc
 	if !s.V6 {
 		me.identify(s.IPID)
@@ -391,6 +401,18 @@ func (me *Side) network(s *packet.Segment) {
 	}
 }
 
+// vote finds the value that most have, with one counter.
+func vote(value, votes *uint8, v uint8) {
+	switch {
+	case *votes == 0:
+		*value, *votes = v, 1
+	case *value != v:
+		*votes--
+	case *votes < 255:
+		*votes++
+	}
+}
+
 // smallStep is the largest step of the IP identification that still looks like
 // one counter. Hosts that count over all connections step by more.
 const smallStep = 64
@@ -400,9 +422,12 @@ func (me *Side) identify(id uint16) {
 	case id == 0:
 		me.IPIDZero++
 	case me.Segments > uint32(me.IPIDZero):
-		if step := id - me.IPID; step > 0 && step <= smallStep {
+		switch {
+		case id-me.IPID-1 < smallStep:
 			me.IPIDSteps++
-		} else {
+		case bits.ReverseBytes16(id)-bits.ReverseBytes16(me.IPID)-1 < smallStep:
+			me.IPIDSwaps++
+		default:
 			me.IPIDJumps++
 		}
 	}

@@ -2,6 +2,7 @@ package tcp
 
 import (
 	"math"
+	"math/rand/v2"
 	"time"
 
 	"github.com/holdfast-project/holdfast/packet"
@@ -14,8 +15,10 @@ type Options struct {
 	Forget  time.Duration // a connection silent for so long makes room first; 0 means an hour
 	OnOpen  func(frame int64)
 	OnEnd   func(*Ending)
-	PerConn int // RSTs of one connection that get an ending of their own; 0 means 32
-	Waiting int // RSTs whose consequences are awaited at the same time; 0 means 16,384
+	PerConn int            // RSTs of one connection that get an ending of their own; 0 means 32
+	Waiting int            // RSTs whose consequences are awaited at the same time; 0 means 16,384
+	Key     packet.HashKey // of the hash of connections; zero means a random one
+	Hosts   *Hosts         // told of every segment by the caller; asked about the host of a RST; may be nil
 }
 
 // Stats count what a table did and what it had no room for.
@@ -89,6 +92,11 @@ func NewTable(o Options) *Table {
 	if o.OnEnd == nil {
 		o.OnEnd = func(*Ending) {}
 	}
+	if o.Key == (packet.HashKey{}) {
+		for i := range o.Key {
+			o.Key[i] = rand.Uint64()
+		}
+	}
 	size := uint32(1024)
 	return &Table{opt: o, slots: make([]slot, size), mask: size - 1, wake: lookNow}
 }
@@ -108,7 +116,7 @@ func (t *Table) Segments(list []packet.Segment) {
 	for len(list) > 0 {
 		n := min(len(list), ahead)
 		for k := range n {
-			guesses[k].hash = shortHash(list[k].FlowHash())
+			guesses[k].hash = t.hash(&list[k])
 		}
 		t.warm(list[:n], &guesses)
 		for k := range n {
@@ -124,7 +132,11 @@ type guess struct {
 	conn int32 // -1: nowhere, or not known
 }
 
-func shortHash(h uint64) uint32 { return uint32(h) ^ uint32(h>>32) }
+// hash is where the search for a connection begins.
+func (t *Table) hash(s *packet.Segment) uint32 {
+	h := s.KeyedHash(&t.opt.Key)
+	return uint32(h) ^ uint32(h>>32)
+}
 
 // warm finds the connections of segments by their hashes.
 // On the way it reads a word of each cache line that the segments will most

@@ -13,6 +13,8 @@ func (e *Ending) Phase() string {
 	c := &e.Conn
 	a, b := &c.Sides[0], &c.Sides[1]
 	switch {
+	case e.Trigger.Frame != 0 && e.Trigger.Flags&(packet.SYN|packet.ACK) == packet.SYN && e.Sender().Bits&HasISN == 0:
+		return "connect" // also when an earlier SYN was refused
 	case a.RSTs+b.RSTs > 0:
 		return "closed"
 	case a.Segments+b.Segments == 0:
@@ -29,12 +31,16 @@ func (e *Ending) Phase() string {
 	return "established"
 }
 
-// Form names what the RST looks like: active-abort (RST+ACK of a live socket),
+// Form names what the RST looks like: active-abort (RST+ACK of a live socket, or
+// what its stack sends instead, see bareAbort),
 // reply (a bare RST that answers a segment, RFC 9293 3.10.7.1), refusal (RST+ACK
 // that answers a SYN) or other.
 func (e *Ending) Form() string {
 	r := &e.Reset
 	if r.Flags&packet.ACK == 0 {
+		if e.bareAbort() {
+			return "active-abort"
+		}
 		return "reply"
 	}
 	if r.Seq == 0 || e.zeroRelative() {
@@ -61,6 +67,11 @@ func (e *Ending) Victim() *Side { return &e.Conn.Sides[1-e.From] }
 // FromServer reports whether the RST carries the server's address.
 func (e *Ending) FromServer() bool { return e.From == e.Conn.Server() }
 
+// lostRecord is how far beyond what was seen a sequence number lies when the
+// capture misses a last small record and a FIN: a TLS close_notify takes 24 to 69
+// bytes.
+const lostRecord = 80
+
 // Place says where the sequence number of the RST lies: next (what its side
 // sends next), acked (what the other side awaits, although more had been sent),
 // answer (the acknowledgement of the trigger), behind, beyond, or unknown.
@@ -79,6 +90,9 @@ func (e *Ending) Place() string {
 	case me.Bits&HasNext == 0 && peer.Bits&HasAcked == 0:
 		return "unknown"
 	case me.Bits&HasNext != 0 && after(seq, me.Next):
+		if seq-me.Next <= lostRecord {
+			return "unknown"
+		}
 		return "beyond"
 	}
 	return "behind"
@@ -215,7 +229,7 @@ func (e *Ending) Unanswered() (n int64) {
 	return n
 }
 
-// Unacked is how many bytes of the other side the sender of the RST had not
+// Unacked is how many bytes of data of the other side the sender of the RST had not
 // acknowledged, the RST itself included.
 func (e *Ending) Unacked() (n int64, ok bool) {
 	me, peer := e.Sender(), e.Victim()
@@ -229,7 +243,11 @@ func (e *Ending) Unacked() (n int64, ok bool) {
 	if !known {
 		return 0, false
 	}
-	return int64(max(int32(peer.Next-acked), 0)), true
+	next := peer.Next
+	if peer.Bits&SentFIN != 0 && next == peer.FinSeq+1 { // a FIN is no data
+		next--
+	}
+	return int64(max(int32(next-acked), 0)), true
 }
 
 // Reaction is the time from the segment that the RST answers, or else from the
@@ -253,8 +271,11 @@ func (e *Ending) Reaction() (time.Duration, bool) {
 // what is remembered does not reach back that far.
 func (e *Ending) TooFast() (fast, known bool) {
 	rtt := int64(e.Sender().RTT) * int64(time.Microsecond)
-	if rtt < int64(2*time.Millisecond) || e.Trigger.Frame == 0 {
+	if rtt < int64(2*time.Millisecond) {
 		return false, false
+	}
+	if e.Trigger.Frame == 0 {
+		return e.acksTooFast(rtt)
 	}
 	for k := range Recent {
 		r := e.Conn.Latest(k)
@@ -267,6 +288,20 @@ func (e *Ending) TooFast() (fast, known bool) {
 		}
 		if gap >= 2*rtt {
 			return true, true
+		}
+	}
+	return false, false
+}
+
+// acksTooFast is TooFast for a RST+ACK that answers nothing: it acknowledges data
+// that cannot have reached its supposed sender yet.
+func (e *Ending) acksTooFast(rtt int64) (fast, known bool) {
+	if e.Reset.Flags&packet.ACK == 0 {
+		return false, false
+	}
+	for k := range Recent {
+		if r := e.Conn.Latest(k); r != nil && r.Side != e.From && r.Len > 0 && r.End() == e.Reset.Ack && r.Bits&SegResent == 0 {
+			return e.Time-r.Time < rtt/2, true
 		}
 	}
 	return false, false
@@ -295,17 +330,17 @@ func (e *Ending) IPIDKind() string {
 	if r.V6 {
 		return "unknown"
 	}
-	near := me.IPID != 0 && r.IPID-me.IPID <= smallStep && r.IPID != me.IPID
+	next := me.IPID != 0 && me.Segments > uint32(me.IPIDZero) && (r.IPID-me.IPID-1 < smallStep || near(me.IPID, r.IPID, closeStep))
 	switch {
 	case r.IPID == 0:
 		return "zero"
-	case e.Trigger.Frame != 0 && e.Trigger.IPID == r.IPID && !near:
+	case e.Trigger.Frame != 0 && e.Trigger.IPID == r.IPID && !next:
 		return "copied"
-	case e.Trigger.Frame == 0 && peer.Segments > 0 && peer.IPID == r.IPID && !near:
+	case e.Trigger.Frame == 0 && peer.Segments > 0 && peer.IPID == r.IPID && !next:
 		return "copied"
 	case me.Segments == 0 || me.Segments == uint32(me.IPIDZero):
 		return "unknown"
-	case near:
+	case next:
 		return "counts-on"
 	}
 	return "jump"
@@ -314,11 +349,12 @@ func (e *Ending) IPIDKind() string {
 // Counts reports whether the side's own segments show one IP identification
 // counter, so that a jump means something; known is false with too few.
 func (s *Side) Counts() (counts, known bool) {
-	n := s.IPIDSteps + s.IPIDJumps
-	if n < 3 {
+	good := int(max(s.IPIDSteps, s.IPIDSwaps))
+	n := int(s.IPIDSteps) + int(s.IPIDSwaps) + int(s.IPIDJumps)
+	if n < 3 && (n < 2 || good < n) {
 		return false, false
 	}
-	return s.IPIDSteps*10 >= n*9, true
+	return good*10 >= n*9, true
 }
 
 // Negotiated reports whether both SYNs carried an option, of HasTS, SACKOK,
@@ -336,7 +372,7 @@ func (c *Conn) Negotiated(bit SideBits) (both, known bool) {
 // may have been reordered.
 func (e *Ending) Alive() bool {
 	a := &e.After
-	return a.SenderSYN == 0 && (a.SenderData > 0 || a.SenderNew) && a.SenderDelay > 0
+	return e.Ignored() || a.SenderSYN == 0 && (a.SenderData > 0 || a.SenderNew) && a.SenderDelay > 0
 }
 
 // Sane reports whether the connection is well-formed as far as it goes: both

@@ -73,7 +73,20 @@ func ends(c *fact.Case, e *tcp.Ending) {
 		if n, ok := e.Unacked(); ok {
 			c.Victim.Sock.Unacked = byWire(n)
 		}
+		if peer.Bits&tcp.HasAcked != 0 && me.Bits&tcp.HasNext != 0 {
+			c.Emit.Sock.Unacked = byWire(ownUnacked(me, peer))
+		}
 	}
+}
+
+// ownUnacked is how many bytes of data of the RST's side its receiver never
+// acknowledged.
+func ownUnacked(me, peer *tcp.Side) int64 {
+	next := me.Next
+	if me.Bits&tcp.SentFIN != 0 && next == me.FinSeq+1 {
+		next--
+	}
+	return int64(max(int32(next-peer.Acked), 0))
 }
 
 func socket(s *fact.Socket, e *tcp.Ending, me, peer *tcp.Side) {
@@ -136,6 +149,15 @@ func trigger(s *fact.Segment, t *tcp.Seg, e *tcp.Ending) {
 	}
 }
 
+// nobodyWaited reports whether the receiver of a RST had closed the connection
+// itself, all its data was acknowledged, and it had the last word or was answered:
+// it has lost nothing and awaits nothing.
+func nobodyWaited(e *tcp.Ending) bool {
+	me, peer := e.Sender(), e.Victim()
+	n, known := e.Unacked()
+	return peer.Bits&tcp.SentFIN != 0 && known && n == 0 && (peer.Bytes == 0 || me.LastData >= peer.LastData || me.Bits&tcp.SentFIN != 0)
+}
+
 // outcome says what the RST did, and when in the life of the connection.
 func outcome(c *fact.Case, e *tcp.Ending) {
 	phase := e.Phase()
@@ -153,7 +175,7 @@ func outcome(c *fact.Case, e *tcp.Ending) {
 		what = "refused"
 	case phase == "connect" && !e.FromServer() && e.Form() == "reply" && e.Trigger.Flags&packet.SYN != 0:
 		what = "none" // the client's kernel wants no such connection: nobody had one
-	case phase == "closed":
+	case phase == "closed", nobodyWaited(e):
 		what = "none"
 	case phase == "none" && e.Form() == "refusal":
 		what, c.Phase = "refused", byWire("connect")

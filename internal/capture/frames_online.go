@@ -59,7 +59,7 @@ func Watch(ctx context.Context, name string, src Source, o WatchOptions) *Point 
 		w.opt.Lag = time.Second
 	}
 	w.decoder.VerifyFlags = packet.SYN | packet.FIN | packet.RST
-	w.table = tcp.NewTable(tcp.Options{Conns: w.opt.Conns, Watch: w.opt.After, OnOpen: w.open, OnEnd: w.end})
+	w.table = tcp.NewTable(tcp.Options{Conns: w.opt.Conns, Watch: w.opt.After, Hosts: &w.hosts, OnOpen: w.open, OnEnd: w.end})
 	full, empty := make(chan pumped), make(chan *packet.Batch, 2)
 	empty <- &packet.Batch{}
 	empty <- &packet.Batch{}
@@ -95,6 +95,7 @@ type watcher struct {
 	point   *Point
 	opt     *WatchOptions
 	table   *tcp.Table
+	hosts   tcp.Hosts
 	decoder packet.Decoder
 	segment packet.Segment
 
@@ -146,6 +147,7 @@ func (w *watcher) frame(rec *packet.Record, data []byte, number int64) {
 	switch w.decoder.Decode(rec, data, &w.segment) {
 	case packet.TCP:
 		w.point.Segments++
+		w.hosts.Take(&w.segment, true)
 		w.table.Segment(&w.segment)
 	case packet.ICMP:
 		w.point.Notices++
@@ -155,6 +157,8 @@ func (w *watcher) frame(rec *packet.Record, data []byte, number int64) {
 		w.point.Truncated++
 	case packet.Malformed:
 		w.point.Malformed++
+	case packet.Unknown:
+		w.point.Unknown++
 	}
 }
 

@@ -18,6 +18,7 @@ type pattern struct {
 	samePeer           int64
 	idleRepeats        int64
 	sharedIPID         int64
+	oneBox             int64
 	period             time.Duration
 	periodKnown, idled bool
 }
@@ -31,6 +32,7 @@ func patterns(list []*tcp.Ending) []pattern {
 	peers(list, out)
 	idles(list, out)
 	counters(list, out)
+	boxes(list, out)
 	return out
 }
 
@@ -56,7 +58,14 @@ func (p *pattern) fill(c *fact.Case, e *tcp.Ending) {
 		attempts = int64(e.Nth + e.After.SenderResets)
 	}
 	f.ForgedAttempts = some(attempts)
-	c.Wire.IPIDShared = some(max(p.sharedIPID, 1))
+	c.Wire.IPIDShared, c.Wire.OneBox = some(max(p.sharedIPID, 1)), some(max(p.oneBox, 1))
+	if q := e.Prior.Quiet; q != nil {
+		until := max(e.CaptureEnd, q.Since)
+		if q.Next != 0 {
+			until = q.Next
+		}
+		f.Quiet = fact.SomeBy(time.Duration(max(until-e.Time, 0)), fact.ByPattern)
+	}
 }
 
 // tally counts how often values are in a window that slides forward, so that
@@ -117,20 +126,36 @@ func groupBy[K comparable](list []*tcp.Ending, key func(e *tcp.Ending) (K, bool)
 
 const nearLimit = 256 // endings that are compared with one
 
-// bursts counts connections that one host reset within a second.
+// bursts counts connections that one host reset within a second, all of them
+// open at the same time, and of its own accord: what only answers a segment, or
+// the other end's FIN, is no part of a burst.
 func bursts(list []*tcp.Ending, out []pattern) {
 	groups := groupBy(list, func(e *tcp.Ending) (packet.Addr, bool) {
 		return e.Conn.Addr[e.From], e.Kind == tcp.ByReset && e.Nth == 1 && e.Form() != "refusal"
 	})
 	for _, g := range groups {
-		conns := newTally(g, func(j int) int64 { return list[j].Conn.Opened })
-		hosts := newTally(g, func(j int) packet.Addr { return list[j].Conn.Addr[1-list[j].From] })
 		window(g, list, time.Second, func(i, lo, hi int) {
-			hi = min(hi, lo+nearLimit)
-			out[i].burst, out[i].burstPeers = conns.distinct(lo, hi), hosts.distinct(lo, hi)
+			burst(list, g[max(lo, hi-nearLimit):hi], list[i], &out[i])
 		})
 	}
 }
+
+// burst counts what belongs to the burst of e.
+func burst(list []*tcp.Ending, near []int, e *tcp.Ending, p *pattern) {
+	conns, hosts := map[int64]bool{e.Conn.Opened: true}, map[packet.Addr]bool{e.Conn.Addr[1-e.From]: true}
+	if unforced(e) {
+		for _, j := range near {
+			o := list[j]
+			if at := min(o.Time, e.Time); unforced(o) && o.Conn.Start <= at && e.Conn.Start <= at {
+				conns[o.Conn.Opened], hosts[o.Conn.Addr[1-o.From]] = true, true
+			}
+		}
+	}
+	p.burst, p.burstPeers = int64(len(conns)), int64(len(hosts))
+}
+
+// unforced reports whether nothing of the other end led to a RST.
+func unforced(e *tcp.Ending) bool { return e.Trigger.Frame == 0 && e.Victim().Bits&tcp.SentFIN == 0 }
 
 // scans counts ports of one host at which one other host found no connection or
 // broke off at once.

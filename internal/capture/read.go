@@ -53,6 +53,7 @@ type Point struct {
 	Notices    int64 // ICMP errors about TCP
 	Truncated  int64 // frames of which too little was kept
 	Malformed  int64
+	Unknown    int64 // frames of a link type that is not decoded
 	Fragments  packet.FragmentCounts
 	Bytes      int64 // of the uncompressed file
 	First      time.Time
@@ -193,7 +194,7 @@ func (p *Point) collect(workers []*worker) {
 		addStats(&p.TCP, &w.table.Stats)
 	}
 	// Every worker sees every frame that is not simple; the first one counts them.
-	p.Truncated, p.Malformed, p.Fragments = workers[0].truncated, workers[0].malformed, workers[0].decoder.Fragments
+	p.Truncated, p.Malformed, p.Unknown, p.Fragments = workers[0].truncated, workers[0].malformed, workers[0].unknown, workers[0].decoder.Fragments
 	if w := workers[0]; w.first <= w.last {
 		p.First, p.Last = when(w.first), when(w.last)
 		p.Until = max(p.Until, w.last)
@@ -223,6 +224,7 @@ type worker struct {
 	of       uint32
 	in       chan *shared
 	decoder  packet.Decoder
+	hosts    *tcp.Hosts
 	table    *tcp.Table
 	endings  []*tcp.Ending
 	alike    map[alike]int // endings kept
@@ -237,7 +239,8 @@ type worker struct {
 	taken    int64 // segments
 	notices  int64
 	truncated,
-	malformed int64
+	malformed,
+	unknown int64
 }
 
 // waiting is how many resets are kept at the same time until their consequences
@@ -252,9 +255,10 @@ func newWorker(p *Point, i int, o *Options) *worker {
 	// Checksums cost as much as all the rest; here they decide.
 	w.decoder.VerifyFlags = packet.SYN | packet.FIN | packet.RST
 	w.first, w.last = math.MaxInt64, math.MinInt64
-	w.table = tcp.NewTable(tcp.Options{Conns: max(o.Conns/o.Workers, 16), Waiting: max(waiting/o.Workers, 1024), OnOpen: w.open, OnEnd: w.keep})
+	w.hosts = &tcp.Hosts{}
+	w.table = tcp.NewTable(tcp.Options{Conns: max(o.Conns/o.Workers, 16), Waiting: max(waiting/o.Workers, 1024), Hosts: w.hosts, OnOpen: w.open, OnEnd: w.keep})
 	if o.OnEnd != nil {
-		w.table = tcp.NewTable(tcp.Options{Conns: o.Conns, OnOpen: w.open, OnEnd: func(e *tcp.Ending) { o.OnEnd(p, e) }})
+		w.table = tcp.NewTable(tcp.Options{Conns: o.Conns, Hosts: w.hosts, OnOpen: w.open, OnEnd: func(e *tcp.Ending) { o.OnEnd(p, e) }})
 	}
 	return w
 }
@@ -333,6 +337,7 @@ func (w *worker) record(b *shared, i int) {
 			w.tick(rec.Time)
 		}
 		if simple && !w.mine(hash) {
+			w.foreign(rec.Time)
 			return
 		}
 	}
@@ -343,9 +348,11 @@ func (w *worker) record(b *shared, i int) {
 		if w.of > 1 && !simple {
 			w.tick(rec.Time)
 			if !w.mine(s.FlowHash()) {
+				w.hosts.Take(s, false)
 				return
 			}
 		}
+		w.hosts.Take(s, true)
 		w.waiting++
 		// What was put together from fragments is in memory that the decoder uses again.
 		if w.waiting == len(w.segments) || s.Layers&packet.LayerFragments != 0 {
@@ -359,6 +366,19 @@ func (w *worker) record(b *shared, i int) {
 		w.truncated++
 	case packet.Malformed:
 		w.malformed++
+	case packet.Unknown:
+		w.unknown++
+	}
+}
+
+// foreign notes what a segment of another worker tells of its host.
+func (w *worker) foreign(now int64) {
+	switch p := &w.decoder.Peek; {
+	case !p.V4:
+	case p.RST:
+		w.hosts.Reset(p.Src, p.IPID, now)
+	default:
+		w.hosts.Sent(p.Src, p.Flow, p.IPID, p.TTL, now)
 	}
 }
 

@@ -56,11 +56,12 @@ var netscalerCodes = map[uint16]string{
 	9300: "idle connection flushed",
 }
 
-// netscaler recognises a reason code in the window of a RST whose form agrees:
-// RST+ACK from an appliance that starts at a TTL of 255.
+// netscaler recognises a reason code in the window of a RST from an appliance
+// that starts at a TTL of 255. With a connection it sends RST+ACK; without one
+// (8201) it answers as RFC 9293 says, with a bare RST.
 func netscaler(e *tcp.Ending) (string, bool) {
 	s := &e.Reset
-	if s.Flags&packet.ACK == 0 || tcp.StartTTL(s.TTL) != 255 {
+	if tcp.StartTTL(s.TTL) != 255 || s.Flags&packet.ACK == 0 && s.Window != 8201 {
 		return "", false
 	}
 	text, ok := netscalerCodes[s.Window]

@@ -103,7 +103,9 @@ func (v *views) reset(f *fact.Case, e *tcp.Ending, at int) {
 		return
 	}
 	if first > 0 {
-		w.NotSent = v.absent(order[:first], order[first:], &rst, common, before)
+		// Of a place that may as well be behind the first one nothing follows.
+		nearer := slices.DeleteFunc(slices.Clone(order[:first]), func(t *track) bool { return t.rank == order[first].rank })
+		w.NotSent = v.absent(nearer, order[first:], &rst, common, before)
 	} else if len(order) > 1 {
 		w.Sent, w.NotSent = byPeer(true), byPeer(false)
 	}

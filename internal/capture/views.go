@@ -16,6 +16,7 @@ import (
 const (
 	maxGroups    = 4096             // connections that are compared
 	maxSightings = 8192             // segments of one connection at one place
+	maxPlaces    = 64               // places of one connection
 	allSightings = 2 << 20          // of all connections at all places
 	sameTime     = 30 * time.Second // between sightings of one SYN, before the clocks are compared
 )
@@ -55,6 +56,10 @@ type track struct {
 	full           bool     // more came than is kept
 	shift          int64    // its clock minus that of the first track, ns
 	also           []uint16 // further interfaces of the point that are part of this track
+
+	// Made by order:
+	away [2]int // hops of what the server and the client sent here, RSTs excepted; -1 when nothing
+	rank int    // tracks of the same rank: which of them is nearer to the client is not known
 }
 
 // at reports whether a place is part of the track.
@@ -64,11 +69,19 @@ func (t *track) at(p place) bool {
 
 // group is one connection at all places.
 type group struct {
-	tracks []*track // after order: nearest to the client first
-	stray  []*track // of places that have RSTs of the connection and nothing else
-	isn    uint32
-	hasISN bool
-	start  int64
+	tracks  []*track // after order: nearest to the client first
+	byPlace map[trackKey]*track
+	crowded bool     // places beyond maxPlaces were left out
+	stray   []*track // of places that have RSTs of the connection and nothing else
+	isn     uint32
+	hasISN  bool
+	start   int64
+}
+
+// trackKey names a track of a group.
+type trackKey struct {
+	place
+	tuple
 }
 
 type tuple struct {
@@ -109,7 +122,7 @@ type comparison struct {
 // Compare lists the endings of all points: each RST once, as it was seen
 // nearest to its receiver, with what the other places have of it. Captures are
 // read again for this. refused counts connections beyond the limit, which are
-// not compared.
+// not compared, and those at more places than are compared.
 func Compare(ctx context.Context, points []*Point, open Opener) (list []*Case, refused int64, err error) {
 	c := &comparison{points: points, byTuple: map[tuple][]*group{}, byISN: map[uint32][]*group{}, resets: map[uint32][]anyReset{}, ports: newPorts()}
 	var all []*Case
@@ -126,7 +139,10 @@ func Compare(ctx context.Context, points []*Point, open Opener) (list []*Case, r
 		}
 	}
 	for _, g := range c.groups {
-		g.order()
+		g.order(c.points)
+		if g.crowded {
+			c.refused++
+		}
 	}
 	for _, k := range all {
 		if g := of[k]; g != nil && len(g.tracks)+len(g.stray) > 1 {
@@ -258,6 +274,9 @@ func choose(list []*group, s *packet.Segment, syn bool) (best *group) {
 // track that could not keep all proves no absence.
 func (g *group) see(at place, s *packet.Segment, room int) int {
 	t := g.track(at, s)
+	if t == nil {
+		return 0
+	}
 	if len(t.list) >= maxSightings || room <= 0 {
 		t.full = true
 		return 0
@@ -269,19 +288,27 @@ func (g *group) see(at place, s *packet.Segment, room int) int {
 	return 1
 }
 
-// track returns the track of a place. The client is who sent the SYN; without
-// it, who has the higher port, as in package tcp.
+// track returns the track of a place, nil when there is no room for it. The
+// client is who sent the SYN; without it, who has the higher port, as in package
+// tcp.
 func (g *group) track(at place, s *packet.Segment) *track {
-	for _, t := range g.tracks {
-		if t.place == at && (t.client == s.Src && t.cport == s.SrcPort || t.server == s.Src && t.sport == s.SrcPort) {
-			return t
-		}
+	k := trackKey{at, tupleOf(s.Src, s.Dst, s.SrcPort, s.DstPort)}
+	if t := g.byPlace[k]; t != nil {
+		return t
+	}
+	if len(g.tracks) >= maxPlaces {
+		g.crowded = true
+		return nil
 	}
 	t := &track{place: at, client: s.Src, server: s.Dst, cport: s.SrcPort, sport: s.DstPort}
 	fromServer := s.Flags&packet.SYN != 0 && s.Flags&packet.ACK != 0 || s.Flags&packet.SYN == 0 && g.servedBy(s)
 	if fromServer {
 		t.client, t.server, t.cport, t.sport = t.server, t.client, t.sport, t.cport
 	}
+	if g.byPlace == nil {
+		g.byPlace = map[trackKey]*track{}
+	}
+	g.byPlace[k] = t
 	g.tracks = append(g.tracks, t)
 	return t
 }
@@ -303,8 +330,13 @@ func (g *group) servedBy(s *packet.Segment) bool {
 // order sorts the tracks from the client to the server and compares their
 // clocks. A place nearer to the client has fewer hops from it; of equal ones, it
 // is the one where more time passes between SYN and SYN-ACK, which needs no
-// common clock.
-func (g *group) order() {
+// common clock. Where neither tells two places apart, they have the same rank,
+// and stand in the order of their names, so that the order of the files on the
+// command line does not matter.
+func (g *group) order(points []*Point) {
+	for _, t := range g.tracks {
+		t.away = [2]int{t.firstHops(false), t.firstHops(true)}
+	}
 	g.tracks = slices.DeleteFunc(g.tracks, func(t *track) bool {
 		if t.hops(true) >= 0 || t.hops(false) >= 0 {
 			return false
@@ -320,21 +352,44 @@ func (g *group) order() {
 	for _, t := range g.tracks {
 		path = max(path, t.hops(true)+t.hops(false))
 	}
-	slices.SortStableFunc(g.tracks, func(a, b *track) int {
-		if c := a.along(path) - b.along(path); c != 0 {
-			return c
-		}
-		if c := a.end(path) - b.end(path); c != 0 {
-			return c
-		}
-		if c := cmp.Compare(b.hops(false), a.hops(false)); c != 0 && a.hops(false) >= 0 && b.hops(false) >= 0 {
-			return c
-		}
-		return cmp.Compare(b.turn(), a.turn())
-	})
+	g.rank(points, path)
 	firsts := g.tracks[0].firsts()
 	for _, t := range g.tracks[1:] {
 		t.shift = t.offset(firsts)
+	}
+}
+
+// rank sorts the tracks and numbers their ranks. Among places that are as far from
+// the client, the hops from the server count only when all of them have them: a
+// criterion that some lack is no order.
+func (g *group) rank(points []*Point, path int) {
+	type position struct {
+		along, end, server int
+		turn               int64
+	}
+	where := make(map[*track]position, len(g.tracks))
+	partial := map[[2]int]bool{}
+	for _, t := range g.tracks {
+		p := position{t.along(path), t.end(path), -t.hops(false), -t.turn()}
+		where[t] = p
+		if t.hops(false) < 0 {
+			partial[[2]int{p.along, p.end}] = true
+		}
+	}
+	compare := func(a, b position) int {
+		c := cmp.Or(cmp.Compare(a.along, b.along), cmp.Compare(a.end, b.end))
+		if c == 0 && !partial[[2]int{a.along, a.end}] {
+			c = cmp.Compare(a.server, b.server)
+		}
+		return cmp.Or(c, cmp.Compare(a.turn, b.turn))
+	}
+	slices.SortStableFunc(g.tracks, func(a, b *track) int {
+		return cmp.Or(compare(where[a], where[b]), cmp.Compare(points[a.point].Name, points[b.point].Name), cmp.Compare(a.iface, b.iface), cmp.Compare(a.cport, b.cport), cmp.Compare(a.sport, b.sport))
+	})
+	for i, t := range g.tracks {
+		if t.rank = i; i > 0 && compare(where[g.tracks[i-1]], where[t]) == 0 {
+			t.rank = g.tracks[i-1].rank
+		}
 	}
 }
 
@@ -349,6 +404,7 @@ func (g *group) joinDirections() {
 				continue
 			}
 			a.also, a.full = append(a.also, b.iface), a.full || b.full
+			a.away = [2]int{max(a.away[0], b.away[0]), max(a.away[1], b.away[1])}
 			a.list = append(a.list, b.list...)
 			slices.SortStableFunc(a.list, func(x, y sighting) int { return cmp.Compare(x.time, y.time) })
 			g.tracks = slices.Delete(g.tracks, j, j+1)
@@ -390,6 +446,13 @@ func (t *track) end(path int) int {
 // hops is how far the client (or server) is by the TTL of what it sent, RSTs
 // excepted; -1 when it sent nothing here.
 func (t *track) hops(client bool) int {
+	if client {
+		return t.away[1]
+	}
+	return t.away[0]
+}
+
+func (t *track) firstHops(client bool) int {
 	for i := range t.list {
 		if s := &t.list[i]; s.client == client && s.flags&packet.RST == 0 {
 			return tcp.Hops(s.ttl)

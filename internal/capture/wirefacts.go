@@ -48,6 +48,7 @@ func wireHistory(w *fact.Wire, e *tcp.Ending) {
 	if n, ok := e.Unacked(); ok {
 		w.Unacked = byWire(n)
 	}
+	w.GaveUp = byWire(e.Kind == tcp.ByReset && e.GaveUp())
 	w.Retransmits, w.VictimRetr = byWire(int64(me.RetransRow)), byWire(int64(peer.RetransRow))
 	w.Silence = since(e, peer.Last)
 	w.Probes = byWire(int64(me.ProbesRow))
@@ -223,11 +224,18 @@ func wireOrigin(w *fact.Wire, e *tcp.Ending) {
 	me, s := e.Sender(), &e.Reset
 	w.TTLStart = byWire(int64(tcp.StartTTL(s.TTL)))
 	w.IPIDKind = byWire(e.IPIDKind())
-	if counts, known := me.Counts(); known && counts && e.Form() == "active-abort" {
-		kind := e.IPIDKind()
-		w.IPIDBreaks = byWire(kind == "jump" || kind == "copied")
+	switch kind := e.Counter(); kind {
+	case "breaks":
+		w.IPIDBreaks = byWire(true)
+	case "continues", "fits":
+		w.IPIDBreaks = byWire(false)
+	case "copied":
+		if counts, known := me.Counts(); known && counts {
+			w.IPIDBreaks = byWire(true)
+		}
 	}
 	w.OtherStack = otherStack(e)
+	wireStranger(w, e)
 	w.Reserved = byWire(s.Flags&^(packet.FIN|packet.SYN|packet.RST|packet.PSH|packet.ACK|packet.URG) != 0)
 	if me.SYNTTL != 0 {
 		w.TTLOfSYN = byWire(s.TTL == me.SYNTTL)
@@ -235,7 +243,7 @@ func wireOrigin(w *fact.Wire, e *tcp.Ending) {
 	if me.DataTTL != 0 {
 		w.TTLOfData = byWire(s.TTL == me.DataTTL)
 	}
-	if me.Segments >= 2 && me.Steady() {
+	if me.Segments >= 2 && me.Mostly() {
 		w.HopsAway = byWire(int64(tcp.Hops(s.TTL) - tcp.Hops(me.TTL)))
 	}
 	if me.Segments > 0 {
@@ -244,6 +252,26 @@ func wireOrigin(w *fact.Wire, e *tcp.Ending) {
 		}
 	}
 	w.Copied = copied(e)
+}
+
+// wireStranger compares the RST with all else that came in the name of its host.
+func wireStranger(w *fact.Wire, e *tcp.Ending) {
+	if kind := e.TTLKind(); kind != "unknown" {
+		w.TTLKind, w.TTLUsual = byWire(kind), byWire(int64(e.Usual()))
+	}
+	if kind := e.Counter(); kind != "unknown" {
+		w.Counter = byWire(kind)
+	}
+	w.Twin, w.AckBeyond = byWire(e.Twin()), byWire(e.AckBeyond())
+	w.OddRefusal, w.Overruled = byWire(e.OddRefusal()), byWire(e.Ignored())
+	w.MixedData = byWire(e.MixedData())
+	w.SeqStep = absent[int64]()
+	switch {
+	case e.After.SenderResets > 0:
+		w.SeqStep = byWire(int64(int32(e.After.SeqStep)))
+	case e.Previous.Frame != 0:
+		w.SeqStep = byWire(int64(int32(e.Reset.Seq - e.Previous.Seq)))
+	}
 }
 
 // otherStack looks whether a RST in the name of a Linux host is none of Linux.
@@ -296,7 +324,7 @@ func wideWindow(me *tcp.Side) bool {
 // or else the latest of the other side, and not with its own side's.
 func copied(e *tcp.Ending) fact.Opt[int64] {
 	me, peer, s := e.Sender(), e.Victim(), &e.Reset
-	if me.Segments == 0 || peer.Segments == 0 {
+	if peer.Segments == 0 {
 		return fact.Opt[int64]{}
 	}
 	id, ttl, window := peer.IPID, peer.TTL, peer.Window
@@ -306,7 +334,7 @@ func copied(e *tcp.Ending) fact.Opt[int64] {
 	n := int64(0)
 	for _, same := range []bool{
 		s.IPID != 0 && s.IPID == id && e.IPIDKind() == "copied",
-		s.TTL == ttl && s.TTL != me.TTL && s.TTL != me.SYNTTL,
+		s.TTL == ttl && me.Segments > 0 && s.TTL != me.TTL && s.TTL != me.SYNTTL,
 		s.Window != 0 && s.Window == window && s.Window != me.Window,
 	} {
 		if same {

@@ -129,6 +129,16 @@ var labelCauses = []struct {
 	causes       []string
 }{
 	{"refused_port_closed", "", []string{"connection-refused-closed-port"}},
+	{"app_abort_after_request", "", []string{"peer-application-aborted", "so-linger-zero", "reset-instead-of-fin", "close-with-unread-data", "client-abort"}},
+	{"app_abort", "", []string{"peer-application-aborted", "so-linger-zero", "reset-instead-of-fin", "close-with-unread-data", "client-abort", "idle-connection-closed-by-owner"}},
+	{"app_abort_unused", "", []string{"peer-application-aborted", "reset-instead-of-fin", "so-linger-zero", "close-with-unread-data", "browser-preconnect-happy-eyeballs", "idle-connection-closed-by-owner", "windows-stack-specifics"}},
+	{"sshd_maxstartups", "", []string{"sshd-maxstartups"}},
+	{"answer_after_own_reset", "", []string{"late-segments-after-close", "data-after-close", "answer-after-reset"}},
+	{"answer_after_reset", "", []string{"answer-after-reset"}},
+	{"reset_on_peer_close", "", []string{"reset-instead-of-fin", "late-segments-after-close", "windows-stack-specifics", "close-with-unread-data"}},
+	{"retransmission_timeout", "", []string{"rto-giveup-user-timeout"}},
+	{"firewall_forgot_after_reset", "", []string{"middlebox-answered", "firewall-forgot-after-reset", "firewall-reject-tcp-reset"}},
+	{"injected_by_ips", "", []string{"ips-active-response", "forged-rst-attack", "ngfw-policy-reset"}},
 	{"refused_via_nat", "", []string{"user-mode-network-stack", "connection-refused-closed-port"}},
 	{"timeout_giveup", "", []string{"rto-giveup-user-timeout", "tcp-keepalive-timeout"}},
 	{"timeout_giveup_half_open", "", []string{"user-mode-network-stack", "rto-giveup-user-timeout"}},

@@ -233,6 +233,9 @@ func (o *options) explainCaptures(ctx context.Context, base *diagnosis.Base, pat
 	if err != nil {
 		return err
 	}
+	if err := nothingRead(got.points); err != nil {
+		return err
+	}
 	got.filtered(&cf.filter)
 	rep := got.report()
 	ladderErr := o.addLadders(ctx, got, rep, cf)
@@ -304,13 +307,46 @@ func inputOf(p *capture.Point) report.Input {
 	warn(p.TCP.Copies, "of the packets were copies (two mirror ports, or captured before and after a router) and count once")
 	warn(p.TCP.BadSums, "of the packets had a wrong TCP checksum that no receiver accepts")
 	warn(p.Truncated, "of the packets ended before the end of their TCP header (snap length)")
-	warn(p.Malformed, "of the packets contradicted themselves")
+	warn(p.Malformed, "of the packets have a header that contradicts itself or the frame, and were left out")
+	if p.Unknown > 0 {
+		in.Warnings = append(in.Warnings, unknownLink(p))
+	}
 	warn(p.TCP.Backwards, "times the clock went back by more than a second")
 	warn(p.TCP.Evicted, "of the connections were forgotten for want of room; their ends may be missing")
 	warn(p.TCP.Folded, "of the resets came after many others of the same connection; they are counted and not shown one by one")
 	warn(p.TCP.Hurried, "of the resets were judged before their consequences were seen, because too many waited")
 	warn(p.Dropped, "of the ends of connections are beyond the limit; they are counted and not explained")
 	return in
+}
+
+// unknownLink says how much of a capture was not looked at, and what it is.
+func unknownLink(p *capture.Point) string {
+	var names []string
+	for _, i := range p.Interfaces {
+		if name := i.Link.String(); !i.Link.Known() && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		names = []string{"inside another header"}
+	}
+	return fmt.Sprintf("%d of %d frames have a link type that is not decoded (%s)", p.Unknown, p.Packets, strings.Join(names, ", "))
+}
+
+// nothingRead is the error of captures of which nothing was decoded: that no
+// reset was found there means nothing.
+func nothingRead(points []*capture.Point) error {
+	for _, p := range points {
+		switch {
+		case p.Segments > 0:
+			return nil
+		case p.Damage != nil && p.Packets == 0:
+			return &cliError{codeUsage, fmt.Errorf("%s has no packet that can be read: %w", p.Name, p.Damage), "capture again, or copy the file again"}
+		case p.Unknown > 0 && p.Unknown == p.Packets:
+			return &cliError{codeUsage, fmt.Errorf("%s: %s", p.Name, unknownLink(p)), "capture with tcpdump -i any, or save the frames with their real link type"}
+		}
+	}
+	return nil
 }
 
 // progress is a bar on a terminal's standard error.
