@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"bytes"
 	"fmt"
 	"regexp"
 	"slices"
@@ -19,7 +20,9 @@ import (
 // {{if .emit.proc.exiting}} ... {{else}} ... {{end}}, and the functions of
 // templateFuncs. Besides the facts it knows flow.client, flow.server and host.
 //
-// A fact that is not present prints "?" and counts as false; a comparison with
+// A sentence that names a fact which is not present, or an amount of 0 bytes, is
+// left out: a text says only what holds. In a condition such a fact counts as
+// false; a comparison with
 // it is false. Values can not smuggle anything in: they are inserted as text,
 // with control characters escaped and at most maxValue bytes of each.
 type Template struct {
@@ -27,6 +30,10 @@ type Template struct {
 }
 
 const maxValue = 300
+
+// unsaid marks, while a text is made, the place of a value that is not there.
+// No value contains it, because control characters are escaped.
+const unsaid = 0
 
 // renderer appends its part of the text to b.
 type renderer func(b []byte, c *fact.Case) []byte
@@ -42,7 +49,37 @@ func (t *Template) Render(c *fact.Case) string {
 	for _, n := range t.nodes {
 		b = n(b, c)
 	}
-	return strings.TrimSpace(string(b))
+	return strings.TrimSpace(string(sayable(b)))
+}
+
+// sayable returns b without the sentences that have an unsaid value.
+func sayable(b []byte) []byte {
+	if bytes.IndexByte(b, unsaid) < 0 {
+		return b
+	}
+	var out []byte
+	for len(b) > 0 {
+		n := sentence(b)
+		if bytes.IndexByte(b[:n], unsaid) < 0 {
+			out = append(out, b[:n]...)
+		}
+		b = b[n:]
+	}
+	return out
+}
+
+// sentence returns the length of the first sentence of b with the space behind
+// it. It ends with a full stop, a question mark or an exclamation mark before a space, or with b.
+func sentence(b []byte) int {
+	for i := range b {
+		if bytes.IndexByte([]byte(".?!"), b[i]) < 0 || i+1 < len(b) && !unicode.IsSpace(rune(b[i+1])) {
+			continue
+		}
+		for i++; i < len(b) && unicode.IsSpace(rune(b[i])); i++ {
+		}
+		return i
+	}
+	return len(b)
 }
 
 // CompileTemplate parses a template and checks the facts it names.
@@ -166,7 +203,7 @@ func (d datum) append(b []byte) []byte {
 	case text:
 		return appendSafe(b, d.s)
 	}
-	return append(b, '?')
+	return append(b, unsaid)
 }
 
 // appendNumber writes at most three decimals.
@@ -304,7 +341,7 @@ var templateFuncs = map[string]struct {
 	min, max int
 	f        func(args []datum) datum
 }{
-	"bytes":   {1, 1, func(a []datum) datum { return humane(a[0], Bytes) }},
+	"bytes":   {1, 1, func(a []datum) datum { return amount(a[0]) }},
 	"dur":     {1, 1, func(a []datum) datum { return humane(a[0], durationOf(a[0].unit)) }},
 	"present": {1, 1, func(a []datum) datum { return yesNo(a[0].kind != invalid) }},
 	"not":     {1, 1, func(a []datum) datum { return yesNo(!a[0].truth()) }},
@@ -362,6 +399,14 @@ func (d datum) equal(e datum) bool {
 
 func (d datum) less(e datum) bool {
 	return d.kind == e.kind && (d.kind == number && d.n < e.n || d.kind == text && d.s < e.s)
+}
+
+// amount is a number of bytes; none is nothing to speak of.
+func amount(d datum) datum {
+	if d.kind == number && d.n == 0 {
+		return datum{}
+	}
+	return humane(d, Bytes)
 }
 
 func humane(d datum, f func(float64) string) datum {

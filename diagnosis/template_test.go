@@ -17,12 +17,13 @@ func TestTemplates(t *testing.T) {
 	for source, want := range map[string]string{
 		"  plain\n": "plain",
 		"{{.emit.reason}}, {{.emit.sock.unread_bytes}}, {{.emit.sock.age_ms}}, {{.emit.seen}}":               "NO_SOCKET, 1536, 350123.4, true",
-		"{{.emit.proc.signal}} {{.emit.call}} {{bytes .emit.sock.unacked_bytes}}":                            "? ? ?",
+		"{{.emit.proc.signal}} {{.emit.call}} {{bytes .emit.sock.unacked_bytes}}":                            "",
 		"{{bytes .emit.sock.unread_bytes}} {{dur .emit.sock.age_ms}} {{.emit.sock.srtt_us | dur}}":           "1.5 KiB 350 s 12 µs",
 		"{{if .emit.proc.signal}}a{{else if .emit.seen}}b{{else}}c{{end}}":                                   "b",
 		`{{if eq .emit.reason "X" "NO_SOCKET"}}yes{{end}}{{if ne .emit.call "x"}}no{{end}}`:                  "yes",
 		`{{if and (gt .emit.sock.unread_bytes 1000) (le .emit.sock.lost 0)}}both{{end}}`:                     "both",
-		`{{or .emit.proc.name "a process"}} on {{.host}}, {{.flow.client}}`:                                  "a process on web1, ?",
+		`{{or .emit.proc.name "a process"}} on {{.host}}. From {{.flow.client}}! Really? Yes.`:               "a process on web1. Really? Yes.",
+		"It held {{bytes .emit.sock.lost}} of 1.5 MB. It had {{bytes .emit.sock.unread_bytes}}":              "It had 1.5 KiB",
 		`{{if not (present .emit.call)}}nobody looked{{end}}{{/* comment */}}`:                               "nobody looked",
 		"{{.emit.sock.lost}} {{if .emit.sock.lost}}lost{{else}}none{{end}} {{ge .emit.sock.unread_bytes 1}}": "0 none true",
 	} {
