@@ -52,26 +52,28 @@ type Flow struct {
 // RST is the reset itself, as a packet. Facts of the packet are those at the
 // observation point nearest to the receiver, unless the name says origin.
 type RST struct {
-	Seen        Opt[bool]   `fact:"seen" doc:"a RST segment exists; false for a timeout, and for an error the kernel raised without one"`
-	Form        Opt[string] `fact:"form" doc:"active-abort (RST+ACK of a live socket), reply (bare RST answering a segment), refusal (RST+ACK answering a SYN), other (fits none of them)"`
-	Origin      Opt[string] `fact:"origin" doc:"which producer handed it to the device: tcp-active, tcp-reply, netfilter, raw-socket, packet-socket, bpf, forwarded, other; of the first device that saw it on this host"`
-	OriginHere  Opt[bool]   `fact:"origin_here" doc:"the RST was made on this host (in any of its namespaces), not received from outside"`
-	OriginPID   Opt[int64]  `fact:"origin_pid" by:"process" doc:"process that wrote the RST through a raw or packet socket"`
-	OriginName  Opt[string] `fact:"origin_name" by:"process" doc:"name of that process"`
-	OriginNetns Opt[string] `fact:"origin_netns" doc:"namespace whose device first carried the RST: emitter (the one that owns its source address), victim (the one that owns its destination), other (a third one)"`
-	Hops        Opt[int64]  `fact:"hops" doc:"number of devices on this host that carried this RST"`
-	TTL         Opt[int64]  `fact:"ttl" doc:"IP TTL or hop limit nearest to the receiver"`
-	OriginTTL   Opt[int64]  `fact:"origin_ttl" doc:"IP TTL where the RST was first seen"`
-	PeerTTL     Opt[int64]  `fact:"peer_ttl" doc:"TTL that earlier packets of the claimed sender had at the same point"`
-	IPID        Opt[int64]  `fact:"ip_id" doc:"IPv4 identification"`
-	DF          Opt[bool]   `fact:"df" doc:"don't-fragment bit"`
-	Window      Opt[int64]  `fact:"window" doc:"raw window field"`
-	ACK         Opt[bool]   `fact:"ack" doc:"the ACK flag is set"`
-	Timestamp   Opt[bool]   `fact:"timestamp" doc:"the segment carries the RFC 7323 timestamp option; a live Linux socket that negotiated it always sends it"`
-	PayloadSize Opt[int64]  `fact:"payload_bytes" doc:"length of data in the RST (RFC 9293 3.5.2 allows diagnostic text)"`
-	SeqOffset   Opt[int64]  `fact:"seq_offset" by:"kernel" doc:"sequence number of the RST minus the receiver's rcv_nxt; 0 is exact (RFC 5961)"`
-	Accepted    Opt[string] `fact:"accepted" by:"kernel" doc:"what the receiver did: accepted, challenged (RFC 5961 challenge ACK), ignored, timewait (hit a TIME_WAIT socket), embryonic (dropped a half-open connection), unknown"`
-	Provoked    Opt[bool]   `fact:"provoked" by:"kernel" doc:"the receiver had sent a segment that could have provoked it within the last two round trips (or 20 ms)"`
+	Seen         Opt[bool]   `fact:"seen" doc:"a RST segment exists; false for a timeout, and for an error the kernel raised without one"`
+	Form         Opt[string] `fact:"form" doc:"active-abort (RST+ACK of a live socket), reply (bare RST answering a segment), refusal (RST+ACK answering a SYN), other (fits none of them)"`
+	Origin       Opt[string] `fact:"origin" doc:"which producer handed it to the device: tcp-active, tcp-reply, netfilter, raw-socket, packet-socket, bpf, forwarded, other; of the first device that saw it on this host"`
+	OriginHere   Opt[bool]   `fact:"origin_here" doc:"the RST was made on this host (in any of its namespaces), not received from outside"`
+	OriginPID    Opt[int64]  `fact:"origin_pid" by:"process" doc:"process that wrote the RST through a raw or packet socket"`
+	OriginName   Opt[string] `fact:"origin_name" by:"process" doc:"name of that process"`
+	OriginNetns  Opt[string] `fact:"origin_netns" doc:"namespace whose device first carried the RST: emitter (the one that owns its source address), victim (the one that owns its destination), other (a third one)"`
+	Hops         Opt[int64]  `fact:"hops" doc:"number of devices on this host that carried this RST"`
+	TTL          Opt[int64]  `fact:"ttl" doc:"IP TTL or hop limit nearest to the receiver"`
+	OriginTTL    Opt[int64]  `fact:"origin_ttl" doc:"IP TTL where the RST was first seen"`
+	PeerTTL      Opt[int64]  `fact:"peer_ttl" doc:"TTL that earlier packets of the claimed sender had at the same point"`
+	IPID         Opt[int64]  `fact:"ip_id" doc:"IPv4 identification"`
+	DF           Opt[bool]   `fact:"df" doc:"don't-fragment bit"`
+	Window       Opt[int64]  `fact:"window" doc:"raw window field"`
+	ACK          Opt[bool]   `fact:"ack" doc:"the ACK flag is set"`
+	Timestamp    Opt[bool]   `fact:"timestamp" doc:"the segment carries the RFC 7323 timestamp option; a live Linux socket that negotiated it always sends it"`
+	TimestampOld Opt[bool]   `fact:"timestamp_old" by:"kernel" doc:"its timestamp is older than the latest that the receiver had from the connection, which a live sender's cannot be"`
+	AckUnsent    Opt[bool]   `fact:"ack_unsent" by:"kernel" doc:"it acknowledges data that the receiver never sent"`
+	PayloadSize  Opt[int64]  `fact:"payload_bytes" doc:"length of data in the RST (RFC 9293 3.5.2 allows diagnostic text)"`
+	SeqOffset    Opt[int64]  `fact:"seq_offset" by:"kernel" doc:"sequence number of the RST minus the receiver's rcv_nxt; 0 is exact (RFC 5961)"`
+	Accepted     Opt[string] `fact:"accepted" by:"kernel" doc:"what the receiver did: accepted, challenged (RFC 5961 challenge ACK), ignored, timewait (hit a TIME_WAIT socket), embryonic (dropped a half-open connection), unknown"`
+	Provoked     Opt[bool]   `fact:"provoked" by:"kernel" doc:"the receiver had sent a segment that could have provoked it within the last two round trips (or 20 ms)"`
 }
 
 // Segment is a TCP segment of interest, here the one that triggered a RST.
@@ -192,7 +194,7 @@ type Dead struct {
 	Name     Opt[string]        `fact:"name" doc:"its name"`
 	Syscall  Opt[string]        `fact:"syscall" doc:"system call that closed it"`
 	From     Opt[string]        `fact:"state" doc:"TCP state in which it was closed"`
-	How      Opt[string]        `fact:"how" doc:"close (by its process), shutdown, exit (process ended), reset (by a RST from the peer), timeout (gave up), abort (sent a RST itself), peer (closed after the peer's FIN)"`
+	How      Opt[string]        `fact:"how" doc:"close (by its process), shutdown, exit (process ended), reset (by a RST from the peer), refused (by the peer), timeout (gave up), icmp (an ICMP error ended it), abort (sent a RST itself), peer (closed after the peer's FIN), other"`
 	Exiting  Opt[bool]          `fact:"exiting" doc:"the process was ending"`
 	Signal   Opt[string]        `fact:"signal" doc:"signal that ended the process"`
 	ExitCode Opt[int64]         `fact:"exit_code" doc:"exit status of the process"`

@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-project/holdfast/fact"
 	"github.com/holdfast-project/holdfast/internal/daemon"
 	"github.com/holdfast-project/holdfast/internal/report"
+	"github.com/holdfast-project/holdfast/internal/trace"
 )
 
 // watchFlags are the flags of holdfast watch.
@@ -98,11 +99,11 @@ func (o *options) watch(ctx context.Context, w *watchFlags) error {
 	if err != nil {
 		return err
 	}
-	watcher, err := daemon.Open(daemon.Config{Source: w.source, Stacks: w.stacks, Wire: w.wire != "never", Demand: w.wire == "auto" && !w.demo, Light: w.light, Knowledge: base, Why: w.why, Facts: true})
+	s := newScreen(o, w)
+	watcher, err := daemon.Open(daemon.Config{Lost: s.lost, Source: w.source, Stacks: w.stacks, Wire: w.wire != "never", Demand: w.wire == "auto" && !w.demo, Light: w.light, Knowledge: base, Why: w.why, Facts: true})
 	if err != nil {
 		return err
 	}
-	s := newScreen(o, w)
 	s.start(watcher.Coverage())
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -200,6 +201,35 @@ func (s *screen) write(f fact.Finding) {
 	}
 	if err := single(s.o, f); err != nil && s.err == nil {
 		s.err = err
+	}
+}
+
+// loss is the line of a stream of findings that says from when to when some are
+// missing.
+type loss struct {
+	Schema string    `json:"schema"`
+	Kind   string    `json:"kind"`
+	From   time.Time `json:"from"`
+	To     time.Time `json:"to"`
+	Lost   uint64    `json:"lost"`   // records of which nothing more is known
+	Folded uint64    `json:"folded"` // records that were counted by class
+}
+
+// lost says so as soon as records were lost, among the findings.
+func (s *screen) lost(l trace.Loss) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.o.output != "text" {
+		if err := single(s.o, loss{fact.Schema, "loss", l.From, l.To, l.Lost, l.Folded}); err != nil && s.err == nil {
+			s.err = err
+		}
+		return
+	}
+	if l.Lost > 0 {
+		s.p.note("%s: %d records of resets were lost, so that findings are missing", l.To.Format("15:04:05"), l.Lost)
+	}
+	if l.Folded > 0 {
+		s.p.note("%s: %d more were counted instead of explained one by one", l.To.Format("15:04:05"), l.Folded)
 	}
 }
 

@@ -29,6 +29,7 @@ type Config struct {
 	Why       bool             // fill Finding.Arithmetic
 	Facts     bool             // fill Finding.Case
 	Record    func(*fact.Case) // called with each complete case, may be nil
+	Lost      func(trace.Loss) // called soon after resets were lost or folded, from the goroutine that emits; may be nil
 	Light     bool             // the packet source looks at SYN, FIN and RST alone
 	Trace     trace.Config     // further settings of the kernel source, for tests
 }
@@ -98,7 +99,8 @@ type Watcher struct {
 	mu       sync.Mutex // guards all below
 	cases    uint64
 	final    *Stats
-	outBegin map[uint64]int64 // OutRsts at the beginning, by namespace cookie
+	outBegin map[uint64]int64       // OutRsts at the beginning, by namespace cookie
+	spaces   map[uint64]linux.Netns // by cookie, as of the latest tick: the source's own are of its goroutine
 }
 
 // Open attaches the best source that this host allows, or the one asked for.
@@ -109,7 +111,9 @@ func Open(cfg Config) (*Watcher, error) {
 		return nil, errors.New("open the watcher: no knowledge base")
 	}
 	w := &Watcher{cfg: cfg, outBegin: map[uint64]int64{}}
+	cfg.Trace.Lost = cfg.Lost
 	cfg.Trace.Tick = func() {
+		w.learn()
 		for _, o := range w.enrich.step() {
 			w.take(o)
 		}
@@ -125,8 +129,23 @@ func Open(cfg Config) (*Watcher, error) {
 			w.outBegin[ns.Cookie] = n
 		}
 	}
+	w.learn()
 	w.ready = time.Since(begin)
 	return w, nil
+}
+
+// learn takes the namespaces that the source knows over for Stats. It runs in
+// the source's goroutine.
+func (w *Watcher) learn() {
+	list := w.src.Spaces()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.spaces == nil || len(w.spaces) > 2*maxSpaces {
+		w.spaces = map[uint64]linux.Netns{}
+	}
+	for _, ns := range list {
+		w.spaces[ns.Cookie] = ns
+	}
 }
 
 // openSource opens the source asked for, or the best that this host allows,
@@ -202,6 +221,7 @@ func (w *Watcher) Run(ctx context.Context, emit func(fact.Finding)) error {
 	} else {
 		err = w.runFollowing(ctx)
 	}
+	w.learn()
 	final := w.Stats()
 	w.mu.Lock()
 	w.final = &final
@@ -308,7 +328,7 @@ func (w *Watcher) lockedLedger(l trace.Ledger) Ledger {
 			out.WireNoSocket += int64(n)
 		}
 	}
-	if ns, ok := w.src.Space(l.Netns); ok {
+	if ns, ok := w.spaces[l.Netns]; ok && w.enrich.host.Alive(ns) {
 		if ns.Name != "" {
 			out.Netns = ns.Name
 		}

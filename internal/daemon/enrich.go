@@ -24,7 +24,7 @@ type enricher struct {
 	patterns *patterns
 	logs     *logs.Reader
 	logged   map[int]logged
-	limits   map[uint64]linux.Limits
+	limits   map[uint64]limitsAt
 	cookies  map[listenerKey]time.Time // when SYN cookies were last reported
 	stepped  time.Time                 // end of the last step that saw every namespace; zero before the first
 	turn     int                       // of the namespaces that take turns in step
@@ -87,7 +87,7 @@ const (
 
 func newEnricher(src source) *enricher {
 	e := &enricher{host: &linux.Host{}, src: src, counters: map[uint64]*counterHistory{}, rules: map[uint64]*ruleHistory{},
-		patterns: newPatterns(), logs: logs.NewReader(&linux.Host{}), logged: map[int]logged{}, limits: map[uint64]linux.Limits{}, cookies: map[listenerKey]time.Time{}}
+		patterns: newPatterns(), logs: logs.NewReader(&linux.Host{}), logged: map[int]logged{}, limits: map[uint64]limitsAt{}, cookies: map[listenerKey]time.Time{}}
 	for _, ns := range src.Spaces() { // so that the first case has a before
 		e.count(ns)
 		if h := e.firewall(ns); h.err == nil && slices.ContainsFunc(h.set.Rules, func(r linux.Rule) bool { return r.Verdict == linux.RejectReset }) {
@@ -258,18 +258,39 @@ func (e *enricher) counts(cookie uint64, c *fact.Case, end *fact.End) {
 		return
 	}
 	e.fill(&end.Net, h, &before, over)
-	l, ok := e.limits[cookie]
-	if !ok {
-		if l, _ = e.host.Limits(ns); len(e.limits) < maxSpaces {
-			e.limits[cookie] = l
-		}
-	}
+	l := e.limitsOf(ns)
 	if l.MaxOrphans > 0 {
 		end.Net.MaxOrphans = fact.Some(l.MaxOrphans)
 	}
 	if l.Mem[2] > 0 {
 		end.Net.MemHigh = fact.Some(l.Mem[2])
 	}
+}
+
+// limitsAt are the limits of a namespace at some time.
+type limitsAt struct {
+	linux.Limits
+	at time.Time
+}
+
+// believeLimits is how long a limit is taken for unchanged.
+const believeLimits = 10 * time.Second
+
+// limitsOf reads the limits of a namespace; what cannot be read is zero, and
+// read again the next time.
+func (e *enricher) limitsOf(ns linux.Netns) linux.Limits {
+	if l, ok := e.limits[ns.Cookie]; ok && time.Since(l.at) < believeLimits {
+		return l.Limits
+	}
+	l, err := e.host.Limits(ns)
+	if err != nil {
+		return l
+	}
+	if len(e.limits) >= maxSpaces {
+		clear(e.limits)
+	}
+	e.limits[ns.Cookie] = limitsAt{l, time.Now()}
+	return l
 }
 
 func (e *enricher) fill(n *fact.Counters, h *counterHistory, before *snapshot, over time.Duration) {

@@ -27,10 +27,11 @@ type segments struct {
 
 	spaces, refused, packets, lost, overrun atomic.Int64
 
-	mu     sync.Mutex
-	open   map[uint64]*follower // guarded by mu; by inode
-	failed string               // guarded by mu; why a namespace is not followed
-	closed bool                 // guarded by mu
+	mu      sync.Mutex
+	open    map[uint64]*follower // guarded by mu; by inode
+	running int                  // guarded by mu; captures that really run
+	failed  string               // guarded by mu; why a namespace is not followed; "" when all are
+	closed  bool                 // guarded by mu
 }
 
 // follower is the capture in one namespace.
@@ -63,6 +64,7 @@ const (
 	followAfter  = time.Second
 	followLag    = 250 * time.Millisecond
 	waitingSight = 4096
+	followAgain  = 5 * time.Second // after a capture that could not be opened
 )
 
 func newSegments() *segments {
@@ -97,19 +99,40 @@ func (s *segments) leave(ns linux.Netns) {
 	}
 }
 
-// follow reads the segments of a namespace until ctx is done.
+// follow reads the segments of a namespace until ctx is done. A capture that
+// cannot be opened is tried again, and is not counted as running meanwhile.
 func (s *segments) follow(ctx context.Context, ns linux.Netns, f *follower) {
-	err := s.host.Do(ns, func() (err error) {
-		f.live, err = capture.OpenLive(ctx, "any", &capture.LiveOptions{SnapLen: followBytes, RingBytes: followRing})
-		return err
-	})
-	if err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.failed = err.Error()
-		return
+	for ctx.Err() == nil {
+		err := s.host.Do(ns, func() (err error) {
+			f.live, err = capture.OpenLive(ctx, "any", &capture.LiveOptions{SnapLen: followBytes, RingBytes: followRing})
+			return err
+		})
+		if err == nil {
+			s.run(ctx, ns, f)
+			return
+		}
+		s.note(0, err.Error())
+		select {
+		case <-ctx.Done():
+		case <-time.After(followAgain):
+		}
 	}
+}
+
+// note counts captures that run, and keeps why the latest did not.
+func (s *segments) note(running int, failed string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running += running
+	if failed != "" || running > 0 {
+		s.failed = failed
+	}
+}
+
+func (s *segments) run(ctx context.Context, ns linux.Netns, f *follower) {
 	defer f.live.Close()
+	s.note(1, "")
+	defer s.note(-1, "")
 	p := capture.Watch(ctx, ns.Name, f.live, capture.WatchOptions{
 		Conns: followConns, After: followAfter, Lag: followLag,
 		Each: func(c *capture.Case, _ fact.Where) { s.send(f, c) },
@@ -170,6 +193,9 @@ func (s *segments) coverage(c *trace.Coverage) {
 	if s.failed != "" {
 		c.Failures = append(c.Failures, "follow connections: "+s.failed)
 	}
+	if s.running == 0 {
+		return // nothing of what follows is seen
+	}
 	for i := range c.Blind {
 		if c.Blind[i] == trace.BlindTimeouts {
 			c.Blind[i] = "timeouts, until 30 seconds of silence have passed"
@@ -178,7 +204,7 @@ func (s *segments) coverage(c *trace.Coverage) {
 	if n := s.refused.Load(); n > 0 {
 		c.Blind = append(c.Blind, fmt.Sprintf("the segments in %d network namespaces beyond the first %d", n, maxFollowed))
 	}
-	c.Hooks = append(c.Hooks, fmt.Sprintf("af_packet: the segments of %d network namespaces", len(s.open)))
+	c.Hooks = append(c.Hooks, fmt.Sprintf("af_packet: the segments of %d network namespaces", s.running))
 	c.Sees = append(c.Sees, "what each reset answered, whether it was believed, and connections that died in silence")
 }
 

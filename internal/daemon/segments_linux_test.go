@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/internal/linux"
+	"github.com/holdfast-project/holdfast/internal/trace"
+	"github.com/holdfast-project/holdfast/knowledge"
 )
 
 // TestRootPacketSourceFollows closes connections with unread data, in a namespace
@@ -103,4 +106,46 @@ func abort() error {
 		return errors.New("the server answered")
 	}
 	return nil
+}
+
+func TestCoverageClaimsOnlyWhatRuns(t *testing.T) {
+	s := newSegments()
+	s.enter(linux.Netns{Inode: 1, Cookie: 1, Path: "/nonexistent/ns"})
+	c := func() (c trace.Coverage) {
+		c.Blind = []string{trace.BlindTimeouts}
+		s.coverage(&c)
+		return c
+	}
+	for deadline := time.Now().Add(10 * time.Second); len(c().Failures) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the failure is not told")
+		}
+	}
+	if got := c(); len(got.Sees) > 0 || len(got.Hooks) > 0 || got.Blind[0] != trace.BlindTimeouts {
+		t.Errorf("nothing is followed, and the coverage says %+v", got)
+	}
+	s.close()
+}
+
+// TestStatsWhileRunning is for the race detector.
+func TestStatsWhileRunning(t *testing.T) {
+	base, err := knowledge.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := Open(Config{Source: "counters", Knowledge: base})
+	if err != nil {
+		t.Skip("the counters cannot be read: ", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 1200*time.Millisecond)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx, func(fact.Finding) {}) }()
+	for ctx.Err() == nil {
+		w.Stats()
+		w.Coverage()
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }

@@ -71,7 +71,7 @@ var forgedRecipes = []recipe{
 	},
 	{
 		id: "port-scan-closed", title: "A scan knocks at closed ports", from: "attacker",
-		truth: Truth{Sender: "server-kernel", Cause: "unsolicited-packets-benign", Victim: "client", Error: "ECONNREFUSED"},
+		truth: Truth{Sender: "server-kernel", Cause: "unsolicited-packets-benign", Victim: "none"},
 		play:  portScan,
 	},
 	{
@@ -260,11 +260,17 @@ func synScan(s *stage) {
 }
 
 func portScan(s *stage) {
+	from := s.addr("attacker", 40000+s.port%1000)
 	for i := range uint16(12) {
-		s.now() // only the last port has all the others before it
-		c, errno := s.dial(s.attacker(), s.addr("server", s.port+i), soon, opening{})
-		s.account(c, nil)
-		s.hurt("client", errno)
+		to := s.addr("server", s.port+i)
+		if i == 11 { // only the last port has all the others before it
+			s.flow(from, to)
+		}
+		s.now()
+		s.inject(segment{Src: from, Dst: to, Flags: flagSYN, Seq: 1000, Window: 1024, TTL: 64}, nil)
+		s.eventually("the server's kernel to refuse", func() bool {
+			return slices.ContainsFunc(s.resets("server", true), func(g segment) bool { return g.Src == to })
+		})
 	}
 }
 

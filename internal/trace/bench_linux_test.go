@@ -140,13 +140,16 @@ func BenchmarkBuild(b *testing.B) {
 		}
 	}
 	var rec ringbuf.Record
-	var e resetEvent
 	for deadline := time.Now().Add(5 * time.Second); seen == nil; {
 		if time.Now().After(deadline) {
 			b.Fatal("the reset was not seen")
 		}
-		if _, err := s.drain(&rec, &e, 10*time.Millisecond); err != nil {
+		if _, err := s.drain(&rec, 10*time.Millisecond); err != nil {
 			b.Fatal(err)
+		}
+		batch, _ := s.inbox.take()
+		for _, e := range batch {
+			s.join.add(e)
 		}
 		s.join.expire(^uint64(0))
 	}

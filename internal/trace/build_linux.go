@@ -25,6 +25,9 @@ type builder struct {
 	name    string
 	serial  uint64
 	stacks  bool
+	tried   scans          // ports at which processes of this host were refused
+	creds   map[uint64]int // processes by their credentials
+	credsAt time.Time      // when they were read
 }
 
 func some[T any](v T) fact.Opt[T] { return fact.Some(v) }
@@ -51,14 +54,38 @@ func (b *builder) build(o *observation) Observed {
 	}
 	if o.kind == obsReset && o.send == nil && (o.refused != nil || c.Emit.Seen.State() == fact.Present && !c.Emit.Seen.Or(true)) {
 		_ = b.witness.arm() // a RST that nobody here sent: the next one has a witness
+	} else if o.kind == obsReset && o.send == nil && o.recv != nil {
+		_ = b.witness.armArrivals()
 	}
 	if o.kind == obsReset {
 		c.Pattern.BothWays = fact.SomeBy(b.join.bothWays(o), fact.ByKernel)
 	}
-	if o.send != nil && o.send.Packet.Present == 1 || o.send == nil && c.Emit.Call.Or("") == "reply" {
-		c.Pattern.ScanPorts = fact.SomeBy(b.join.ports(o.dst.Addr(), o.first), fact.ByPattern)
-	}
+	b.scanned(o, &ob)
 	return ob
+}
+
+// scanned counts the ports at which the source of a refused SYN was refused. A
+// program of this host whose connect() fails is no scanner, unless it fails at
+// more ports than any program has peers.
+func (b *builder) scanned(o *observation, ob *Observed) {
+	c := ob.Case
+	if ob.EmitNetns == 0 || c.Trigger.Flags.Or("") != "S" {
+		return
+	}
+	var n int64
+	switch {
+	case o.recv == nil && o.err == nil && !(c.Victim.Watched.Or(true) && o.doubtful):
+		n = b.join.scans.ports(scanner{netns: ob.EmitNetns, from: o.dst.Addr()}, o.first)
+	case ob.VictimPID != 0:
+		w := scanner{netns: ob.VictimNetns, pid: ob.VictimPID, from: o.src.Addr()}
+		b.tried.knock(w, o.src.Port(), o.first)
+		if n = b.tried.ports(w, o.first); n < scanningProcess {
+			return
+		}
+	default:
+		return
+	}
+	c.Pattern.ScanPorts = fact.SomeBy(n, fact.ByPattern)
 }
 
 func (b *builder) has(slot string) bool { return b.kernel.attached[slot] != "" }
@@ -140,7 +167,7 @@ func (b *builder) reset(o *observation, ob *Observed) {
 	switch {
 	case len(o.wires) > 0:
 		b.origin(o, ob)
-	case o.send == nil && b.witness.saw(o.first) && !b.lossy(o.first, o.deadline) && ob.VictimNetns != 0:
+	case o.send == nil && !o.doubtful && b.witness.saw(o.first) && !b.lossy(o.first, o.deadline) && ob.VictimNetns != 0:
 		r.OriginHere = some(false)
 	}
 	switch {
@@ -161,6 +188,8 @@ func (b *builder) packet(o *observation, r *fact.RST) {
 		e = o.refused
 	case o.recv != nil && o.recv.Packet.Present == 1:
 		e = o.recv
+	case o.arrived != nil:
+		e = o.arrived
 	case len(o.wires) > 0:
 		e = o.wires[len(o.wires)-1]
 	}
@@ -174,9 +203,18 @@ func (b *builder) packet(o *observation, r *fact.RST) {
 		r.Timestamp = some(hasTimestamp(p.Options, p.OptionsBytes))
 		if s := firstEvent(o.recv, o.refused); s != nil && s.Full == 1 && s.State != stListen {
 			r.SeqOffset = some(int64(int32(p.Seq - s.RcvNxt)))
+			if p.Flags&flagACK != 0 && s.State != stSynSent {
+				r.AckUnsent = some(int32(p.Ack-s.SndNxt) > 0)
+			}
 		}
 	} else if o.recv != nil && o.recv.TsOk == 1 {
 		r.Timestamp = fact.SomeBy(o.recv.SawTs == 1, fact.ByKernel)
+	}
+	if v := o.recv; v != nil && v.Full == 1 && v.TsOk == 1 && v.SawTs == 1 && v.TsRecent != 0 {
+		r.TimestampOld = fact.SomeBy(int32(v.RcvTsval-v.TsRecent) < 0, fact.ByKernel)
+	}
+	if a := o.arrived; a != nil && a.PeerTtl != 0 && len(o.wires) == 0 {
+		r.PeerTTL = some(int64(a.PeerTtl))
 	}
 	if len(o.wires) > 0 {
 		r.OriginTTL = some(int64(o.wires[0].Packet.Ttl))
@@ -203,6 +241,8 @@ func (b *builder) form(o *observation) fact.Opt[string] {
 		p = o.refused
 	case o.recv != nil && o.recv.Packet.Present == 1:
 		p = o.recv
+	case o.arrived != nil:
+		p = o.arrived
 	}
 	if p != nil {
 		ack, seq := p.Packet.Flags&flagACK != 0, p.Packet.Seq
@@ -225,13 +265,7 @@ func (b *builder) form(o *observation) fact.Opt[string] {
 		}
 		return fact.SomeBy("reply", fact.ByKernel)
 	}
-	if r := o.recv; r != nil && r.TsOk == 1 {
-		if r.SawTs == 1 {
-			return fact.SomeBy("active-abort", fact.ByKernel)
-		}
-		return fact.SomeBy("reply", fact.ByKernel)
-	}
-	return fact.Opt[string]{}
+	return fact.Opt[string]{} // timestamps alone do not tell: BSD, Windows and devices abort without
 }
 
 // origin says who handed the RST to the first device.
@@ -326,6 +360,7 @@ func (b *builder) emit(o *observation, ob *Observed) {
 		b.dropping(o, ob)
 	case o.kind == obsError:
 		b.silentPeer(o, ob)
+	case o.doubtful: // it may be the one that this end's stack reported
 	case em.Watched.Or(false) && b.has("send") && (b.kernel.facts.sendArgs == 3 || b.has("nosk4")) && !b.lossy(o.first, o.deadline):
 		em.Seen = some(false)
 		b.innocent(o, ob)
@@ -376,7 +411,9 @@ func (b *builder) sent(o *observation, ob *Observed) {
 		em.Listener.Backlog, em.Listener.BacklogMax = fact.SomeBy(int64(e.Backlog), fact.ByKernel), fact.SomeBy(int64(e.BacklogMax), fact.ByKernel)
 	}
 	inProcess := inCall(call) || e.Owned == 1 && e.Packet.Present == 0
-	if inProcess {
+	if inProcess && e.inKernelThread() {
+		em.Syscall = fact.None[string]()
+	} else if inProcess {
 		em.Syscall = some(b.syscall(e))
 	}
 	switch {
@@ -384,6 +421,8 @@ func (b *builder) sent(o *observation, ob *Observed) {
 		ob.Case.RST.OriginPID, ob.Case.RST.OriginName = fact.SomeBy(int64(e.Pid), fact.ByProcess), fact.SomeBy(command(e.Comm), fact.ByProcess)
 		ob.EmitPID = b.host.ownerOfInode(e.Inode)
 		b.living(&em.Proc, ob.EmitPID)
+	case inProcess && e.inKernelThread():
+		ob.EmitPID = b.opener(&em.Proc, e.Cred, e.TimeNs)
 	case inProcess:
 		ob.EmitPID = int(e.Pid)
 		b.actor(&em.Proc, e)
@@ -394,7 +433,7 @@ func (b *builder) sent(o *observation, ob *Observed) {
 	if o.ownErr != nil && o.ownErr.SkErr != 0 {
 		em.Error = some(errnoName(o.ownErr.SkErr))
 	}
-	if b.stacks && e.Uframes > 0 && inProcess {
+	if b.stacks && e.Uframes > 0 && inProcess && !e.inKernelThread() {
 		em.UStack = some(b.userStack(e))
 	}
 	if e.Packet.Present == 1 || e.State == stTimeWait {
@@ -425,7 +464,10 @@ func (b *builder) reason(n int32) string {
 
 func (b *builder) syscall(e *resetEvent) string {
 	name := syscallName(e.Syscall)
-	if e.TaskFlags&4 != 0 && name != "exit_group" {
+	if e.TaskFlags&taskIO != 0 {
+		return "io_uring_enter" // a worker of the process's ring
+	}
+	if e.TaskFlags&taskExiting != 0 && name != "exit_group" {
 		return "exit" // killed in the middle of another call, or by a fault
 	}
 	return name
@@ -515,15 +557,20 @@ func finSent(state uint8) bool {
 func (b *builder) actor(p *fact.Process, e *resetEvent) {
 	b.living(p, int(e.Pid))
 	p.PID, p.Name = some(int64(e.Pid)), some(command(e.Comm))
-	exiting := e.TaskFlags&4 != 0
+	exiting := e.TaskFlags&taskExiting != 0
 	p.Exiting = some(exiting)
 	if !exiting {
 		return
 	}
 	b.death(e.Pid, e.ExitCode, &p.Signal, &p.ExitCode, &p.OOM)
-	k, ok := b.killer(e.Pid, e.ExitCode&0x7f)
+	b.killed(p, e.Pid, e.ExitCode)
+}
+
+// killed fills who sent the signal that ended the process.
+func (b *builder) killed(p *fact.Process, pid uint32, code int32) {
+	k, ok := b.killer(pid, code&0x7f)
 	switch {
-	case ok && k.Kernel == 0 && k.Code <= 0 && k.Pid != e.Pid:
+	case ok && k.Kernel == 0 && k.Code <= 0 && k.Pid != pid:
 		p.KillerPID, p.KillerName = some(int64(k.Pid)), some(command(k.Comm))
 	case b.has("signal"):
 		p.KillerPID, p.KillerName = fact.None[int64](), fact.None[string]()

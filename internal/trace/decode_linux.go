@@ -16,14 +16,18 @@ const (
 	kindWire
 	kindOwner
 	kindICMP
+	kindArrival
 )
 
-var kindNames = [...]string{kindSend: "send", kindRecv: "recv", kindErr: "err", kindDrop: "drop", kindWire: "wire", kindOwner: "owner", kindICMP: "icmp"}
+var kindNames = [...]string{kindSend: "send", kindRecv: "recv", kindErr: "err", kindDrop: "drop", kindWire: "wire", kindOwner: "owner", kindICMP: "icmp", kindArrival: "arrive"}
 
 // Origins of a RST on the wire, as in bpf/reset.bpf.c.
 const (
-	originActive = 1
-	originReply  = 2
+	originActive    = 1
+	originReply     = 2
+	originRaw       = 4
+	originPacket    = 5
+	originForwarded = 6
 )
 
 var originNames = [...]string{"other", "tcp-active", "tcp-reply", "other", "raw-socket", "packet-socket", "forwarded"}

@@ -20,16 +20,24 @@ func (b *builder) dead(ob *Observed, o *observation) {
 	d.Horizon = some(horizon)
 	d.Known = some(ok)
 	if !ok {
+		b.givenUp(ob, o)
 		return
 	}
 	d.Age = some(time.Duration(o.first - rec.TsNs))
 	d.Name, d.From = some(command(rec.Comm)), some(stateName(rec.From))
 	d.How = some(howClosed(&rec))
+	if end, ok := b.mem.endedBadly(ob.EmitNetns, o.src, o.dst, o.first); ok && end.TsNs >= rec.TsNs && end.Sk == rec.Sk && !sends(o, &end) {
+		d.How = some(errorEnd(end.SkErr)) // and not by the close, which had been in order
+	}
 	d.Unread, d.Unacked = some(max(int64(int32(rec.UnreadBytes)), 0)), some(max(int64(int32(rec.UnackedBytes)), 0))
 	d.Received, d.Sent = some(int64(rec.ReceivedBytes)), some(int64(rec.SentBytes))
 	d.Idle = some(b.jiffies(rec.IdleMsJiffies))
 	if ts, _, ok := b.mem.opened(rec.Sk, rec.Key, rec.TsNs); ok {
 		d.Life = some(time.Duration(rec.TsNs - ts))
+	}
+	if rec.Kernel == 1 {
+		b.deadFor(ob, &rec)
+		return
 	}
 	if rec.Owned == 0 && rec.Exiting == 0 {
 		d.Name = fact.None[string]() // closed by a timer or a packet: nobody in particular
@@ -57,24 +65,79 @@ func (b *builder) dead(ob *Observed, o *observation) {
 	}
 }
 
+// givenUp fills what is remembered of an end whose close is not.
+func (b *builder) givenUp(ob *Observed, o *observation) {
+	d := &ob.Case.Emit.Dead
+	rec, ok := b.mem.endedBadly(ob.EmitNetns, o.src, o.dst, o.first)
+	if !ok || sends(o, &rec) {
+		return
+	}
+	d.Known, d.Age, d.How = some(true), some(time.Duration(o.first-rec.TsNs)), some(errorEnd(rec.SkErr))
+	d.From, d.Unacked = some(stateName(rec.From)), some(max(int64(int32(rec.UnackedBytes)), 0))
+	d.Name = fact.None[string]()
+}
+
+// sends says whether that end was the one that sends this RST: a stack that
+// aborts on data ends its socket first.
+func sends(o *observation, end *resetCloseRecord) bool {
+	return o.send != nil && o.send.Full == 1 && o.send.Sk == end.Sk
+}
+
+// deadFor names the process for which a thread of the kernel closed.
+func (b *builder) deadFor(ob *Observed, rec *resetCloseRecord) {
+	d := &ob.Case.Emit.Dead
+	d.Name, d.Syscall = fact.None[string](), fact.None[string]()
+	var p fact.Process
+	pid := b.opener(&p, rec.Cred, rec.TsNs)
+	if pid == 0 {
+		return
+	}
+	d.PID, d.Name, d.Exiting = p.PID, p.Name, p.Exiting
+	d.Signal, d.ExitCode, d.OOM, d.Killer = p.Signal, p.ExitCode, p.OOM, p.KillerName
+	if p.Exiting.Or(false) {
+		d.How, d.Syscall = some("exit"), some("exit")
+	}
+	if ob.EmitPID == 0 {
+		ob.EmitPID, ob.Case.Emit.Proc = pid, p
+	}
+}
+
 func howClosed(r *resetCloseRecord) string {
 	switch {
 	case r.Exiting == 1:
 		return "exit"
-	case r.To == stFinWait1 && syscallName(r.Syscall) == "shutdown":
+	case r.To == stFinWait1 && r.Kernel == 0 && syscallName(r.Syscall) == "shutdown":
 		return "shutdown"
 	case r.To == stFinWait1:
 		return "close"
-	case r.SkErr == 110:
-		return "timeout"
-	case r.SkErr == 104 || r.SkErr == 32:
-		return "reset"
+	case r.To == stLastAck:
+		return "peer"
+	case r.SkErr != 0 && r.Owned == 0:
+		return errorEnd(r.SkErr)
 	case r.From == stCloseWait:
 		return "peer"
 	case r.Owned == 1:
 		return "abort"
 	}
-	return "reset"
+	return "other"
+}
+
+// errorEnd names the end of a socket by its error (net/ipv4/tcp_input.c
+// tcp_reset, tcp_timer.c tcp_write_err, icmp.c icmp_err_convert).
+func errorEnd(errno uint16) string {
+	switch errnoName(int32(errno)) {
+	case "ECONNRESET", "EPIPE":
+		return "reset"
+	case "ECONNREFUSED":
+		return "refused"
+	case "ETIMEDOUT":
+		return "timeout"
+	case "EHOSTUNREACH", "ENETUNREACH", "EACCES", "EPROTO", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EOPNOTSUPP", "EMSGSIZE":
+		return "icmp"
+	case "ECONNABORTED":
+		return "abort"
+	}
+	return "other"
 }
 
 // listening fills the listener of the emitting end's port.
@@ -178,7 +241,7 @@ func (b *builder) victim(o *observation, ob *Observed) {
 	}
 	v.Seen = some(true)
 	b.socket(&v.Sock, e)
-	if e.Owned == 1 && o.refused != e {
+	if e.Owned == 1 && o.refused != e && !e.inKernelThread() {
 		v.Syscall = some(b.syscall(e)) // the call of the socket's owner that met the RST
 	}
 	v.Stack = some(strings.Join(b.stack(e), "<"))
@@ -227,6 +290,8 @@ func (b *builder) errno(o *observation) string {
 func (b *builder) victimOwner(o *observation, ob *Observed, e *resetEvent) {
 	p := &ob.Case.Victim.Proc
 	switch {
+	case o.owner != nil && o.owner.inKernelThread():
+		ob.VictimPID = b.opener(p, e.Cred, e.TimeNs)
 	case o.owner != nil:
 		ob.VictimPID = int(o.owner.Pid)
 		b.actor(p, o.owner)

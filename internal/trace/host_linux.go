@@ -39,7 +39,7 @@ type socketsAt struct {
 const (
 	believeSpaces    = 250 * time.Millisecond
 	believeSockets   = 2 * time.Millisecond
-	believeOwner     = 30 * time.Second
+	believeOwner     = 2 * time.Second // a descriptor may be passed on
 	maxOwners        = 65536
 	maxNetnsRemember = 4096
 )

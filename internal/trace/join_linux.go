@@ -2,6 +2,7 @@ package trace
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -9,6 +10,7 @@ import (
 // and counted.
 const (
 	maxPending = 8192 // observations waiting for their other half
+	maxAlike   = 32   // of these with the same addresses and ports; more are counted as repeats
 	maxDrops   = 4096 // connections whose dropped segments are remembered
 	maxWires   = 8    // devices remembered for one RST
 	dropMemory = 150 * time.Second
@@ -17,10 +19,25 @@ const (
 // rstKey is the claimed source and destination of a RST.
 type rstKey struct{ src, dst netip.AddrPort }
 
+// place is where a RST with that key can be. Every namespace has its own
+// loopback addresses; other addresses may lie in several namespaces, one for
+// each end, so that the sequence number tells RSTs of equal addresses apart.
+type place struct {
+	rstKey
+	netns uint64 // of loopback addresses, else 0
+}
+
+func placeOf(k rstKey, netns uint64) place {
+	if k.src.Addr().IsLoopback() && k.dst.Addr().IsLoopback() {
+		return place{k, netns}
+	}
+	return place{rstKey: k}
+}
+
 // observation collects what the hooks say about one RST, or about one error
 // without a RST, until its hold is over.
 type observation struct {
-	rstKey
+	place
 	kind            obsKind
 	first, deadline uint64        // monotonic ns
 	send            *resetEvent   // the stack sent it
@@ -30,10 +47,11 @@ type observation struct {
 	ownErr          *resetEvent   // the error of the socket that sent
 	owner           *resetEvent   // who let go of the victim
 	wires           []*resetEvent // devices that carried it, in order
+	arrived         *resetEvent   // the device that received it
 	drop            *resetEvent   // what made an observation without RST
-	aliases         []rstKey      // the same RST under translated addresses
+	aliases         []place       // the same RST under translated addresses
 	repeats         uint64
-	attempts        int // refused RSTs with different sequence numbers
+	doubtful        bool // a RST of the same numbers was sent at about this time: whether it is this one is not known
 }
 
 type obsKind uint8
@@ -65,15 +83,15 @@ type droppedSegment struct {
 type joiner struct {
 	hold    uint64
 	reasons map[int32]string // skb_drop_reason
-	pending map[rstKey]*observation
+	pending map[place][]*observation
 	bySock  map[uint64]*observation // victim and sender sockets
 	bySeq   map[uint32]*observation // RSTs by sequence number, to follow them through NAT
 	queue   []*observation          // by deadline, as the hold is constant
 	drops   map[conn]*droppedSegment
 	icmps   map[conn]*droppedSegment
-	knocks  map[netip.Addr]*knocks
-	quiet   map[rstKey]uint64 // listeners and connections whose drops were reported, until when
-	recent  map[rstKey]uint64 // RSTs already flushed, to see one in each direction
+	scans   scans
+	quiet   map[place]uint64  // listeners and connections whose drops were reported, until when
+	recent  map[place]flushed // RSTs already flushed, to see one in each direction
 	evicted uint64
 	flush   func(*observation)
 	blocked func(netns uint64)     // netfilter just dropped a segment there; may be nil
@@ -81,16 +99,21 @@ type joiner struct {
 	isCopy  func(*resetEvent) bool // a socket that had a copy of the segment let go of it
 }
 
-func newJoiner(hold time.Duration, dropReasons map[int32]string, flush func(*observation)) *joiner {
-	return &joiner{hold: uint64(hold), reasons: dropReasons, flush: flush,
-		pending: map[rstKey]*observation{}, bySock: map[uint64]*observation{}, bySeq: map[uint32]*observation{},
-		drops: map[conn]*droppedSegment{}, icmps: map[conn]*droppedSegment{}, quiet: map[rstKey]uint64{}, knocks: map[netip.Addr]*knocks{}, recent: map[rstKey]uint64{}}
+// flushed is what is remembered of a RST that was handed out.
+type flushed struct {
+	at      uint64
+	numbers rstNumbers
+	sent    bool // the stack reported that it sent it
 }
 
-// add takes one event; the event is copied.
-func (j *joiner) add(ev *resetEvent) {
-	e := new(resetEvent)
-	*e = *ev
+func newJoiner(hold time.Duration, dropReasons map[int32]string, flush func(*observation)) *joiner {
+	return &joiner{hold: uint64(hold), reasons: dropReasons, flush: flush,
+		pending: map[place][]*observation{}, bySock: map[uint64]*observation{}, bySeq: map[uint32]*observation{},
+		drops: map[conn]*droppedSegment{}, icmps: map[conn]*droppedSegment{}, quiet: map[place]uint64{}, scans: scans{}, recent: map[place]flushed{}}
+}
+
+// add takes one event, which is the joiner's from then on.
+func (j *joiner) add(e *resetEvent) {
 	switch e.Kind {
 	case kindSend:
 		j.addSend(e)
@@ -100,6 +123,8 @@ func (j *joiner) add(ev *resetEvent) {
 		j.addErr(e)
 	case kindWire:
 		j.addWire(e)
+	case kindArrival:
+		j.addArrival(e)
 	case kindDrop:
 		j.addDrop(e)
 	case kindOwner:
@@ -135,10 +160,8 @@ func (j *joiner) expire(now uint64) {
 }
 
 func (j *joiner) done(o *observation) {
-	for _, k := range append(o.aliases, o.rstKey) {
-		if j.pending[k] == o {
-			delete(j.pending, k)
-		}
+	for _, p := range append(o.aliases, o.place) {
+		j.forget(p, o)
 	}
 	for _, e := range []*resetEvent{o.send, o.recv, o.err, o.refused} {
 		if e != nil && j.bySock[e.Sk] == o {
@@ -150,38 +173,80 @@ func (j *joiner) done(o *observation) {
 			delete(j.bySeq, w.Packet.Seq)
 		}
 	}
-	if o.send != nil || o.recv != nil || o.refused != nil || o.err != nil || o.drop != nil || len(o.wires) > 0 {
-		if o.kind == obsReset {
-			if len(j.recent) >= maxPending {
-				clear(j.recent)
-			}
-			j.recent[o.rstKey] = o.first
-		}
-		j.flush(o)
+	if o.send == nil && o.recv == nil && o.refused == nil && o.err == nil && o.drop == nil && len(o.wires) == 0 {
+		return
 	}
+	if o.kind == obsReset {
+		j.compare(o)
+	}
+	j.flush(o)
+}
+
+func (j *joiner) forget(p place, o *observation) {
+	list := j.pending[p]
+	for i := range list {
+		if list[i] == o {
+			list = append(list[:i:i], list[i+1:]...)
+			break
+		}
+	}
+	if len(list) == 0 {
+		delete(j.pending, p)
+	} else {
+		j.pending[p] = list
+	}
+}
+
+// compare looks whether the RST of o may be one whose other half was handed out
+// already, or still waits, because the halves came too far apart.
+func (j *joiner) compare(o *observation) {
+	const near = uint64(2 * time.Second)
+	n := o.numbers()
+	if was, ok := j.recent[o.place]; ok && o.send == nil && was.sent && was.at+near >= o.first && o.fits(was.numbers) {
+		o.doubtful = true
+	}
+	for _, other := range j.pending[o.place] {
+		if o.send == nil && other.send != nil && o.fits(other.numbers()) {
+			o.doubtful = true
+		}
+	}
+	if len(j.recent) >= maxPending {
+		clear(j.recent)
+	}
+	j.recent[o.place] = flushed{o.first, n, o.send != nil}
 }
 
 // bothWays says whether a RST went the other way at about the same time.
 func (j *joiner) bothWays(o *observation) bool {
-	back := rstKey{o.dst, o.src}
-	if r := j.pending[back]; r != nil && r.kind == obsReset {
-		return true
+	back := place{rstKey{o.dst, o.src}, o.netns}
+	for _, r := range j.pending[back] {
+		if r.kind == obsReset {
+			return true
+		}
 	}
-	at, ok := j.recent[back]
-	return ok && at+2*j.hold >= o.first
+	was, ok := j.recent[back]
+	return ok && was.at+2*j.hold >= o.first
 }
 
-func (j *joiner) observe(k rstKey, kind obsKind, at uint64) *observation {
-	if o := j.pending[k]; o != nil {
-		return o
+// observe returns the pending observation that takes the event, or a new one.
+func (j *joiner) observe(p place, kind obsKind, at uint64, takes func(*observation) bool) *observation {
+	list := j.pending[p]
+	for _, o := range list {
+		if at <= o.deadline && takes(o) {
+			return o
+		}
+	}
+	if len(list) >= maxAlike {
+		list[len(list)-1].repeats++
+		return &observation{place: p, kind: kind, first: at, deadline: at} // counted, and not handed out
 	}
 	if len(j.queue) >= maxPending {
 		j.evicted++
 		j.done(j.queue[0])
 		j.queue = j.queue[1:]
 	}
-	o := &observation{rstKey: k, kind: kind, first: at, deadline: at + j.hold}
-	j.pending[k] = o
+	o := &observation{place: p, kind: kind, first: at, deadline: at + j.hold}
+	j.pending[p] = append(j.pending[p], o)
 	j.queue = append(j.queue, o)
 	return o
 }
@@ -194,14 +259,10 @@ func (j *joiner) addSend(e *resetEvent) {
 		}
 		k = rstKey{e.packetDst(), e.packetSrc()}
 	}
-	o := j.observe(k, obsReset, e.TimeNs)
-	if o.send != nil {
-		o.repeats++
-		return
-	}
-	o.send = e
-	if e.Packet.Present == 1 && (e.Full == 0 || e.State == stListen) {
-		j.knock(k.dst.Addr(), k.src.Port(), e.TimeNs)
+	o := j.observe(placeOf(k, e.Netns), obsReset, e.TimeNs, func(o *observation) bool { return o.takesSend(e) })
+	o.send, o.kind = e, obsReset
+	if e.Packet.Present == 1 && e.Packet.Flags&(flagSYN|flagACK) == flagSYN && (e.Full == 0 || e.State == stListen) {
+		j.scans.knock(scanner{netns: e.Netns, from: k.dst.Addr()}, k.src.Port(), e.TimeNs)
 	}
 	if e.Full == 0 || e.Sk == 0 {
 		return
@@ -219,53 +280,10 @@ func (j *joiner) addSend(e *resetEvent) {
 }
 
 func (j *joiner) addRecv(e *resetEvent) {
-	o := j.observe(rstKey{e.remote(), e.local()}, obsReset, e.TimeNs)
-	if o.recv != nil {
-		o.repeats++
-		return
-	}
-	o.recv = e
+	p := placeOf(rstKey{e.remote(), e.local()}, e.Netns)
+	o := j.observe(p, obsReset, e.TimeNs, func(o *observation) bool { return o.takesRecv(e) })
+	o.recv, o.kind = e, obsReset
 	j.bySock[e.Sk] = o
-}
-
-// knocks are the ports of this host at which one source was turned away.
-type knocks struct {
-	at   [32]uint64
-	port [32]uint16
-	next int
-}
-
-const scanMemory = uint64(time.Second)
-
-// knock remembers that a segment of from found no connection at port. It
-// counts before the hold is over, so that the first port of a quick scan
-// already sees the others.
-func (j *joiner) knock(from netip.Addr, port uint16, at uint64) {
-	k := j.knocks[from]
-	if k == nil {
-		if len(j.knocks) >= maxDrops {
-			clear(j.knocks)
-		}
-		k = &knocks{}
-		j.knocks[from] = k
-	}
-	k.at[k.next%len(k.at)], k.port[k.next%len(k.at)] = at, port
-	k.next++
-}
-
-// ports counts the different ports at which the source was turned away lately.
-func (j *joiner) ports(from netip.Addr, at uint64) int64 {
-	k := j.knocks[from]
-	if k == nil {
-		return 0
-	}
-	seen := map[uint16]bool{}
-	for i := range min(k.next, len(k.at)) {
-		if k.at[i]+scanMemory >= at {
-			seen[k.port[i]] = true
-		}
-	}
-	return int64(len(seen))
 }
 
 // reportable are the errors that no RST explains.
@@ -289,36 +307,22 @@ func (j *joiner) addErr(e *resetEvent) {
 	if e.Rport == 0 || e.Reason != 0 && !reportable(e.Reason) || e.Reason == 0 && (e.State != stSynSent || !j.isICMP(e)) {
 		return // with IP_RECVERR an ICMP error is queued first, without sk_err
 	}
-	o := j.observe(rstKey{e.remote(), e.local()}, obsError, e.TimeNs)
+	p := placeOf(rstKey{e.remote(), e.local()}, e.Netns)
+	o := j.observe(p, obsError, e.TimeNs, func(o *observation) bool { return o.err == nil && o.recv == nil && o.drop == nil })
 	o.err = e
 	j.bySock[e.Sk] = o
 }
 
 func (j *joiner) addWire(e *resetEvent) {
-	k := rstKey{e.packetSrc(), e.packetDst()}
-	o := j.pending[k]
-	if o == nil {
-		// the same RST behind a NAT: same sequence number, one address unchanged, not on its first device
-		if n := j.bySeq[e.Packet.Seq]; n != nil && e.Packet.Seq != 0 && (n.src == k.src || n.dst == k.dst || n.src.Addr() == k.src.Addr() || n.dst.Addr() == k.dst.Addr()) {
-			o = n
-			o.aliases = append(o.aliases, k)
-			j.pending[k] = o
-		}
+	p := placeOf(rstKey{e.packetSrc(), e.packetDst()}, e.Netns)
+	if o := j.translated(p, e); o != nil {
+		o.aliases = append(o.aliases, p)
+		j.pending[p] = append(j.pending[p], o)
 	}
-	if o == nil {
-		o = j.observe(k, obsReset, e.TimeNs)
-	}
-	if o.kind == obsError { // the error came first: a refused connect, or a RST for a socket that gave up
-		o.kind = obsReset
-	}
-	for _, w := range o.wires {
-		if w.Packet.Seq != e.Packet.Seq || w.Netns == e.Netns && w.Ifindex == e.Ifindex && w.Packet.Ttl == e.Packet.Ttl {
-			o.repeats++ // another RST of the same tuple
-			return
-		}
-	}
-	if len(o.wires) == 0 && o.send == nil && e.fromTCP() && e.Origin != originActive {
-		j.knock(k.dst.Addr(), k.src.Port(), e.TimeNs)
+	o := j.observe(p, obsReset, e.TimeNs, func(o *observation) bool { return o.takesWire(e) })
+	o.kind = obsReset // an error may have come first: a refused connect, or a RST for a socket that gave up
+	if len(o.wires) == 0 && o.send == nil && e.Origin == originReply && e.Packet.Flags&flagACK != 0 && e.Packet.Seq == 0 {
+		j.scans.knock(scanner{netns: e.Netns, from: p.dst.Addr()}, p.src.Port(), e.TimeNs)
 	}
 	if len(o.wires) < maxWires {
 		o.wires = append(o.wires, e)
@@ -326,6 +330,30 @@ func (j *joiner) addWire(e *resetEvent) {
 	if e.Packet.Seq != 0 && len(j.bySeq) < maxPending {
 		j.bySeq[e.Packet.Seq] = o
 	}
+}
+
+// translated returns the observation of the same RST before a NAT changed its
+// addresses: same sequence number, one address unchanged.
+func (j *joiner) translated(p place, e *resetEvent) *observation {
+	o := j.bySeq[e.Packet.Seq]
+	if e.Packet.Seq == 0 || o == nil || e.TimeNs > o.deadline || slices.Contains(j.pending[p], o) {
+		return nil
+	}
+	if slices.ContainsFunc(j.pending[p], func(o *observation) bool { return e.TimeNs <= o.deadline && o.takesWire(e) }) {
+		return nil
+	}
+	if o.src == p.src || o.dst == p.dst || o.src.Addr() == p.src.Addr() || o.dst.Addr() == p.dst.Addr() {
+		return o
+	}
+	return nil
+}
+
+// addArrival takes a RST that a device received. By itself it is no case: what
+// the stack does with it is.
+func (j *joiner) addArrival(e *resetEvent) {
+	p := placeOf(rstKey{e.packetSrc(), e.packetDst()}, e.Netns)
+	o := j.observe(p, obsReset, e.TimeNs, func(o *observation) bool { return o.takesArrival(e) })
+	o.arrived = e
 }
 
 func (j *joiner) addDrop(e *resetEvent) {
@@ -337,12 +365,8 @@ func (j *joiner) addDrop(e *resetEvent) {
 		return // on Linux 6.1 that has the reason of a refused RST
 	}
 	if e.Packet.Flags&flagRST != 0 && reason != "NETFILTER_DROP" {
-		o := j.observe(rstKey{e.packetSrc(), e.packetDst()}, obsReset, e.TimeNs)
-		if o.refused != nil && o.refused.Packet.Seq != e.Packet.Seq {
-			o.attempts++
-			return
-		}
-		o.refused = e
+		p := placeOf(rstKey{e.packetSrc(), e.packetDst()}, e.Netns)
+		j.observe(p, obsReset, e.TimeNs, func(o *observation) bool { return o.takesRefused(e) }).refused = e
 		return
 	}
 	c := connOf(e.packetSrc(), e.packetDst())
@@ -367,16 +391,17 @@ func (j *joiner) addDrop(e *resetEvent) {
 }
 
 // report makes an observation of a drop, once a second for each subject.
-func (j *joiner) report(subject rstKey, e *resetEvent) {
+func (j *joiner) report(key rstKey, e *resetEvent) {
+	subject := place{key, e.Netns}
 	if j.quiet[subject] > e.TimeNs {
 		return
 	}
 	j.quiet[subject] = e.TimeNs + uint64(time.Second)
-	k := rstKey{e.packetDst(), e.packetSrc()}
-	if j.pending[k] != nil {
+	p := placeOf(rstKey{e.packetDst(), e.packetSrc()}, e.Netns)
+	if j.pending[p] != nil {
 		return
 	}
-	j.observe(k, obsDrop, e.TimeNs).drop = e
+	j.observe(p, obsDrop, e.TimeNs, func(*observation) bool { return false }).drop = e
 }
 
 // remember keeps the latest dropped segment of a connection.

@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 )
 
 // slot is one thing to know, with the programs that can tell it, best first.
@@ -96,6 +97,8 @@ func ladder(k kernelFacts, cfg Config) []slot {
 		{name: "signal", programs: []string{"signal"}, blind: "who killed a process"},
 		{name: "oom", programs: []string{"oom"}, blind: "OOM kills"},
 		{name: "icmp", programs: []string{"icmp"}, optional: true, blind: "ICMP errors that this host sends"},
+		{name: "exit", programs: []string{"exits_tp"}, optional: true, blind: "whose process had ended when the kernel closed its socket"},
+		{name: "tasks", programs: []string{"tasks"}, optional: true, blind: "for whom a thread of the kernel closes a socket"},
 	}
 	if k.sendArgs == 2 {
 		slots = append(slots,
@@ -103,7 +106,8 @@ func ladder(k kernelFacts, cfg Config) []slot {
 			slot{name: "nosk6", programs: []string{"send6_fe", "send6_kp"}, blind: "IPv6 resets sent without a socket, except on the wire"})
 	}
 	if !cfg.NoWire {
-		slots = append(slots, slot{name: "wire", programs: []string{"wire"}, blind: "resets that no socket sent: firewall rejects, raw sockets, forwarding"})
+		slots = append(slots, slot{name: "wire", programs: []string{"wire"}, blind: "resets that no socket sent: firewall rejects, raw sockets, forwarding"},
+			slot{name: "arrive", programs: []string{"arrive"}, optional: true, blind: "flags, TTL and numbers of resets that arrive"})
 	}
 	return slots
 }
@@ -113,7 +117,8 @@ type kernel struct {
 	facts    kernelFacts
 	maps     map[string]*ebpf.Map
 	links    []link.Link
-	wire     link.Link                // of the wire witness, apart because it comes and goes
+	witness  map[string]link.Link     // of the wire witness, apart because they come and go
+	tasks    *link.Iter               // nil when the kernel has none
 	attached map[string]string        // slot -> program
 	programs map[string]*ebpf.Program // slot -> the same, to ask how often it could not run
 	failures []string
@@ -125,8 +130,8 @@ func (k *kernel) close() {
 	for _, l := range k.links {
 		l.Close()
 	}
-	if k.wire != nil {
-		k.wire.Close()
+	for _, l := range k.witness {
+		l.Close()
 	}
 	for _, p := range k.programs {
 		p.Close()
@@ -140,6 +145,16 @@ func (k *kernel) close() {
 func ringSlots(cpus int) int {
 	n := min(65536, 128<<20/(128*cpus))
 	return 1 << (bits.Len(uint(max(n, 256))) - 1)
+}
+
+// ringBytes is the size of the ring buffer: room for a second of 2,000 resets
+// with five records each, less on a host that has little memory.
+func ringBytes() uint32 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil || uint64(info.Totalram)*uint64(info.Unit) < 2<<30 {
+		return 1 << 20
+	}
+	return 8 << 20
 }
 
 func loadKernel(cfg Config) (_ *kernel, err error) {
@@ -157,7 +172,7 @@ func loadKernel(cfg Config) (_ *kernel, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("count CPUs: %w", err)
 	}
-	k := &kernel{facts: facts, maps: map[string]*ebpf.Map{}, attached: map[string]string{}, programs: map[string]*ebpf.Program{}, cpus: cpus, slots: ringSlots(cpus)}
+	k := &kernel{facts: facts, maps: map[string]*ebpf.Map{}, witness: map[string]link.Link{}, attached: map[string]string{}, programs: map[string]*ebpf.Program{}, cpus: cpus, slots: ringSlots(cpus)}
 	defer func() {
 		if err != nil {
 			k.close()
@@ -219,6 +234,7 @@ func (k *kernel) configure(spec *ebpf.CollectionSpec, cfg Config) error {
 			return fmt.Errorf("set %s: %w", name, err)
 		}
 	}
+	spec.Maps["events"].MaxEntries = ringBytes()
 	spec.Maps["closes"].MaxEntries = uint32(k.slots * k.cpus)
 	spec.Maps["opens"].MaxEntries = uint32(k.slots * k.cpus)
 	return nil
@@ -236,10 +252,13 @@ func (k *kernel) attachSlot(spec *ebpf.CollectionSpec, s slot, cfg Config, types
 			k.failures = append(k.failures, fmt.Sprintf("%s: %v", name, shortError(err)))
 			continue
 		}
-		if s.name == "wire" {
-			k.wire = l
+		if s.name == "wire" || s.name == "arrive" {
+			k.witness[s.name] = l
 		} else {
 			k.links = append(k.links, l)
+		}
+		if it, ok := l.(*link.Iter); ok {
+			k.tasks = it
 		}
 		k.programs[s.name] = p
 		k.attached[s.name] = name
@@ -276,6 +295,8 @@ func hook(p *ebpf.Program, section string) (link.Link, error) {
 		return link.AttachTracing(link.TracingOptions{Program: p})
 	case "kprobe":
 		return link.Kprobe(target, p, nil)
+	case "iter":
+		return link.AttachIter(link.IterOptions{Program: p})
 	case "raw_tp":
 		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: target, Program: p})
 	}

@@ -21,6 +21,7 @@ type memory struct {
 	cpus, slots   int
 	doneC, doneO  []uint64           // records of each CPU already indexed
 	byTuple       map[uint64]closeAt // latest close of a tuple
+	ended         map[uint64]closeAt // the latest that ended badly after its close
 	bySock        map[uint64]openAt  // latest open of a socket address
 	openTuple     map[uint64]uint64  // when a tuple was last opened
 	heads         []resetCPU
@@ -47,7 +48,7 @@ type resetCPU struct {
 
 func openMemory(k *kernel, now uint64) (*memory, error) {
 	m := &memory{maps: k.maps, cpu: k.maps["cpu"], cpus: k.cpus, slots: k.slots, doneC: make([]uint64, k.cpus), doneO: make([]uint64, k.cpus),
-		byTuple: map[uint64]closeAt{}, bySock: map[uint64]openAt{}, openTuple: map[uint64]uint64{}, started: now}
+		byTuple: map[uint64]closeAt{}, ended: map[uint64]closeAt{}, bySock: map[uint64]openAt{}, openTuple: map[uint64]uint64{}, started: now}
 	if got, want := int(m.cpu.ValueSize()), int(unsafe.Sizeof(resetCPU{})); got != want {
 		return nil, fmt.Errorf("internal error: struct cpu has %d bytes, Go expects %d", got, want)
 	}
@@ -121,6 +122,7 @@ func (m *memory) refresh() error {
 	}
 	if len(m.byTuple) > 2*m.slots*m.cpus || len(m.bySock) > 2*m.slots*m.cpus { // entries whose slots were overwritten
 		clear(m.byTuple)
+		clear(m.ended)
 		clear(m.bySock)
 		clear(m.openTuple)
 		clear(m.doneC)
@@ -134,8 +136,13 @@ func (m *memory) refresh() error {
 		base := cpu * m.slots
 		for n := m.from(m.doneC[cpu], h.Closes); n < h.Closes; n++ {
 			slot := base + int(n)&(m.slots-1)
-			if r := m.closeRecord(slot); r.TsNs != 0 && r.TsNs >= m.byTuple[r.Key].ts {
-				m.byTuple[r.Key] = closeAt{r.TsNs, slot}
+			r := m.closeRecord(slot)
+			of := m.byTuple
+			if r.isEnd() {
+				of = m.ended
+			}
+			if r.TsNs != 0 && r.TsNs >= of[r.Key].ts {
+				of[r.Key] = closeAt{r.TsNs, slot}
 			}
 		}
 		m.doneC[cpu] = h.Closes
@@ -164,17 +171,32 @@ func (m *memory) from(done, head uint64) uint64 {
 // at, as a copy, and how far back the memory reaches.
 func (m *memory) closed(netns uint64, local, remote netip.AddrPort, at uint64) (rec resetCloseRecord, horizon time.Duration, ok bool) {
 	horizon = time.Duration(at - min(m.oldest, at))
+	rec, ok = m.find(m.byTuple, netns, local, remote, at)
+	return rec, horizon, ok
+}
+
+// endedBadly returns how a connection that its process had closed ended, when
+// that was by an error.
+func (m *memory) endedBadly(netns uint64, local, remote netip.AddrPort, at uint64) (rec resetCloseRecord, ok bool) {
+	return m.find(m.ended, netns, local, remote, at)
+}
+
+func (m *memory) find(of map[uint64]closeAt, netns uint64, local, remote netip.AddrPort, at uint64) (rec resetCloseRecord, ok bool) {
 	key := tupleKey(netns, local, remote)
-	c, found := m.byTuple[key]
+	c, found := of[key]
 	if !found || m.closes == nil {
-		return rec, horizon, false
+		return rec, false
 	}
 	rec = *m.closeRecord(c.slot)
 	if rec.TsNs != c.ts || rec.Key != key || rec.Lport != local.Port() || rec.Rport != remote.Port() || rec.TsNs > at {
-		return rec, horizon, false // overwritten meanwhile, or torn
+		return rec, false // overwritten meanwhile, or torn
 	}
-	return rec, horizon, true
+	return rec, true
 }
+
+// isEnd says whether a record is no local close, but the error that ended a
+// connection after one.
+func (r *resetCloseRecord) isEnd() bool { return r.To == stClose && r.Owned == 0 && finSent(r.From) }
 
 // opened returns when the socket at that kernel address was established and
 // whether it was the side that connected. The tuple's key tells it from
@@ -195,6 +217,9 @@ func (m *memory) had(netns uint64, local, remote netip.AddrPort, at uint64) bool
 		return true
 	}
 	c, ok := m.byTuple[key]
+	if !ok {
+		c, ok = m.ended[key]
+	}
 	return ok && c.ts <= at
 }
 

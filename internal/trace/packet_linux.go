@@ -269,7 +269,8 @@ func (s *PacketSource) drain(cut uint64) error {
 			s.baselines.add(g)
 		case s.allow(g.TimeNs):
 			reported++
-			s.join.add(&g.resetEvent)
+			e := g.resetEvent // the batch is used again
+			s.join.add(&e)
 		default:
 			folded++
 			s.fold(g)

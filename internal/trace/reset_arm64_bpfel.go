@@ -34,8 +34,9 @@ type resetCloseRecord struct {
 	Exiting       uint8
 	Owned         uint8
 	SkErr         uint16
-	Pad           uint16
-	Pad2          uint32
+	Kernel        uint16
+	Pad           uint32
+	Cred          uint64
 }
 
 type resetCounter struct {
@@ -55,6 +56,7 @@ type resetEvent struct {
 	Cgroup                uint64
 	Inode                 uint64
 	Loc                   uint64
+	Cred                  uint64
 	Laddr                 [16]uint8
 	Raddr                 [16]uint8
 	Lport                 uint16
@@ -121,6 +123,11 @@ type resetEvent struct {
 	SawTs                 uint8
 	Mptcp                 uint8
 	Md5                   uint8
+	_                     [3]byte
+	TsRecent              uint32
+	RcvTsval              uint32
+	RcvTsecr              uint32
+	PeerTtl               uint8
 	Kframes               uint8
 	Uframes               uint8
 	UnreadLen             uint8
@@ -152,6 +159,16 @@ type resetEvent struct {
 	_      [4]byte
 	Kstack [16]uint64
 	Ustack [24]uint64
+}
+
+type resetExitRecord struct {
+	_        structs.HostLayout
+	TsNs     uint64
+	Tgid     uint32
+	Ppid     uint32
+	ExitCode int32
+	Pad      uint32
+	Comm     [16]int8
 }
 
 type resetFloodKey struct {
@@ -189,6 +206,13 @@ type resetOpenRecord struct {
 	Pad    uint32
 }
 
+type resetTaskRecord struct {
+	_      structs.HostLayout
+	Cred   uint64
+	Tgid   uint32
+	Kernel uint32
+}
+
 type resetWireKey struct {
 	_      structs.HostLayout
 	Netns  uint64
@@ -205,16 +229,20 @@ const (
 	resetMapCounters            = "counters"
 	resetMapCpu                 = "cpu"
 	resetMapEvents              = "events"
+	resetMapExits               = "exits"
 	resetMapFloods              = "floods"
 	resetMapGate                = "gate"
 	resetMapKillers             = "killers"
 	resetMapLedger              = "ledger"
 	resetMapOomVictims          = "oom_victims"
 	resetMapOpens               = "opens"
+	resetMapTtls                = "ttls"
 	resetMapVictims             = "victims"
+	resetProgArrive             = "arrive"
 	resetProgDropTp3            = "drop_tp3"
 	resetProgDropTp4            = "drop_tp4"
 	resetProgErr                = "err"
+	resetProgExitsTp            = "exits_tp"
 	resetProgIcmp               = "icmp"
 	resetProgOom                = "oom"
 	resetProgOwner              = "owner"
@@ -231,6 +259,7 @@ const (
 	resetProgSendTp3            = "send_tp3"
 	resetProgSignal             = "signal"
 	resetProgState              = "state"
+	resetProgTasks              = "tasks"
 	resetProgWire               = "wire"
 	resetVarBurst               = "burst"
 	resetVarCloseSlots          = "close_slots"
@@ -254,10 +283,12 @@ const (
 	resetVarUnusedClose         = "unused_close"
 	resetVarUnusedCounter       = "unused_counter"
 	resetVarUnusedEvent         = "unused_event"
+	resetVarUnusedExit          = "unused_exit"
 	resetVarUnusedFloodKey      = "unused_flood_key"
 	resetVarUnusedFloodValue    = "unused_flood_value"
 	resetVarUnusedKiller        = "unused_killer"
 	resetVarUnusedOpen          = "unused_open"
+	resetVarUnusedTask          = "unused_task"
 	resetVarUnusedWireKey       = "unused_wire_key"
 	resetVarWantUstack          = "want_ustack"
 )
@@ -304,9 +335,11 @@ type resetSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type resetProgramSpecs struct {
+	Arrive  *ebpf.ProgramSpec `ebpf:"arrive"`
 	DropTp3 *ebpf.ProgramSpec `ebpf:"drop_tp3"`
 	DropTp4 *ebpf.ProgramSpec `ebpf:"drop_tp4"`
 	Err     *ebpf.ProgramSpec `ebpf:"err"`
+	ExitsTp *ebpf.ProgramSpec `ebpf:"exits_tp"`
 	Icmp    *ebpf.ProgramSpec `ebpf:"icmp"`
 	Oom     *ebpf.ProgramSpec `ebpf:"oom"`
 	Owner   *ebpf.ProgramSpec `ebpf:"owner"`
@@ -323,6 +356,7 @@ type resetProgramSpecs struct {
 	SendTp3 *ebpf.ProgramSpec `ebpf:"send_tp3"`
 	Signal  *ebpf.ProgramSpec `ebpf:"signal"`
 	State   *ebpf.ProgramSpec `ebpf:"state"`
+	Tasks   *ebpf.ProgramSpec `ebpf:"tasks"`
 	Wire    *ebpf.ProgramSpec `ebpf:"wire"`
 }
 
@@ -335,12 +369,14 @@ type resetMapSpecs struct {
 	Counters   *ebpf.MapSpec `ebpf:"counters"`
 	Cpu        *ebpf.MapSpec `ebpf:"cpu"`
 	Events     *ebpf.MapSpec `ebpf:"events"`
+	Exits      *ebpf.MapSpec `ebpf:"exits"`
 	Floods     *ebpf.MapSpec `ebpf:"floods"`
 	Gate       *ebpf.MapSpec `ebpf:"gate"`
 	Killers    *ebpf.MapSpec `ebpf:"killers"`
 	Ledger     *ebpf.MapSpec `ebpf:"ledger"`
 	OomVictims *ebpf.MapSpec `ebpf:"oom_victims"`
 	Opens      *ebpf.MapSpec `ebpf:"opens"`
+	Ttls       *ebpf.MapSpec `ebpf:"ttls"`
 	Victims    *ebpf.MapSpec `ebpf:"victims"`
 }
 
@@ -370,10 +406,12 @@ type resetVariableSpecs struct {
 	UnusedClose         *ebpf.VariableSpec `ebpf:"unused_close"`
 	UnusedCounter       *ebpf.VariableSpec `ebpf:"unused_counter"`
 	UnusedEvent         *ebpf.VariableSpec `ebpf:"unused_event"`
+	UnusedExit          *ebpf.VariableSpec `ebpf:"unused_exit"`
 	UnusedFloodKey      *ebpf.VariableSpec `ebpf:"unused_flood_key"`
 	UnusedFloodValue    *ebpf.VariableSpec `ebpf:"unused_flood_value"`
 	UnusedKiller        *ebpf.VariableSpec `ebpf:"unused_killer"`
 	UnusedOpen          *ebpf.VariableSpec `ebpf:"unused_open"`
+	UnusedTask          *ebpf.VariableSpec `ebpf:"unused_task"`
 	UnusedWireKey       *ebpf.VariableSpec `ebpf:"unused_wire_key"`
 	WantUstack          *ebpf.VariableSpec `ebpf:"want_ustack"`
 }
@@ -403,12 +441,14 @@ type resetMaps struct {
 	Counters   *ebpf.Map `ebpf:"counters"`
 	Cpu        *ebpf.Map `ebpf:"cpu"`
 	Events     *ebpf.Map `ebpf:"events"`
+	Exits      *ebpf.Map `ebpf:"exits"`
 	Floods     *ebpf.Map `ebpf:"floods"`
 	Gate       *ebpf.Map `ebpf:"gate"`
 	Killers    *ebpf.Map `ebpf:"killers"`
 	Ledger     *ebpf.Map `ebpf:"ledger"`
 	OomVictims *ebpf.Map `ebpf:"oom_victims"`
 	Opens      *ebpf.Map `ebpf:"opens"`
+	Ttls       *ebpf.Map `ebpf:"ttls"`
 	Victims    *ebpf.Map `ebpf:"victims"`
 }
 
@@ -419,12 +459,14 @@ func (m *resetMaps) Close() error {
 		m.Counters,
 		m.Cpu,
 		m.Events,
+		m.Exits,
 		m.Floods,
 		m.Gate,
 		m.Killers,
 		m.Ledger,
 		m.OomVictims,
 		m.Opens,
+		m.Ttls,
 		m.Victims,
 	)
 }
@@ -455,10 +497,12 @@ type resetVariables struct {
 	UnusedClose         *ebpf.Variable `ebpf:"unused_close"`
 	UnusedCounter       *ebpf.Variable `ebpf:"unused_counter"`
 	UnusedEvent         *ebpf.Variable `ebpf:"unused_event"`
+	UnusedExit          *ebpf.Variable `ebpf:"unused_exit"`
 	UnusedFloodKey      *ebpf.Variable `ebpf:"unused_flood_key"`
 	UnusedFloodValue    *ebpf.Variable `ebpf:"unused_flood_value"`
 	UnusedKiller        *ebpf.Variable `ebpf:"unused_killer"`
 	UnusedOpen          *ebpf.Variable `ebpf:"unused_open"`
+	UnusedTask          *ebpf.Variable `ebpf:"unused_task"`
 	UnusedWireKey       *ebpf.Variable `ebpf:"unused_wire_key"`
 	WantUstack          *ebpf.Variable `ebpf:"want_ustack"`
 }
@@ -467,9 +511,11 @@ type resetVariables struct {
 //
 // It can be passed to loadResetObjects or ebpf.CollectionSpec.LoadAndAssign.
 type resetPrograms struct {
+	Arrive  *ebpf.Program `ebpf:"arrive"`
 	DropTp3 *ebpf.Program `ebpf:"drop_tp3"`
 	DropTp4 *ebpf.Program `ebpf:"drop_tp4"`
 	Err     *ebpf.Program `ebpf:"err"`
+	ExitsTp *ebpf.Program `ebpf:"exits_tp"`
 	Icmp    *ebpf.Program `ebpf:"icmp"`
 	Oom     *ebpf.Program `ebpf:"oom"`
 	Owner   *ebpf.Program `ebpf:"owner"`
@@ -486,14 +532,17 @@ type resetPrograms struct {
 	SendTp3 *ebpf.Program `ebpf:"send_tp3"`
 	Signal  *ebpf.Program `ebpf:"signal"`
 	State   *ebpf.Program `ebpf:"state"`
+	Tasks   *ebpf.Program `ebpf:"tasks"`
 	Wire    *ebpf.Program `ebpf:"wire"`
 }
 
 func (p *resetPrograms) Close() error {
 	return _ResetClose(
+		p.Arrive,
 		p.DropTp3,
 		p.DropTp4,
 		p.Err,
+		p.ExitsTp,
 		p.Icmp,
 		p.Oom,
 		p.Owner,
@@ -510,6 +559,7 @@ func (p *resetPrograms) Close() error {
 		p.SendTp3,
 		p.Signal,
 		p.State,
+		p.Tasks,
 		p.Wire,
 	)
 }

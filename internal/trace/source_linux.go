@@ -21,16 +21,18 @@ type Source struct {
 	cfg     Config
 	kernel  *kernel
 	reader  *ringbuf.Reader
+	inbox   *inbox
 	build   *builder
 	join    *joiner
 	host    *hostView
 	emit    func(Observed)
 	readyIn time.Duration
 
-	mu       sync.Mutex // guards all below
-	reported uint64
-	evicted  uint64
-	lost     losses
+	mu      sync.Mutex // guards all below
+	evicted uint64
+	lost    losses
+	told    HookStats // what Config.Lost was told so far
+	toldAt  uint64    // monotonic ns
 }
 
 // tickEvery is the interval of Config.Tick.
@@ -99,8 +101,8 @@ func assemble(cfg Config, k *kernel) (*Source, error) {
 		return nil, err
 	}
 	name, _ := host.Hostname()
-	s := &Source{cfg: cfg, kernel: k, reader: reader, host: newHostView(host)}
-	s.build = &builder{kernel: k, host: s.host, mem: mem, symbols: symbols, hz: uint64(hz), name: name, stacks: cfg.Stacks, lossy: s.lossy}
+	s := &Source{cfg: cfg, kernel: k, reader: reader, inbox: newInbox(), host: newHostView(host), toldAt: monotonic()}
+	s.build = &builder{kernel: k, host: s.host, mem: mem, symbols: symbols, hz: uint64(hz), name: name, stacks: cfg.Stacks, lossy: s.lossy, tried: scans{}}
 	s.join = newJoiner(cfg.Hold, k.facts.dropReasons, s.flush)
 	s.build.join = s.join
 	s.build.witness = newWitness(k, cfg.Demand)
@@ -142,11 +144,91 @@ func (s *Source) Close() error {
 }
 
 // Run reads events until ctx is done, and calls emit for each case, from this
-// goroutine. What is pending when ctx ends is still emitted. While nothing
-// happens it sleeps in the kernel, which wakes it for the first record; while
-// records come it looks at intervals, so that a flood costs no wakeups.
+// goroutine. What is pending when ctx ends is still emitted. A goroutine of its
+// own does nothing but empty the ring buffer, so that no look-up here ever
+// stands before it.
 func (s *Source) Run(ctx context.Context, emit func(Observed)) error {
 	s.emit = emit
+	defer hurry()()
+	drained := make(chan error, 1)
+	go func() { drained <- s.drainer(ctx) }()
+	second := time.Now()
+	timer := time.NewTimer(tickEvery)
+	defer timer.Stop()
+	for {
+		if time.Since(second) >= tickEvery {
+			second = time.Now()
+			s.everySecond()
+		}
+		if err := s.build.symbols.failed(); err != nil {
+			return err
+		}
+		timer.Reset(s.untilExpiry(tickEvery - time.Since(second)))
+		select {
+		case <-s.inbox.more:
+		case <-timer.C:
+		case err := <-drained:
+			s.work()
+			s.join.expire(^uint64(0))
+			s.everySecond()
+			return err
+		}
+		s.work()
+	}
+}
+
+// everySecond does what has to be done now and then.
+func (s *Source) everySecond() {
+	now := monotonic()
+	s.build.witness.rest(now)
+	if len(s.join.queue) == 0 {
+		s.build.mem.rest(now)
+	}
+	if l, ok := s.newLosses(now); ok && s.cfg.Lost != nil {
+		s.cfg.Lost(l)
+	}
+	if s.cfg.Tick != nil {
+		s.cfg.Tick()
+	}
+}
+
+// work joins what was drained, and makes the cases that are complete. What is
+// older than the latest drain is complete: nothing of its time is still to come.
+func (s *Source) work() {
+	for {
+		batch, until := s.inbox.take()
+		for _, e := range batch {
+			s.join.expire(e.TimeNs - min(e.TimeNs, orderSlack))
+			s.join.add(e)
+		}
+		s.join.expire(until)
+		s.mu.Lock()
+		s.evicted = s.join.evicted
+		s.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+	}
+}
+
+// orderSlack is how much later a record may come than one of another CPU that
+// is younger.
+const orderSlack = uint64(5 * time.Millisecond)
+
+// untilExpiry is the time until the next observation is complete, at least a
+// millisecond and at most the given one.
+func (s *Source) untilExpiry(most time.Duration) time.Duration {
+	if len(s.join.queue) == 0 {
+		return max(most, time.Millisecond)
+	}
+	left := time.Duration(int64(s.join.queue[0].deadline - monotonic()))
+	return max(min(left, most, 10*time.Millisecond), time.Millisecond)
+}
+
+// drainer empties the ring buffer into the inbox until ctx is done. While
+// nothing happens it sleeps in the kernel, which wakes it for the first record;
+// while records come it looks at intervals, so that a flood costs no wakeups.
+func (s *Source) drainer(ctx context.Context) error {
 	every := 10 * time.Millisecond
 	if s.cfg.Fast {
 		every = time.Millisecond
@@ -154,35 +236,23 @@ func (s *Source) Run(ctx context.Context, emit func(Observed)) error {
 	stop := context.AfterFunc(ctx, func() { _ = s.reader.Flush() }) // wakes the reader
 	defer stop()
 	var rec ringbuf.Record
-	var ev resetEvent
-	second, busy := time.Now(), true
+	var quiet time.Duration // since the latest record
+	rest := s.cfg.Hold + 2*every
 	for {
-		if s.cfg.Tick != nil && time.Since(second) >= tickEvery {
-			second = time.Now()
-			s.build.witness.rest(monotonic())
-			s.cfg.Tick()
-		}
-		if err := s.build.symbols.failed(); err != nil {
-			return err
-		}
-		wait := tickEvery - time.Since(second)
-		if busy {
-			wait = 0
-			pause(ctx, s.untilExpiry(every))
+		var wait time.Duration
+		if quiet > rest {
+			wait = tickEvery
 		} else {
-			s.build.mem.rest(monotonic())
+			pause(ctx, every)
+			quiet += every
 		}
-		now := monotonic() // before the drain: what is younger than now may not be drained yet
-		n, err := s.drain(&rec, &ev, wait)
-		if err != nil {
+		n, err := s.drain(&rec, wait)
+		if err != nil || ctx.Err() != nil {
 			return err
 		}
-		if ctx.Err() != nil {
-			s.join.expire(^uint64(0))
-			return nil
+		if n > 0 {
+			quiet = 0
 		}
-		s.join.expire(now)
-		busy = n > 0 || len(s.join.queue) > 0
 	}
 }
 
@@ -196,27 +266,30 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// untilExpiry is the time until the next observation is complete, at least a
-// millisecond and at most the given one.
-func (s *Source) untilExpiry(most time.Duration) time.Duration {
-	if len(s.join.queue) == 0 {
-		return most
+// drain moves what is in the ring buffer to the inbox; if there is nothing, it
+// waits that long for a record or for the reader to be flushed.
+func (s *Source) drain(rec *ringbuf.Record, wait time.Duration) (n uint64, err error) {
+	now := monotonic() // what is younger than now may not be drained yet
+	if wait > 0 || s.reader.AvailableBytes() > 0 {
+		if n, err = s.read(rec, wait); err != nil {
+			return n, err
+		}
 	}
-	left := time.Duration(int64(s.join.queue[0].deadline - monotonic()))
-	return min(max(left, time.Millisecond), most)
+	s.inbox.put(nil, now)
+	if n > 0 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.lost.look(s.lockedLossCount(), monotonic())
+	}
+	return n, nil
 }
 
-// drain reads what is in the ring buffer; if there is nothing, it waits that
-// long for a record or for the reader to be flushed.
-func (s *Source) drain(rec *ringbuf.Record, ev *resetEvent, wait time.Duration) (n uint64, err error) {
-	if wait <= 0 && s.reader.AvailableBytes() == 0 {
-		return 0, nil
-	}
+func (s *Source) read(rec *ringbuf.Record, wait time.Duration) (n uint64, err error) {
 	s.reader.SetDeadline(time.Now().Add(wait))
 	for {
 		err := s.reader.ReadInto(rec)
 		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ringbuf.ErrFlushed) {
-			break
+			return n, nil
 		}
 		if err != nil {
 			return n, fmt.Errorf("read ring buffer: %w", err)
@@ -224,27 +297,19 @@ func (s *Source) drain(rec *ringbuf.Record, ev *resetEvent, wait time.Duration) 
 		if n == 0 && wait > 0 {
 			s.reader.SetDeadline(time.Unix(1, 0)) // read what is there, wait no more
 		}
-		if decodeEvent(rec.RawSample, ev) {
-			s.join.add(ev)
+		if e := new(resetEvent); decodeEvent(rec.RawSample, e) {
+			s.inbox.put(e, 0)
 		}
 		n++
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.evicted = s.join.evicted
-	if n > 0 {
-		s.reported += n
-		s.lost.look(s.lockedLossCount(), monotonic())
-	}
-	return n, nil
 }
 
 func (s *Source) lockedLossCount() (n uint64) {
 	for _, kind := range []uint32{kindSend, kindRecv, kindWire} {
 		c := s.counter(kind)
-		n += c.Lost + c.Suppressed
+		n += c.Lost + c.Suppressed + s.kernel.missed(kindNames[kind])
 	}
-	return n
+	return n + s.inbox.refused()
 }
 
 func (s *Source) counter(kind uint32) (sum resetCounter) {
@@ -301,10 +366,10 @@ func (s *Source) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Stats{PerHook: map[string]HookStats{}, Evicted: s.evicted}
-	for kind := uint32(kindSend); kind <= kindICMP; kind++ {
+	for kind := uint32(kindSend); kind <= kindArrival; kind++ {
 		c := s.counter(kind)
-		missed := s.kernel.missed(kindNames[kind])
-		c.Seen, c.Lost = c.Seen+missed, c.Lost+missed
+		missed, refused := s.kernel.missed(kindNames[kind]), s.inbox.refusedOf(kind)
+		c.Seen, c.Lost, c.Sent = c.Seen+missed, c.Lost+missed+refused, c.Sent-min(refused, c.Sent)
 		st.PerHook[kindNames[kind]] = HookStats{c.Seen, c.Sent, c.Lost, c.Suppressed}
 		st.Seen += c.Seen
 		st.Reported += c.Sent

@@ -38,6 +38,7 @@ type Config struct {
 	Hold   time.Duration // how long the parts of one case are collected; 0 means 30 ms
 	Skip   []string      // programs not to try, for tests of the ladder
 	Tick   func()        // called every half second from Run's goroutine, may be nil
+	Lost   func(Loss)    // called from Run's goroutine soon after records were lost or folded, may be nil
 	// Blocked is called from Run's goroutine within milliseconds of netfilter
 	// dropping a segment in that namespace, long before the case; may be nil.
 	Blocked func(netns uint64)
@@ -82,6 +83,13 @@ type Stats struct {
 
 // HookStats is the account of one hook.
 type HookStats struct{ Seen, Sent, Lost, Suppressed uint64 }
+
+// Loss is a time in which resets were not recorded one by one.
+type Loss struct {
+	From, To time.Time
+	Lost     uint64 // records that did not fit a buffer: nothing more is known of them
+	Folded   uint64 // records that were counted by class instead, see Floods
+}
 
 // Flood is a class of resets that were counted instead of recorded.
 type Flood struct {

@@ -4,27 +4,32 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
-
-	"github.com/cilium/ebpf/link"
 )
 
-// witness is the wire hook. It runs for every packet that leaves, which is
-// about half of what watching costs, so that on demand it is attached only
-// after a sign of resets that no socket sent: netfilter dropped a TCP segment,
-// a socket was reset and nobody here sent it, a RST was refused. It stays while
-// such signs come, and witnessFor longer.
+// witness are the wire hooks: RSTs that leave, and RSTs that arrive. They run for
+// every packet, which is about half of what watching costs, so that on demand
+// they are attached only after a sign of resets that no socket sent: netfilter
+// dropped a TCP segment, a socket was reset and nobody here sent it, a RST was
+// refused. They stay while such signs come, and witnessFor longer.
 type witness struct {
 	kernel *kernel
 	since  atomic.Uint64 // monotonic time of attaching, 0 when off
 	sign   uint64        // time of the last sign; Run's goroutine only
-	link   link.Link     // nil when off; Run's goroutine only, and Close
 	demand bool
 }
 
 const witnessFor = uint64(10 * time.Minute)
 
-// newWitness takes over the wire hook that the ladder attached. On demand it
-// detaches it at once, unless this kernel shows replies without a socket
+// The hooks of the witness.
+const (
+	leaving  = "wire"
+	arriving = "arrive"
+)
+
+var witnessHooks = map[string]string{leaving: "tp_btf/net_dev_queue", arriving: "tp_btf/netif_receive_skb"}
+
+// newWitness takes over the wire hooks that the ladder attached. On demand it
+// detaches them at once, unless this kernel shows replies without a socket
 // nowhere else.
 func newWitness(k *kernel, demand bool) *witness {
 	w := &witness{kernel: k}
@@ -39,38 +44,51 @@ func newWitness(k *kernel, demand bool) *witness {
 	return w
 }
 
-// off detaches; the program stays loaded.
+// off detaches; the programs stay loaded.
 func (w *witness) off() {
 	w.since.Store(0)
-	l := w.link
-	if l == nil { // the ladder's own
-		l = w.kernel.wire
-		w.kernel.wire = nil
-	}
-	w.link = nil
-	if l != nil {
-		_ = l.Close() // what can not be detached goes with the process
+	for name, l := range w.kernel.witness {
+		_ = l.Close() // what cannot be detached goes with the process
+		delete(w.kernel.witness, name)
 	}
 }
 
-// arm notes a sign, and attaches when the witness was off.
+// arm notes a sign, and attaches what was off.
 func (w *witness) arm() error {
-	w.sign = monotonic()
-	if !w.demand || w.since.Load() != 0 {
+	if err := w.attach(arriving); err != nil {
+		return err
+	}
+	if w.since.Load() != 0 {
 		return nil
 	}
-	l, err := hook(w.kernel.programs["wire"], "tp_btf/net_dev_queue")
+	if err := w.attach(leaving); err != nil {
+		return err
+	}
+	w.since.Store(monotonic())
+	return nil
+}
+
+// armArrivals does so for RSTs that arrive: one came from outside, and of the
+// next one the packet shall be known.
+func (w *witness) armArrivals() error { return w.attach(arriving) }
+
+func (w *witness) attach(name string) error {
+	w.sign = monotonic()
+	p := w.kernel.programs[name]
+	if !w.demand || p == nil || w.kernel.witness[name] != nil {
+		return nil
+	}
+	l, err := hook(p, witnessHooks[name])
 	if err != nil {
 		return fmt.Errorf("attach the wire witness: %w", err)
 	}
-	w.link = l
-	w.since.Store(monotonic())
+	w.kernel.witness[name] = l
 	return nil
 }
 
 // rest detaches when there was no sign for long.
 func (w *witness) rest(now uint64) {
-	if w.demand && w.since.Load() != 0 && now-w.sign > witnessFor {
+	if w.demand && len(w.kernel.witness) > 0 && now-w.sign > witnessFor {
 		w.off()
 	}
 }

@@ -2,7 +2,7 @@
 // nanoseconds of CLOCK_MONOTONIC, units in the names. No scoring here: C copies, Go thinks.
 #pragma once
 
-enum kind { SEND = 1, RECV, ERR, DROP, WIRE, OWNER, ICMP, KINDS };
+enum kind { SEND = 1, RECV, ERR, DROP, WIRE, OWNER, ICMP, ARRIVE, KINDS };
 
 #define KFRAMES 16
 #define UFRAMES 24
@@ -17,7 +17,7 @@ struct packet { // one TCP segment, with its IP header
 };
 
 struct event {
-	__u64 time_ns, sk, cookie, netns, cgroup, inode, loc;
+	__u64 time_ns, sk, cookie, netns, cgroup, inode, loc, cred;
 	__u8 laddr[16], raddr[16];
 	__u16 lport, rport, family;
 	__u8 kind, state, prev_state, full, owned, origin;
@@ -37,6 +37,8 @@ struct event {
 	__u32 backlog, backlog_max;
 	__u8 keepalive_probes, probes_out, retransmits, backoff, syn_retries, shutdown;
 	__u8 dead, keepopen, linger, ts_ok, saw_ts, mptcp, md5;
+	__u32 ts_recent, rcv_tsval, rcv_tsecr; // the last two of the segment that is being received
+	__u8 peer_ttl; // of the handshake of the connection, in the arrival of a RST; 0 when not seen
 	__u8 kframes, uframes, unread_len;
 	__u8 unread[32];
 	struct packet packet;
@@ -52,9 +54,13 @@ struct close_record { // one local close; ts is written last, 0 first, so that a
 	char comm[16];
 	__u16 lport, rport;
 	__u8 from, to, exiting, owned;
-	__u16 sk_err, pad;
-	__u32 pad2;
+	__u16 sk_err, kernel; // kernel: a thread of the kernel closed it, for whoever has cred
+	__u32 pad;
+	__u64 cred;
 };
+
+struct exit_record { __u64 ts_ns; __u32 tgid, ppid; __s32 exit_code; __u32 pad; char comm[16]; };
+struct task_record { __u64 cred; __u32 tgid, kernel; };
 
 struct open_record { __u64 ts_ns, sk, key; __u32 active, pad; };
 

@@ -54,7 +54,8 @@ struct kernfs_node { __u64 id; };
 struct cgroup { struct kernfs_node *kn; };
 struct sock_cgroup_data { struct cgroup *cgroup; };
 struct inode { unsigned long i_ino; };
-struct file { struct inode *f_inode; };
+struct cred;
+struct file { struct inode *f_inode; const struct cred *f_cred; };
 struct socket { struct file *file; };
 struct sk_buff_head { struct sk_buff *next; __u32 qlen; };
 enum sock_flags { SOCK_DEAD, SOCK_DONE, SOCK_URGINLINE, SOCK_KEEPOPEN, SOCK_LINGER };
@@ -110,9 +111,13 @@ struct sk_buff {
 	__be16 protocol;
 	__u16 transport_header, network_header;
 	unsigned char *head, *data;
+	char cb[48];
 };
 struct signal_struct { int group_exit_code; };
-struct task_struct { unsigned int flags; int pid, tgid, exit_code; char comm[16]; struct signal_struct *signal; struct task_struct *real_parent; };
+struct task_struct { unsigned int flags; int pid, tgid, exit_code; char comm[16]; struct signal_struct *signal; struct task_struct *real_parent; const struct cred *cred; };
+struct seq_file;
+struct bpf_iter_meta { struct seq_file *seq; };
+struct bpf_iter__task { struct bpf_iter_meta *meta; struct task_struct *task; };
 struct kernel_siginfo { int si_signo, si_code; };
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs { unsigned long di, si, dx, cx, r8, r9, ax, sp, bp, ip, orig_ax; };

@@ -17,12 +17,16 @@ char LICENSE[] SEC("license") = "GPL";
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
 #define PF_EXITING 4
+#define PF_KTHREAD 0x200000
+#define SYN 2
 #define RST 4
 #define EADDRNOTAVAIL 99
 enum { ESTABLISHED = 1, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, LISTEN, CLOSING, NEW_SYN_RECV };
 enum origin { ORIGIN_UNKNOWN, ORIGIN_ACTIVE, ORIGIN_REPLY, ORIGIN_NONE, ORIGIN_RAW, ORIGIN_PACKET, ORIGIN_FORWARDED };
 
-const volatile __u32 burst = 2000;      // events for each CPU and kind at once, a quarter of it each second; the rest is counted
+// Events for each CPU and kind at once, of replies without a connection, which floods consist of, a quarter of it each second, of
+// others as many again each second; the rest is counted.
+const volatile __u32 burst = 2000;
 const volatile __u32 want_ustack = 0;   // --stacks
 const volatile __u32 close_slots = 16384; // for each CPU, a power of two
 const volatile __u32 open_slots = 16384;
@@ -35,7 +39,7 @@ const volatile __u32 drop_not_specified = 2, drop_no_socket = 0xffff, drop_tcp_r
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } events SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 16); __type(key, __u32); __type(value, struct counter); } counters SEC(".maps");
 struct bucket { __u64 last_ns, tokens; };
-struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 16); __type(key, __u32); __type(value, struct bucket); } buckets SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 32); __type(key, __u32); __type(value, struct bucket); } buckets SEC(".maps");
 // Counted on each CPU for itself: two CPUs that meet a new key at the same time lose nothing.
 struct { __uint(type, BPF_MAP_TYPE_LRU_PERCPU_HASH); __uint(max_entries, 1024); __type(key, struct flood_key); __type(value, struct flood_value); } floods SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_LRU_PERCPU_HASH); __uint(max_entries, 4096); __type(key, struct wire_key); __type(value, __u64); } ledger SEC(".maps");
@@ -44,6 +48,8 @@ struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 1024); __type(key, __u32); __type(value, struct killer); } killers SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 1024); __type(key, __u32); __type(value, __u64); } oom_victims SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, __u64); __type(value, __u64); } victims SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, __u64); __type(value, struct exit_record); } exits SEC(".maps"); // by credentials
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 8192); __type(key, __u64); __type(value, __u8); } ttls SEC(".maps"); // of handshakes that arrived
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); } gate SEC(".maps"); // 1 once there was a victim
 
 // The state a socket had before its last change: the two ends of a loopback
@@ -60,6 +66,8 @@ struct flood_key *unused_flood_key __attribute__((unused));
 struct flood_value *unused_flood_value __attribute__((unused));
 struct wire_key *unused_wire_key __attribute__((unused));
 struct killer *unused_killer __attribute__((unused));
+struct exit_record *unused_exit __attribute__((unused));
+struct task_record *unused_task __attribute__((unused));
 
 #define READ(src, field) BPF_CORE_READ(src, field)
 
@@ -77,10 +85,12 @@ static __always_inline __u8 state_before(struct cpu *cp, const struct sock *sk) 
 // Submitting wakes the reader only when it has read everything before: it then sleeps,
 // and looks at intervals afterwards, so that a flood wakes it a hundred times a second.
 
+#define STRAY 16 // added to the kind of what no connection took part in
+
 static __noinline int allow(__u32 kind) {
 	struct bucket *b = bpf_map_lookup_elem(&buckets, &kind);
 	if (!b) return 0;
-	__u64 now = bpf_ktime_get_ns(), fresh = (now - b->last_ns) * (burst / 4 + 1) / 1000000000ULL;
+	__u64 now = bpf_ktime_get_ns(), rate = kind < STRAY ? burst : burst / 4, fresh = (now - b->last_ns) * (rate + 1) / 1000000000ULL;
 	if (fresh) {
 		b->last_ns = now;
 		b->tokens += fresh;
@@ -169,8 +179,8 @@ static __noinline __u64 netns_of_skb(const struct sk_buff *skb) {
 	return dev ? BPF_CORE_READ(dev, nd_net.net, net_cookie) : 0;
 }
 
-static __noinline void copy_packet(struct packet *p, const struct sk_buff *skb) {
-	unsigned char *head = READ(skb, head), *nh = head + READ(skb, network_header), *th;
+static __noinline void copy_packet_at(struct packet *p, const struct sk_buff *skb, unsigned char *nh) {
+	unsigned char *th;
 	__u8 version = 0;
 	__u32 ip_payload;
 	if (bpf_probe_read_kernel(&version, 1, nh)) return;
@@ -212,6 +222,8 @@ static __noinline void copy_packet(struct packet *p, const struct sk_buff *skb) 
 	if (doff > 20 && !bpf_probe_read_kernel(p->options, sizeof(p->options), th + 20)) p->options_bytes = doff - 20;
 }
 
+static __always_inline void copy_packet(struct packet *p, const struct sk_buff *skb) { copy_packet_at(p, skb, READ(skb, head) + READ(skb, network_header)); }
+
 static __always_inline void copy_addresses(struct event *e, const struct sock *sk) {
 	e->family = READ(sk, __sk_common.skc_family);
 	if (e->family == AF_INET6) {
@@ -225,12 +237,16 @@ static __always_inline void copy_addresses(struct event *e, const struct sock *s
 	e->lport = READ(sk, __sk_common.skc_num);
 }
 
+// What the application would have read next.
 static __noinline void copy_unread(struct event *e, const struct sock *sk) {
 	struct sk_buff *skb = BPF_CORE_READ(sk, sk_receive_queue.next);
 	if ((void *)skb == (void *)__builtin_preserve_access_index(&sk->sk_receive_queue) || !skb) return;
-	__u32 linear = READ(skb, len) - READ(skb, data_len);
-	__u32 n = linear < 32 ? linear : 32;
-	if (n && !bpf_probe_read_kernel(e->unread, sizeof(e->unread), READ(skb, data))) e->unread_len = n;
+	__u32 linear = READ(skb, len) - READ(skb, data_len), seq = 0;
+	bpf_probe_read_kernel(&seq, sizeof(seq), skb->cb); // struct tcp_skb_cb begins with it
+	__u32 done = READ((struct tcp_sock *)sk, copied_seq) - seq;
+	if (done >= linear) return;
+	__u32 n = linear - done < 32 ? linear - done : 32;
+	if (!bpf_probe_read_kernel(e->unread, sizeof(e->unread), READ(skb, data) + done)) e->unread_len = n;
 }
 
 static __noinline void copy_tcp(struct event *e, const struct sock *sk) {
@@ -270,6 +286,9 @@ static __noinline void copy_tcp(struct event *e, const struct sock *sk) {
 	e->syn_retries = READ(ic, icsk_syn_retries);
 	e->ts_ok = BPF_CORE_READ_BITFIELD_PROBED(tp, rx_opt.tstamp_ok);
 	e->saw_ts = BPF_CORE_READ_BITFIELD_PROBED(tp, rx_opt.saw_tstamp);
+	e->ts_recent = READ(tp, rx_opt.ts_recent);
+	e->rcv_tsval = READ(tp, rx_opt.rcv_tsval);
+	e->rcv_tsecr = READ(tp, rx_opt.rcv_tsecr);
 	if (bpf_core_field_exists(tp->is_mptcp)) e->mptcp = READ(tp, is_mptcp);
 	if (bpf_core_field_exists(tp->md5sig_info)) e->md5 = READ(tp, md5sig_info) != 0;
 }
@@ -289,13 +308,11 @@ static __noinline void copy_sock(struct event *e, const struct sock *sk) {
 	e->linger = (flags >> bpf_core_enum_value(enum sock_flags, SOCK_LINGER)) & 1;
 	e->linger_jiffies = READ(sk, sk_lingertime);
 	struct sock___ino *si = (void *)sk;
-	if (bpf_core_field_exists(si->sk_ino)) {
-		e->inode = READ(si, sk_ino);
-	} else {
-		struct socket *s = READ(sk, sk_socket);
-		struct file *f = s ? READ(s, file) : 0;
-		if (f) e->inode = BPF_CORE_READ(f, f_inode, i_ino);
-	}
+	struct socket *s = READ(sk, sk_socket);
+	struct file *f = s ? READ(s, file) : 0;
+	if (f) e->cred = (__u64)READ(f, f_cred);
+	if (bpf_core_field_exists(si->sk_ino)) e->inode = READ(si, sk_ino);
+	else if (f) e->inode = BPF_CORE_READ(f, f_inode, i_ino);
 	BPF_CORE_READ_INTO(&e->uid, sk, sk_uid.val);
 	e->mark = READ(sk, sk_mark);
 	e->sk_err = READ(sk, sk_err);
@@ -331,7 +348,8 @@ static __always_inline int on_send(void *ctx, const struct sock *sk, const struc
 	if (!c || !cp) return 0;
 	__u64 netns = sk ? BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie) : skb ? netns_of_skb(skb) : 0;
 	tally(netns, 0);
-	if (!allow(SEND)) {
+	__u8 state = sk ? READ(sk, __sk_common.skc_state) : LISTEN;
+	if (!allow(state == LISTEN || state == TIME_WAIT ? SEND + STRAY : SEND)) {
 		c->suppressed++;
 		fold(SEND, 0, netns, 0, reason);
 		return 0;
@@ -344,6 +362,7 @@ static __always_inline int on_send(void *ctx, const struct sock *sk, const struc
 	e->netns = netns;
 	copy_task(e);
 	e->prev_state = state_before(cp, sk);
+	if (e->full && e->unread_bytes && state != LISTEN) copy_unread(e, sk);
 	copy_stacks(ctx, e);
 	bpf_ringbuf_submit(e, BPF_RB_WAKE_IF_IDLE);
 	return 0;
@@ -466,6 +485,10 @@ static __always_inline void put_close(struct cpu *cp, const struct sock *sk, int
 	r->from = old;
 	r->to = new;
 	r->owned = sk->sk_lock.owned != 0;
+	r->kernel = !!(t->flags & PF_KTHREAD);
+	struct socket *so = r->kernel ? sk->sk_socket : 0;
+	struct file *f = so ? so->file : 0;
+	r->cred = f ? (__u64)f->f_cred : 0;
 	r->sk_err = sk->sk_err;
 	r->ts_ns = bpf_ktime_get_ns();
 }
@@ -484,7 +507,7 @@ static __always_inline void put_open(struct cpu *cp, const struct sock *sk, int 
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(state, const struct sock *sk, int old, int new) {
-	if (new != CLOSE && new != FIN_WAIT1 && new != ESTABLISHED) return 0;
+	if (new != CLOSE && new != FIN_WAIT1 && new != LAST_ACK && new != ESTABLISHED) return 0;
 	if (sk->sk_protocol != IPPROTO_TCP) return 0;
 	struct cpu *cp = this_cpu();
 	if (!cp) return 0;
@@ -495,7 +518,8 @@ int BPF_PROG(state, const struct sock *sk, int old, int new) {
 	struct last *l = &cp->last[cp->next++ & 3];
 	l->sk = (__u64)sk;
 	l->old = old;
-	if (new == FIN_WAIT1 || old == ESTABLISHED || old == CLOSE_WAIT || old == SYN_RECV || old == SYN_SENT) put_close(cp, sk, old, new);
+	// a local close, or the end of a connection; what ends well after a FIN has its record of the close
+	if (new != CLOSE || old == ESTABLISHED || old == CLOSE_WAIT || old == SYN_RECV || old == SYN_SENT || sk->sk_err) put_close(cp, sk, old, new);
 	if (old != SYN_SENT) return 0;
 	// connect() gave up before it had a local port: every one is in use for this destination
 	// (net/ipv4/tcp_ipv4.c tcp_v4_connect, after inet_hash_connect)
@@ -526,7 +550,7 @@ static __always_inline int on_drop(void *ctx, struct sk_buff *skb, void *loc, __
 	if (!(flags & RST) && (reason == drop_not_specified || reason == drop_no_socket || reason == drop_invalid_sequence || reason == drop_invalid_end || reason == drop_tcp_close)) return 0;
 	struct counter *c = count(DROP);
 	if (!c) return 0;
-	if (!allow(DROP)) {
+	if (!allow(DROP + STRAY)) {
 		c->suppressed++;
 		fold(DROP, 0, netns_of_skb(skb), 0, reason);
 		return 0;
@@ -570,7 +594,7 @@ static __always_inline int on_rst(void *ctx, struct sk_buff *skb) {
 	__u8 origin = origin_of(skb);
 	__u64 netns = netns_of_skb(skb);
 	tally(netns, origin + 1);
-	if (!allow(WIRE)) {
+	if (!allow(origin == ORIGIN_REPLY ? WIRE + STRAY : WIRE)) {
 		c->suppressed++;
 		if (origin != ORIGIN_ACTIVE && origin != ORIGIN_REPLY) fold(WIRE, origin, netns, 0, -1);
 		return 0;
@@ -608,6 +632,60 @@ int BPF_PROG(wire, struct sk_buff *skb) {
 		return 0;
 	}
 	return flags & RST ? on_rst(ctx, skb) : 0;
+}
+
+// ---- the same for RSTs that arrive, from this host or another, with the TTL of the handshake before
+
+static __noinline __u64 packet_key(__u64 netns, const struct packet *p) {
+	const __u64 *s = (const __u64 *)p->saddr, *d = (const __u64 *)p->daddr;
+	__u64 h = mix(mix(netns, s[0]), d[0]);
+	return mix(mix(mix(h, s[1]), d[1]), (__u64)p->sport << 16 | p->dport);
+}
+
+static __always_inline int on_arrival(struct sk_buff *skb, unsigned char *nh, __u8 flags) {
+	__u64 netns = netns_of_skb(skb), key;
+	if (!(flags & RST)) {
+		struct packet p = {};
+		copy_packet_at(&p, skb, nh);
+		if (!p.present) return 0;
+		key = packet_key(netns, &p);
+		bpf_map_update_elem(&ttls, &key, &p.ttl, BPF_ANY);
+		return 0;
+	}
+	struct counter *c = count(ARRIVE);
+	if (!c) return 0;
+	if (!allow(ARRIVE + STRAY)) { c->suppressed++; return 0; }
+	struct event *e = reserve(c, ARRIVE);
+	if (!e) return 0;
+	copy_packet_at(&e->packet, skb, nh);
+	e->netns = netns;
+	struct net_device *dev = READ(skb, dev);
+	if (dev) e->ifindex = READ(dev, ifindex);
+	key = packet_key(netns, &e->packet);
+	__u8 *ttl = bpf_map_lookup_elem(&ttls, &key);
+	if (ttl) e->peer_ttl = *ttl;
+	bpf_ringbuf_submit(e, BPF_RB_WAKE_IF_IDLE);
+	return 0;
+}
+
+// The network header is not set yet: data begins with it.
+SEC("tp_btf/netif_receive_skb")
+int BPF_PROG(arrive, struct sk_buff *skb) {
+	__be16 proto = skb->protocol;
+	unsigned char *nh = skb->data;
+	__u8 flags;
+	if (proto == bpf_htons(ETH_P_IP)) {
+		__u8 h[34];
+		if (bpf_probe_read_kernel(h, sizeof(h), nh) || h[9] != IPPROTO_TCP) return 0;
+		flags = h[33];
+		if ((h[0] & 15) != 5 && bpf_probe_read_kernel(&flags, 1, nh + (h[0] & 15) * 4 + 13)) return 0;
+	} else if (proto == bpf_htons(ETH_P_IPV6)) {
+		__u8 next;
+		if (bpf_probe_read_kernel(&next, 1, nh + 6) || next != IPPROTO_TCP || bpf_probe_read_kernel(&flags, 1, nh + 53)) return 0;
+	} else {
+		return 0;
+	}
+	return flags & (RST | SYN) ? on_arrival(skb, nh, flags) : 0;
 }
 
 // ---- who finally lets go of a socket that was hit: the application that suffered
@@ -670,5 +748,26 @@ int BPF_PROG(oom, struct task_struct *t) {
 	__u32 tgid = READ(t, tgid);
 	__u64 now = bpf_ktime_get_ns();
 	bpf_map_update_elem(&oom_victims, &tgid, &now, BPF_ANY);
+	return 0;
+}
+
+// ---- whose credentials a socket's file bears: the process that opened it. Threads of the kernel close sockets for others
+// (io_uring), and what they close may have outlived its process.
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(exits_tp, struct task_struct *t) {
+	__u64 cred = (__u64)READ(t, cred);
+	struct exit_record r = {.ts_ns = bpf_ktime_get_ns(), .tgid = READ(t, tgid), .ppid = BPF_CORE_READ(t, real_parent, tgid), .exit_code = exit_code(t)};
+	bpf_probe_read_kernel_str(r.comm, sizeof(r.comm), t->comm);
+	bpf_map_update_elem(&exits, &cred, &r, BPF_ANY);
+	return 0;
+}
+
+SEC("iter/task")
+int tasks(struct bpf_iter__task *ctx) {
+	struct task_struct *t = ctx->task;
+	if (!t) return 0;
+	struct task_record r = {.cred = (__u64)READ(t, cred), .tgid = READ(t, tgid), .kernel = READ(t, flags) & PF_KTHREAD};
+	bpf_seq_write(ctx->meta->seq, &r, sizeof(r));
 	return 0;
 }
