@@ -31,7 +31,6 @@ type attempt struct {
 	reused  bool
 	start   uint64 // HTTP/2: bytes written when the stream got its connection
 	vetoed  bool   // net/http was kept from sending it again
-	late    bool   // it became known that the host speaks HTTP/2, and nothing was sent
 	tainted bool   // an earlier connection of this attempt may have delivered it
 }
 
@@ -41,13 +40,9 @@ type failure struct {
 	verdict Verdict
 	cause   Cause
 	stale   bool // a pooled connection was left before the first byte
-	late    bool // nothing was sent: to be prepared again, for HTTP/2
 	proto   string
 	reused  bool
 }
-
-// errLate ends a pass that was not prepared for HTTP/2, before its first byte.
-var errLate = errors.New("steady: the host speaks HTTP/2")
 
 var errInnerReplay = errors.New("steady: the attempt failed, and net/http was kept from sending the request again")
 
@@ -69,7 +64,7 @@ func (t *Transport) getAttempt(pooled bool) *attempt {
 // the attempt still reads it.
 func (a *attempt) release(pooled bool) {
 	a.ctx, a.host, a.cancel, a.conn = nil, nil, nil, nil
-	a.safe, a.careful, a.h2, a.got, a.reused, a.vetoed, a.late, a.tainted = false, false, false, 0, false, false, false, false
+	a.safe, a.careful, a.h2, a.got, a.reused, a.vetoed, a.tainted = false, false, false, 0, false, false, false
 	a.start, a.number = 0, 0
 	if pooled {
 		a.t.attempts.Put(a)
@@ -89,16 +84,15 @@ func (t *Transport) try(rt *http.Transport, req *http.Request, body io.ReadClose
 		if a.cancel != nil {
 			a.cancel(err)
 		}
-		if a.late && !a.vetoed && ctx.Err() == nil {
-			return nil, 0, &failure{err: err, verdict: NotSent, late: true}
-		}
 		return nil, 0, a.failed(err)
 	}
 	if a.conn == nil || a.h2 {
 		at = now()
+		a.conn.sortOut(&t.count, true)
 	} else {
 		at = a.conn.lastRead.Load()
 		a.conn.finish(a.number, resp.Close)
+		a.conn.sortOut(&t.count, false)
 		a.conn.up.readKeepAlive(resp.Header)
 	}
 	resp.Request = req
@@ -115,7 +109,7 @@ func (a *attempt) prepare(req *http.Request, body io.ReadCloser, others bool) *p
 	ctx := p.traced(a.ctx, &a.trace, others)
 	bare := !hasBody(req)
 	if bare && !isIdempotent(req.Method) {
-		ctx, body = a.guardBare(ctx, body)
+		ctx = a.guardBare(ctx)
 	}
 	p.req = *req.WithContext(ctx)
 	p.req.Body, p.req.GetBody = body, nil
@@ -126,18 +120,12 @@ func (a *attempt) prepare(req *http.Request, body io.ReadCloser, others bool) *p
 }
 
 // guardBare keeps HTTP/2 from replaying a request without a body, as net/http
-// does for any method after PROTOCOL_ERROR, with the reason hidden. On a host
-// known to speak HTTP/2 an empty body does; elsewhere it would change HTTP/1's
-// framing, and gotConn cancels.
-func (a *attempt) guardBare(ctx context.Context, body io.ReadCloser) (context.Context, io.ReadCloser) {
-	a.host.mu.Lock()
-	h2 := a.host.h2
-	a.host.mu.Unlock()
-	if h2 || a.t.h2c {
-		return ctx, emptyBody{}
-	}
+// does for any method after REFUSED_STREAM and PROTOCOL_ERROR, with the reason
+// hidden: gotConn cancels the second pass. A body that is only empty would do, too,
+// and lose content-length: 0.
+func (a *attempt) guardBare(ctx context.Context) context.Context {
 	ctx, a.cancel = context.WithCancelCause(ctx)
-	return ctx, body
+	return ctx
 }
 
 // keyHeaders are what net/http takes for permission to replay
@@ -164,31 +152,41 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	a.conn, a.reused = c, info.Reused
 	a.h2 = a.speaksHTTP2(c, sec)
 	switch {
-	case a.h2 && a.got > 1 && a.cancel != nil:
+	case a.h2 && veto && a.cancel != nil:
+		// http.Transport looks at the context once more before it sends HEADERS
+		// (h2_bundle.go, encodeAndWriteHeaders), so nothing will be sent again.
 		a.vetoed = true
 		a.cancel(errInnerReplay)
-	case a.h2 && a.cancel != nil:
-		// http.Transport looks at the context once more before it sends HEADERS
-		// (h2_bundle.go, encodeAndWriteHeaders), so nothing will be sent.
-		a.late = true
-		a.cancel(errLate)
 	case c == nil:
 	case a.h2:
 		a.start = c.count()
 	default:
-		a.number = c.arm(flight{armed: true, live: true, http: true, reused: info.Reused, careful: a.careful, tapped: a.t.Tap != nil, veto: veto})
+		how := actArm
+		if veto {
+			how = actVeto
+		}
+		a.number = c.arm(flight{http: true, reused: info.Reused, careful: a.careful, tapped: a.t.Tap != nil}, how)
 	}
 }
 
 // leave judges the connection that net/http gives up for another one, and
 // reports whether the replay may go on.
 func (a *attempt) leave() bool {
-	if a.h2 || a.conn == nil {
-		return true // HTTP/2 gives up only streams that were not processed, or safe ones
+	if a.conn == nil {
+		return a.safe
+	}
+	if a.h2 {
+		// HTTP/2 gives up streams that the peer says it did not process, and those
+		// for which it had no room: then nothing was written.
+		if a.safe || a.conn.count() == a.start {
+			return true
+		}
+		a.tainted = true
+		return false
 	}
 	err := a.conn.readError()
-	ev := a.conn.settle(a.ctx, a.number, err)
-	if v, _ := judge(ev, err); v.SafeToRetry() {
+	ev := a.conn.settle(a.ctx, a.number, err, a.t.level)
+	if judge(ev, err).verdict.SafeToRetry() {
 		return true
 	}
 	a.tainted = true
@@ -227,25 +225,37 @@ func (a *attempt) failed(err error) *failure {
 	if a.got > 0 {
 		f.proto = protocol(a.h2)
 	}
-	if f.cause == CauseOther && a.got > 0 && a.h2 {
-		if c, ok := http2Verdict(err); ok {
-			f.cause = c
-		}
-	}
 	re := newResetError(ev, err)
-	if c, ok := http2Verdict(err); ok && a.h2 {
-		re.Verdict, re.Acked, re.Evidence.Source, f.cause = NotDelivered, 0, SourceHTTP2, c
+	if c, said := http2Verdict(err); said != Unknown && a.got > 0 && a.h2 {
+		f.cause = c
+		a.peerSaid(re, said)
 	}
 	if a.tainted {
-		re.Verdict = Unknown
+		re.Verdict, re.Level, re.Hint = Unknown, TrustKernel, hints[Unknown]
 	}
-	re.Hint = hints[re.Verdict]
 	f.verdict, f.err = re.Verdict, re
+	a.conn.sortOut(&a.t.count, false)
 	f.stale = !a.tainted && ev.stale
 	if f.cause == CauseOther {
 		f.err = err
 	}
 	return f
+}
+
+// peerSaid is the verdict on a stream that HTTP/2 gave up: said is NotSent when
+// that was this end, which then wrote nothing, and NotDelivered when it was the peer.
+func (a *attempt) peerSaid(re *ResetError, said Verdict) {
+	re.Evidence.Source, re.Evidence.Claim = SourceHTTP2, Unknown
+	switch {
+	case said == NotSent:
+		re.Verdict, re.Level, re.Acked = NotSent, TrustKernel, 0
+		re.Evidence.Source = SourceCaller
+	case a.t.level >= TrustPeer:
+		re.Verdict, re.Level, re.Acked = said, TrustPeer, 0
+	case !re.Verdict.SafeToRetry():
+		re.Verdict, re.Evidence.Claim = Unknown, said
+	}
+	re.Hint = hintFor(re.Verdict, re.Evidence.Claim)
 }
 
 // evidence gathers what is known of the attempt.
@@ -257,12 +267,17 @@ func (a *attempt) evidence(err error) Evidence {
 	case a.conn == nil:
 		return Evidence{}
 	case !a.h2:
-		return a.tapped(a.conn.settle(a.ctx, a.number, err), err)
+		return a.tapped(a.conn.settle(a.ctx, a.number, err, a.t.level), err)
 	}
-	ev := a.conn.evidence(err)
+	ev := a.conn.evidence(err, a.t.level)
+	ev.withheld, ev.asked, ev.stale = false, false, false
+	if a.conn.closedAt(a.start) {
+		ev.Wrote, ev.loose = 0, a.conn.isLoose()
+		return ev
+	}
 	// Others share the connection: what they wrote can not be told apart, but
 	// if nothing at all was acknowledged since, nothing of this stream was.
-	ev.Before, ev.Wrote, ev.Whole = a.conn.counted(a.start, 0), 1, false
+	ev.Before, ev.Wrote, ev.Whole, ev.first = a.conn.counted(a.start, 0), 1, false, a.start == 0
 	return weigh(ev, err)
 }
 
@@ -272,7 +287,7 @@ const tapPatience = 5 * time.Millisecond
 
 // tapped adds what the tap saw, when the verdict hangs on it.
 func (a *attempt) tapped(ev Evidence, err error) Evidence {
-	if v, _ := judge(ev, err); a.t.Tap == nil || v.SafeToRetry() || ev.After.State != stateClose {
+	if a.t.Tap == nil || judge(ev, err).verdict.SafeToRetry() || ev.After.State != stateClose {
 		return ev
 	}
 	local, lerr := netip.ParseAddrPort(a.conn.LocalAddr().String())

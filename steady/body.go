@@ -54,14 +54,6 @@ func (b *bodies) done() {
 	}
 }
 
-// emptyBody stands in for no body where http.Transport must not replay the
-// request by itself: it does so for a request without a body that carries an
-// idempotency key, and on HTTP/2 after PROTOCOL_ERROR for any method.
-type emptyBody struct{}
-
-func (emptyBody) Read([]byte) (int, error) { return 0, io.EOF }
-func (emptyBody) Close() error             { return nil }
-
 // tee keeps what was read of a body. Each attempt reads from the start; an
 // earlier attempt that still reads gets an error.
 type tee struct {

@@ -78,37 +78,48 @@ func (streamError) Error() string { return "" }
 
 const http2RefusedStream = 7 // RFC 9113 7
 
-// Texts of net/http's HTTP/2 errors (h2_bundle.go, Go 1.26) that say the server
-// did not process the request: it was refused (RFC 9113 8.7), or its stream is
-// above the last one of a GOAWAY (6.8). Matched from the start of the text,
-// because a server chooses part of other texts. If a later Go writes them
-// otherwise the verdict becomes Unknown.
-var http2Unprocessed = []string{
-	"http2: Transport received Server's graceful shutdown GOAWAY",
-	"http2: Transport: cannot retry err [http2: Transport received Server's graceful shutdown GOAWAY]",
-	"http2: client conn not usable",
-	"http2: Transport: cannot retry err [http2: client conn not usable]",
-	"http2: client conn could not be established",
+// http2Texts are texts of net/http's HTTP/2 errors (h2_bundle.go, Go 1.26). NotSent:
+// this end had no usable connection, and wrote nothing of the request. NotDelivered:
+// the peer says that it did not process it, because its stream is above the last one
+// of a GOAWAY (RFC 9113 6.8). Matched from the start of the text, because a server
+// chooses part of other texts. If a later Go writes them otherwise the verdict
+// becomes Unknown.
+var http2Texts = []struct {
+	text string
+	says Verdict
+}{
+	{"http2: Transport received Server's graceful shutdown GOAWAY", NotDelivered},
+	{"http2: Transport: cannot retry err [http2: Transport received Server's graceful shutdown GOAWAY]", NotDelivered},
+	{"http2: client conn not usable", NotSent},
+	{"http2: client conn could not be established", NotSent},
 }
 
-// http2Verdict judges an error of an HTTP/2 stream.
-func http2Verdict(err error) (Cause, bool) {
+// http2Verdict returns what an error of an HTTP/2 stream says of it; Unknown when
+// nothing.
+func http2Verdict(err error) (Cause, Verdict) {
 	var se streamError
 	if errors.As(err, &se) {
-		return CauseGoAway, se.Code == http2RefusedStream
+		return CauseGoAway, refusal(se.Code == http2RefusedStream)
 	}
 	text := err.Error()
-	for _, p := range http2Unprocessed {
-		if strings.HasPrefix(text, p) {
-			return CauseGoAway, true
+	for _, p := range http2Texts {
+		if strings.HasPrefix(text, p.text) {
+			return CauseGoAway, p.says
 		}
 	}
 	const refused = "http2: Transport: cannot retry err [stream error: stream ID "
 	if rest, ok := strings.CutPrefix(text, refused); ok {
 		_, rest, _ = strings.Cut(rest, "; ")
-		return CauseGoAway, strings.HasPrefix(rest, "REFUSED_STREAM")
+		return CauseGoAway, refusal(strings.HasPrefix(rest, "REFUSED_STREAM"))
 	}
-	return "", false
+	return "", Unknown
+}
+
+func refusal(refused bool) Verdict {
+	if refused {
+		return NotDelivered
+	}
+	return Unknown
 }
 
 // isIdempotent reports whether the method may be executed twice, RFC 9110 9.2.2.

@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// Conn is a TCP connection that counts what is read and remembers what the
-// kernel knew when a request began, so that Explain can judge a failure. It
-// keeps the fast paths of *net.TCPConn (splice, sendfile). Under TLS it belongs
-// below the tls.Conn: tls.Client(steady.Track(c), config).
+// Conn is a TCP connection that counts what is read and written and knows where
+// the request on it stands, so that Explain can judge a failure. It keeps the fast
+// paths of *net.TCPConn (splice, sendfile). Under TLS it belongs below the
+// tls.Conn: tls.Client(steady.Track(c), config).
 type Conn struct {
 	net.Conn
 	up   *upstream       // what was learned of the other end; nil when alone
@@ -26,22 +26,29 @@ type Conn struct {
 
 	mu sync.Mutex
 	// mu guards this line and the next, but for what is atomic.
-	number   uint64 // of the flight, from 1
-	written  uint64 // bytes that the kernel took, of all flights
-	at       int64  // when the last request began
-	nread    atomic.Uint64
-	lastRead atomic.Int64 // when, on the clock of now
-	owed     int          // earlier flights whose http.Transport has not handed out the answer yet
-	ended    bool         // the reader met EOF or a reset
-	farewell bool         // the last that was read looks like TLS's
-	parks    bool         // a failed write waits for the reader
-	isClosed bool
-	pending  bool        // Close was called during a request; settle closes
-	goner    bool        // settle is done with a connection that failed, or the peer said Connection: close
-	watching atomic.Bool // watched is not 0, or was
-	flight   flight
+	number     uint64 // of the flight, from 1
+	written    uint64 // bytes that the kernel took, of all flights
+	at         int64  // when the last request began
+	nread      atomic.Uint64
+	lastRead   atomic.Int64 // when, on the clock of now
+	unanswered int          // earlier flights whose http.Transport has not handed out the answer yet
+	phase      phase
+	ended      bool        // the reader met EOF or a reset
+	alerted    bool        // the last that was read looks like a TLS alert
+	holdWrites bool        // a failed write waits for the reader
+	doomed     bool        // settle is done with a connection that failed, or the peer said Connection: close
+	watching   atomic.Bool // watched is not 0, or was
+	flight     flight
 
-	// mu guards this, too, but it changes once only
+	// mu guards this, too, but it changes seldom
+	answered uint64      // written when the peer was last heard
+	clean    bool        // nothing had been written when the tracking began
+	escaped  bool        // NetConn was called: what is written need not be counted
+	fin      bool        // the peer's FIN was received, by the state of the socket or an EOF that no write can have caused
+	broken   bool        // a write has failed, and may have taken the socket's error
+	vouched  bool        // the kernel's counters were seen to follow what was written
+	tries    uint8       // of lockedVouch
+	sorted   atomic.Bool // counted in Stats
 	hasProto bool
 	proto    string // negotiated by TLS
 	readErr  error
@@ -52,7 +59,7 @@ type Conn struct {
 	base      Snapshot // when the tracking began
 	readEnded chan struct{}
 	closed    chan struct{}
-	changed   sync.Cond // broadcast when owed falls and when a write is over; its L is mu
+	changed   sync.Cond // broadcast when unanswered falls and when a write is over; its L is mu
 
 	infoMu sync.Mutex
 	// infoMu guards what ctl uses.
@@ -62,19 +69,19 @@ type Conn struct {
 	inq  bool
 }
 
-// flight is the request that a Conn carries.
+// flight is the record of the request that a Conn carries.
 type flight struct {
-	armed    bool // the next write begins the request
-	begun    bool
-	live     bool // armed or begun, and not finished
+	begun    bool // its first write was tried
 	http     bool // an http.Transport owns the connection: Close waits for settle
 	reused   bool
-	tapped   bool // a Tap will want to know of retransmissions
-	careful  bool // it may not be executed twice
+	tapped   bool // a Tap will want to know of retransmissions and segments
+	careful  bool // it may not be executed twice, and can be sent again
+	loose    bool // what is written of it need not be counted: never "not sent"
 	refused  bool // the first write was refused: the connection is stale
 	left     bool // refused although the connection lives, because of its silence
-	veto     bool // net/http must not send the request again
-	fenced   bool // nothing may be written any more
+	withheld bool // all but the first octet was withheld, for good
+	asked    bool // the kernel was asked at the begin
+	probed   bool // the first octet was sent alone
 	writeErr bool
 	writing  int32
 	idle     time.Duration // between the last read and the begin
@@ -82,6 +89,7 @@ type flight struct {
 	heard    uint64 // wrote when the peer was last heard; later comes only a farewell, such as TLS's close_notify
 	start    uint64 // written at the begin
 	retrans  uint64 // bytes that the kernel had sent again by then, if it was asked
+	segments uint32 // segments with data that it had sent by then, if it was asked
 }
 
 // errStale is what the first write of a request returns when the connection is
@@ -99,10 +107,18 @@ func now() int64 { return int64(time.Since(epoch)) }
 
 // Track wraps c, best before it carries data. A c that is not a *net.TCPConn, or
 // speaks Multipath TCP, is only counted: TCP_INFO would describe one subflow.
-func Track(c net.Conn) *Conn { return track(c, nil) }
+func Track(c net.Conn) *Conn {
+	t := track(c, nil)
+	// A client's SYN counts as one byte, where counters live at all.
+	t.clean = t.base.Taken && t.base.BytesAcked > 0 && t.base.BytesSent == 0
+	t.flight.loose = !t.clean
+	return t
+}
 
+// track is Track for a connection that was just made, which nobody has written a
+// request to.
 func track(c net.Conn, up *upstream) *Conn {
-	t := &Conn{Conn: c, up: up, readEnded: make(chan struct{}), closed: make(chan struct{}), born: now()}
+	t := &Conn{Conn: c, up: up, clean: true, readEnded: make(chan struct{}), closed: make(chan struct{}), born: now()}
 	t.changed.L = &t.mu
 	t.lastRead.Store(t.born)
 	t.ctl = func(fd uintptr) {
@@ -139,25 +155,35 @@ func (c *Conn) begin(fd uintptr) {
 }
 
 // NetConn returns the wrapped connection. What is read from or written to it
-// directly is not counted: of a request written so nothing is known.
-func (c *Conn) NetConn() net.Conn { return c.Conn }
+// directly is not counted, so that from then on nothing is proved of requests on
+// this connection: their verdict is Unknown, and the rules of the method remain.
+func (c *Conn) NetConn() net.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.escaped, c.flight.loose = true, true
+	return c.Conn
+}
 
-// Mark says that a request begins: its first write takes the snapshot that
-// Explain compares with. Do not mark while another request is unanswered.
-func (c *Conn) Mark() { c.arm(flight{armed: true, live: true}) }
+// Mark says that a request begins, before its first write, which takes the
+// snapshot that Explain compares with. Do not mark while another request is
+// unanswered: what was written since the peer was last heard may be this request,
+// which then is never called not sent.
+func (c *Conn) Mark() { c.arm(flight{}, actArm) }
 
 // arm returns the number of the flight. http.Transport pools a connection as soon
 // as the answer is read and before it hands the answer out, so that the next
 // request may be here while the caller of the last one still waits. Each must
 // then be judged by its own number.
-func (c *Conn) arm(f flight) uint64 {
+func (c *Conn) arm(f flight, a act) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.flight.http && c.flight.live {
-		c.owed++
+	if c.flight.http && c.phase.busy() {
+		c.unanswered++
 	}
+	f.loose = c.escaped || !f.http && (c.written > c.answered || !c.clean && c.answered == 0 && c.nread.Load() == 0)
 	c.flight = f
-	c.parks = f.http
+	c.lockedStep(a)
+	c.holdWrites = f.http
 	c.number++
 	return c.number
 }
@@ -168,7 +194,7 @@ func (c *Conn) lockedOvertaken(number uint64) bool {
 	if c.number == number {
 		return false
 	}
-	c.owed = max(0, c.owed-1)
+	c.unanswered = max(0, c.unanswered-1)
 	c.changed.Broadcast()
 	return true
 }
@@ -177,7 +203,7 @@ func (c *Conn) lockedOvertaken(number uint64) bool {
 // out. A refused write makes http.Transport close the connection at once, and it
 // would give that request the error instead of its answer.
 func (c *Conn) lockedAwaitAnswered() {
-	c.lockedWait(readerPatience, func() bool { return c.owed == 0 })
+	c.lockedWait(readerPatience, func() bool { return c.unanswered == 0 })
 }
 
 // lockedWait waits until over holds, and no longer than d.
@@ -224,12 +250,34 @@ func (c *Conn) count() uint64 {
 	return c.written
 }
 
+// closedAt reports whether nothing was written since written bytes were, and, because
+// the connection has ended, nothing will be.
+func (c *Conn) closedAt(written uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.written != written || c.flight.writing > 0 || c.phase.open() && c.last.State != stateClose {
+		return false
+	}
+	if c.phase.open() {
+		c.lockedStep(actFence)
+	}
+	return true
+}
+
+func (c *Conn) isLoose() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.escaped
+}
+
 // lockedBefore is what was known when the flight began.
 func (c *Conn) lockedBefore() Snapshot {
 	if !c.flight.begun {
 		return Snapshot{}
 	}
-	return c.counted(c.flight.start, c.flight.retrans)
+	b := c.counted(c.flight.start, c.flight.retrans)
+	b.DataSegments = c.flight.segments
+	return b
 }
 
 // snapshot asks the kernel. It does not block.
@@ -274,8 +322,8 @@ func (c *Conn) didRead(n int64, silent bool, err error) {
 			c.lastRead.Store(now())
 		}
 		c.mu.Lock()
-		c.farewell = silent
-		c.flight.heard = c.flight.wrote
+		c.alerted = silent
+		c.flight.heard, c.answered = c.flight.wrote, c.written
 		c.mu.Unlock()
 	}
 	if err != nil && isFinal(err) {
@@ -316,60 +364,78 @@ func (c *Conn) endRead(err error) {
 	}
 	c.ended, c.readErr = true, err
 	close(c.readEnded)
-	c.last = c.snapshot(true)
-	if c.up != nil && !c.flight.live && !c.goner {
+	// Linux gives EOF before an error when a FIN came (tcp_recvmsg: SOCK_DONE), and
+	// EOF without a FIN only when a write has taken the error of a reset.
+	c.fin = c.fin || errors.Is(err, io.EOF) && !c.broken && c.flight.writing == 0 && c.phase.open()
+	c.lockedKeep(c.snapshot(true))
+	if c.up != nil && !c.phase.busy() && !c.doomed {
 		c.up.sawIdleClose(time.Duration(now() - c.lastRead.Load()))
 	}
+}
+
+// lockedKeep keeps what the kernel said last, if it was asked.
+func (c *Conn) lockedKeep(s Snapshot) {
+	if !s.Taken {
+		return
+	}
+	c.last = s
+	c.fin = c.fin || s.State == stateCloseWait || s.State == stateLastAck || s.State == stateClosing
 }
 
 // Write writes to the connection. The first write of a marked request is
 // refused, with nothing sent, when the peer has already closed.
 func (c *Conn) Write(p []byte) (int, error) {
-	late, err := c.beginWrite()
+	late, probe, err := c.beginWrite(len(p))
 	if err != nil {
 		if errors.Is(err, errInnerReplay) {
 			return min(1, len(p)), err // or net/http takes another connection
 		}
 		return 0, err
 	}
+	if probe {
+		return c.probe(p)
+	}
 	n, err := c.Conn.Write(p)
-	c.endWrite(int64(n), err, late || isAlert(p))
-	return n, err
+	return n, c.endWrite(int64(n), err, late || isAlert(p))
 }
 
 // ReadFrom keeps the sendfile and splice of *net.TCPConn.
 func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
-	late, err := c.beginWrite()
+	late, _, err := c.beginWrite(0)
 	if err != nil {
 		return 0, err
 	}
 	n, err := io.Copy(c.Conn, r)
-	c.endWrite(n, err, late)
-	return n, err
+	return n, c.endWrite(n, err, late)
 }
 
 // beginWrite reports late when the reader has met its end: what is written then,
-// such as the alert with which tls.Conn closes, is not counted.
-func (c *Conn) beginWrite() (late bool, err error) {
+// such as the alert with which tls.Conn closes, is not counted. n is how much is
+// to be written, as far as that is known; probe says that this write begins the
+// request and shall send its first octet alone.
+func (c *Conn) beginWrite(n int) (late, probe bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := &c.flight
-	switch {
-	case f.fenced:
-		return false, net.ErrClosed
-	case f.veto:
-		return false, errInnerReplay
+	if c.phase == phaseArmed {
+		c.lockedBegin(n)
+		probe = c.phase == phaseProbing
 	}
-	if f.armed {
-		f.armed = false
-		c.lockedBegin()
-	}
-	if f.refused {
+	switch c.phase {
+	case phaseIdle, phaseSending:
+	case phaseProbing:
+		if !probe {
+			return false, false, net.ErrClosed // one request has one writer
+		}
+	case phaseVetoed:
+		return false, false, errInnerReplay
+	case phaseRefused:
 		c.lockedAwaitAnswered()
-		return false, errStale
+		return false, false, errStale
+	default:
+		return false, false, net.ErrClosed
 	}
-	f.writing++
-	return c.ended, nil
+	c.flight.writing++
+	return c.ended, probe, nil
 }
 
 // liveAfter is the silence after which the kernel is asked whether a pooled
@@ -377,9 +443,9 @@ func (c *Conn) beginWrite() (late bool, err error) {
 // again sooner meets the end of it, if at all, on the way.
 const liveAfter = time.Millisecond
 
-// lockedBegin begins a request with its first write. It refuses the connection
-// when it is known to be closed, or about to be.
-func (c *Conn) lockedBegin() {
+// lockedBegin begins a request with its first write, of n bytes. It refuses the
+// connection when it is known to be closed, or about to be.
+func (c *Conn) lockedBegin(n int) {
 	f := &c.flight
 	at := now()
 	since := time.Duration(at - c.at) // the silence is not longer than this
@@ -387,6 +453,7 @@ func (c *Conn) lockedBegin() {
 	f.begun, f.start = true, c.written
 	f.idle = time.Duration(at - c.lastRead.Load())
 	if f.refused = c.ended; f.refused {
+		c.lockedStep(actRefuse)
 		return
 	}
 	var limit time.Duration
@@ -397,24 +464,69 @@ func (c *Conn) lockedBegin() {
 	silence := f.idle
 	if !f.reused || f.idle >= liveAfter || f.tapped || limit > 0 && since >= limit {
 		if s := c.snapshot(false); s.Taken {
-			f.retrans = s.BytesRetrans
+			f.asked, f.retrans, f.segments = true, s.BytesRetrans, s.DataSegments
 			f.refused = s.State != stateEstablished
 			silence = max(silence, s.Silent) // longer when the reader was late
 		}
 	}
-	if !pooled || f.refused {
-		return
+	if pooled && !f.refused {
+		f.left = limit > 0 && silence >= limit || limit == 0 && f.careful && c.up.untried(silence, at)
+		f.refused = f.left
+		if f.idle >= liveAfter {
+			c.up.lived(f.idle)
+		}
 	}
-	f.left = limit > 0 && silence >= limit || limit == 0 && f.careful && c.up.untried(silence, at)
-	f.refused = f.left
-	if f.idle >= liveAfter {
-		c.up.lived(f.idle)
+	switch {
+	case f.refused:
+		c.lockedStep(actRefuse)
+	case f.careful && f.asked && f.reused && f.idle >= liveAfter && n > 1:
+		f.probed = true
+		c.lockedStep(actProbe)
+	default:
+		c.lockedStep(actSend)
 	}
 }
 
-func (c *Conn) endWrite(n int64, err error, late bool) {
+// probe writes a request that may not be executed twice to a connection that was
+// silent for a while: first its first octet alone. A peer that has closed the
+// connection answers that with a RST, or its FIN is here by now, and then the rest
+// stays here: nobody executes one octet. After that it is too late to know, because
+// a FIN and a RST that come later do not tell whether the request was read.
+func (c *Conn) probe(p []byte) (int, error) {
+	n, err := c.Conn.Write(p[:1])
+	if err != nil || n == 0 {
+		return n, c.endWrite(int64(n), err, false)
+	}
+	c.mu.Lock()
+	s := c.snapshot(false)
+	c.lockedKeep(s)
+	gone := c.ended || s.Taken && s.State != stateEstablished
+	if gone {
+		c.flight.refused = c.lockedStep(actRefuse)
+	} else {
+		gone = !c.lockedStep(actSend) // closed or fenced meanwhile
+	}
+	stale := c.flight.refused
+	c.mu.Unlock()
+	if !gone {
+		m, err := c.Conn.Write(p[1:])
+		return n + m, c.endWrite(int64(n+m), err, false)
+	}
+	_ = c.endWrite(int64(n), nil, false)
+	if !stale {
+		return n, net.ErrClosed
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lockedAwaitAnswered()
+	return 0, errStale
+}
+
+// endWrite counts n written bytes and returns the error that the writer shall see.
+func (c *Conn) endWrite(n int64, err error, late bool) error {
 	c.mu.Lock()
 	c.written += uint64(n)
+	c.broken = c.broken || err != nil
 	f := &c.flight
 	if f.writing--; f.writing == 0 {
 		c.changed.Broadcast()
@@ -423,11 +535,34 @@ func (c *Conn) endWrite(n int64, err error, late bool) {
 		f.wrote += uint64(n)
 	}
 	f.writeErr = f.writeErr || err != nil && !(late && f.wrote > 0)
-	park := err != nil && c.parks && !late && isReset(err)
+	park := err != nil && c.holdWrites && !late && isReset(err)
+	err = c.lockedFirstError(err)
 	c.mu.Unlock()
 	if park {
 		c.awaitReader()
 	}
+	return err
+}
+
+// lockedFirstError returns err, or what really ended the connection when err is only
+// the deadline by which Close woke the writer.
+func (c *Conn) lockedFirstError(err error) error {
+	if err == nil || c.phase != phaseClosing && c.phase != phaseClosed || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	first := net.ErrClosed
+	var read *net.OpError
+	switch {
+	case errors.As(c.readErr, &read):
+		first = read.Err
+	case errors.Is(c.readErr, io.EOF):
+		first = io.ErrUnexpectedEOF
+	}
+	op := &net.OpError{Op: "write", Err: first}
+	if local := c.LocalAddr(); local != nil {
+		op.Net, op.Source, op.Addr = local.Network(), local, c.RemoteAddr()
+	}
+	return op
 }
 
 // isAlert reports whether p looks like a TLS alert, with which tls.Conn says
@@ -479,41 +614,37 @@ func (c *Conn) CloseWrite() error {
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.isClosed {
+	if !c.phase.open() {
 		return net.ErrClosed
 	}
-	c.isClosed = true
 	close(c.closed)
 	if c.flight.left && c.lockedWatch() {
 		return nil
 	}
 	if !c.ended || c.last.State != stateClose {
-		if s := c.snapshot(true); s.Taken {
-			c.last = s
-		}
+		c.lockedKeep(c.snapshot(true))
 	}
-	c.flight.fenced = true
-	if c.up != nil && c.farewell && !c.ended && !c.flight.live && !c.goner {
+	if c.up != nil && c.alerted && !c.ended && !c.phase.busy() && !c.doomed {
 		c.up.sawIdleClose(time.Duration(now() - c.lastRead.Load())) // under TLS the FIN is not read
 	}
-	if c.flight.http && c.flight.live {
-		c.pending = true
+	if c.flight.http && c.lockedStep(actHold) {
 		return c.Conn.SetDeadline(time.Unix(1, 0))
 	}
+	c.lockedStep(actClose)
 	return c.Conn.Close()
 }
 
 // lockedWatch leaves the connection open for its reader, who thereby learns when
 // the server ends it. Nothing will be written to it any more.
 func (c *Conn) lockedWatch() bool {
-	if c.ended {
+	if _, legal := c.phase.step(actWatch); c.ended || !legal {
 		return false
 	}
 	patience, ok := c.up.watch(c)
 	if !ok {
 		return false
 	}
-	c.flight.fenced = true
+	c.lockedStep(actWatch)
 	c.watched = max(1, c.lastRead.Load())
 	c.watching.Store(true)
 	c.watchdog = time.AfterFunc(patience, func() { c.endWatch(0, os.ErrDeadlineExceeded) })
@@ -539,6 +670,7 @@ func (c *Conn) endWatch(n int, err error) {
 	case !errors.Is(err, net.ErrClosed):
 		c.up.sawPathLoss(silence)
 	}
+	c.lockedStep(actClose)
 	c.Conn.Close()
 }
 
@@ -546,15 +678,34 @@ func (c *Conn) endWatch(n int, err error) {
 func (c *Conn) finish(number uint64, closing bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.goner = c.goner || closing
+	c.doomed = c.doomed || closing
+	c.lockedVouch()
 	if c.lockedOvertaken(number) {
 		return
 	}
-	c.flight.live, c.flight.http = false, false
-	if c.pending {
-		c.pending = false
+	if c.phase == phaseClosing {
+		c.lockedStep(actClose)
 		c.Conn.Close()
+		return
 	}
+	c.lockedStep(actAnswer)
+	c.flight.http = false
+}
+
+// vouchTries is how often a connection is looked at to see whether the kernel
+// counts what it carries.
+const vouchTries = 3
+
+// lockedVouch sees, behind the first answer, whether the kernel counts what this
+// connection carries: a client's SYN, and every byte that was written and answered.
+// Where it does not (gVisor, sockmap, a restored checkpoint) there is no evidence.
+func (c *Conn) lockedVouch() {
+	if c.vouched || c.tries >= vouchTries || !c.base.Taken || c.answered == 0 {
+		return
+	}
+	c.tries++
+	s := c.snapshot(false)
+	c.vouched = c.base.BytesAcked > 0 && s.Taken && s.BytesAcked >= c.base.BytesAcked+c.answered && s.BytesSent >= c.base.BytesSent+c.answered
 }
 
 // confirmation bounds how long settle waits for the RST that answers a request

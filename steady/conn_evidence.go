@@ -9,19 +9,21 @@ import (
 )
 
 // settle ends a request that failed: it gathers the evidence, waits about a
-// round trip when only the confirmation of the FIN-first rule is missing, stops
-// further writes and really closes the connection. When another request has the
-// connection by now there is no evidence, and nothing is done to it.
-func (c *Conn) settle(ctx context.Context, number uint64, err error) Evidence {
+// round trip when only the confirmation of the FIN-first rule is missing and
+// somebody believes it, stops further writes and really closes the connection. When
+// another request has the connection by now there is no evidence, and nothing is
+// done to it.
+func (c *Conn) settle(ctx context.Context, number uint64, err error, trust Trust) Evidence {
 	c.mu.Lock()
 	if c.lockedOvertaken(number) {
 		c.mu.Unlock()
 		return Evidence{overtaken: true}
 	}
-	c.flight.fenced = true
+	closing := c.phase == phaseClosing
+	c.lockedStep(actFence)
 	c.mu.Unlock()
-	ev := c.evidence(err)
-	if finFirst(ev) && !ev.Refused && ev.Wrote > 0 {
+	ev := c.evidence(err, trust)
+	if trust > TrustKernel && finFirst(ev) && !ev.Refused && ev.Wrote > 0 {
 		ev = c.awaitRST(ctx, ev, err)
 	}
 	c.mu.Lock()
@@ -29,9 +31,9 @@ func (c *Conn) settle(ctx context.Context, number uint64, err error) Evidence {
 	if c.lockedOvertaken(number) {
 		return Evidence{overtaken: true}
 	}
-	c.flight.live, c.flight.http, c.goner = false, false, true
-	if c.pending {
-		c.pending = false
+	c.flight.http, c.doomed = false, true
+	if closing || c.phase == phaseClosing {
+		c.lockedStep(actClose)
 		c.Conn.Close()
 	}
 	c.lockedLearn(ev)
@@ -46,7 +48,7 @@ func (c *Conn) lockedLearn(ev Evidence) {
 	case c.up == nil || !f.reused || f.refused:
 	case finFirst(ev): // a FIN behind an acknowledged request is an answer that was lost
 		c.up.sawIdleClose(f.idle)
-	case ev.After.Taken && ev.After.State == stateClose && ev.After.BytesAcked <= c.lockedBefore().BytesAcked:
+	case ev.After.Taken && ev.After.State == stateClose && lives(ev) && ev.After.BytesAcked <= ev.Before.BytesAcked:
 		c.up.sawPathLoss(f.idle)
 	}
 }
@@ -62,12 +64,12 @@ func (c *Conn) awaitRST(ctx context.Context, ev Evidence, err error) Evidence {
 		case <-t.C:
 		case <-deadline.C:
 			t.Stop()
-			return c.evidence(err)
+			return c.evidence(err, ev.Trusted)
 		case <-ctx.Done():
 			t.Stop()
-			return c.evidence(err)
+			return c.evidence(err, ev.Trusted)
 		}
-		ev = c.evidence(err)
+		ev = c.evidence(err, ev.Trusted)
 		if ev.Refused || !finFirst(ev) {
 			return ev
 		}
@@ -75,16 +77,14 @@ func (c *Conn) awaitRST(ctx context.Context, ev Evidence, err error) Evidence {
 }
 
 // evidence gathers what is known now of the request in flight.
-func (c *Conn) evidence(err error) Evidence {
+func (c *Conn) evidence(err error, trust Trust) Evidence {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := &c.flight
-	if s := c.snapshot(true); s.Taken {
-		c.last = s
-	}
+	c.lockedKeep(c.snapshot(true))
 	ev := Evidence{
-		stale:  f.refused,
-		Before: c.lockedBefore(), After: c.last, Read: c.nread.Load(), Tracked: true, Ended: c.ended,
+		Trusted: trust, stale: f.refused, loose: f.loose || c.escaped, withheld: f.withheld, asked: f.asked, probed: f.probed, first: f.start == 0,
+		Before: c.lockedBefore(), After: c.last, Read: c.nread.Load(), Tracked: true, Ended: c.ended, FIN: c.fin,
 		Wrote: f.wrote, Idle: f.idle, Whole: !f.writeErr && f.writing == 0,
 	}
 	if f.heard > 0 && ev.Whole {
@@ -106,15 +106,14 @@ func (c *Conn) evidenceOf(number uint64, err error) (ev Evidence, own bool) {
 	c.mu.Lock()
 	c.lockedWait(writerPatience, func() bool { return c.number != number || c.flight.writing == 0 })
 	c.mu.Unlock()
-	ev = c.evidence(err)
+	ev = c.evidence(err, TrustKernel)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return ev, c.number == number
 }
 
-// weigh fills what follows from the rest: FIN and Refused.
+// weigh fills what follows from the rest: Refused.
 func weigh(ev Evidence, err error) Evidence {
-	ev.FIN = finSeen(ev)
 	ev.Refused = finFirst(ev) && ev.After.State == stateClose &&
 		!errors.Is(err, syscall.ETIMEDOUT) && !errors.Is(err, syscall.ECONNABORTED)
 	return ev
@@ -124,8 +123,9 @@ func weigh(ev Evidence, err error) Evidence {
 // *ResetError around it; nil when err is nil. It accepts any TCP connection and
 // looks through tls.Conn and other wrappers that have a NetConn method. With a
 // connection from Track or Dialer, marked when the request began, it can prove
-// that a request was not delivered. With another it knows only totals since the
-// connection began. Call it before Close.
+// that a request was not sent. With another it knows only totals since the
+// connection began. It believes this host's kernel alone: see Conn.Judge for more.
+// Call it before Close.
 func Explain(conn net.Conn, err error) error {
 	if err == nil {
 		return nil
@@ -136,7 +136,7 @@ func Explain(conn net.Conn, err error) error {
 	for conn != nil {
 		switch c := conn.(type) {
 		case *Conn:
-			return newResetError(c.explain(err), err)
+			return newResetError(c.explain(err, TrustKernel), err)
 		case *net.TCPConn:
 			return newResetError(untracked(c, err), err)
 		case interface{ NetConn() net.Conn }:
@@ -148,22 +148,31 @@ func Explain(conn net.Conn, err error) error {
 	return newResetError(Evidence{}, err)
 }
 
+// Judge is Explain for a request on c, believing trust.
+func (c *Conn) Judge(err error, trust Trust) *ResetError {
+	if err == nil {
+		return nil
+	}
+	return newResetError(c.explain(err, trust), err)
+}
+
 // explain is settle for a caller who owns the connection: it does not close,
 // but it stops further writes of this request when it may be sent again.
-func (c *Conn) explain(err error) Evidence {
-	ev := c.evidence(err)
+func (c *Conn) explain(err error, trust Trust) Evidence {
+	ev := c.evidence(err, trust)
 	c.mu.Lock()
-	open := !c.isClosed
+	open := c.phase.open()
 	c.mu.Unlock()
-	if open && finFirst(ev) && !ev.Refused && ev.Wrote > 0 {
+	if trust > TrustKernel && open && finFirst(ev) && !ev.Refused && ev.Wrote > 0 {
 		ev = c.awaitRST(context.Background(), ev, err)
 	}
-	if v, _ := judge(ev, err); v.SafeToRetry() {
-		c.mu.Lock()
-		c.flight.fenced = true
-		c.mu.Unlock()
+	if !judge(ev, err).verdict.SafeToRetry() {
+		return ev
 	}
-	return ev
+	c.mu.Lock()
+	c.lockedStep(actFence)
+	c.mu.Unlock()
+	return c.evidence(err, trust) // a write may have begun before the fence
 }
 
 func untracked(c *net.TCPConn, err error) Evidence {
@@ -189,9 +198,30 @@ func untracked(c *net.TCPConn, err error) Evidence {
 func (c *Conn) Broken() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended || c.isClosed {
+	if c.ended || !c.phase.open() {
 		return true
 	}
 	s := c.snapshot(false)
 	return s.Taken && s.State != stateEstablished
+}
+
+// sortOut counts the connection once, as judged by evidence or by method, as soon as
+// that is known. look says to look at the counters first.
+func (c *Conn) sortOut(count *counters, look bool) {
+	if c == nil || c.sorted.Load() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if look {
+		c.lockedVouch()
+	}
+	onTrial := c.base.Taken && c.tries < vouchTries && c.phase.open() && !c.doomed
+	switch {
+	case !c.vouched && onTrial || c.sorted.Swap(true):
+	case c.vouched:
+		count.byEvidence.Add(1)
+	default:
+		count.byMethod.Add(1)
+	}
 }

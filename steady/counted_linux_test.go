@@ -144,37 +144,43 @@ func TestReadBeforeTrack(t *testing.T) {
 	}
 }
 
-// TestEarlierBytesUnacknowledged: a request that follows bytes which the peer
-// never acknowledged is judged by its own bytes.
-func TestEarlierBytesUnacknowledged(t *testing.T) {
-	before := Snapshot{Taken: true, Counted: true, BytesAcked: 501, BytesSent: 500}
-	after := Snapshot{Taken: true, State: stateClose, BytesAcked: 401, BytesSent: 900}
-	for _, row := range []struct {
-		name  string
-		acked uint64
-		fin   bool
-		want  Verdict
-	}{
-		{"refused after a FIN", 401, true, NotDelivered},
-		{"refused after a FIN, all the earlier bytes acknowledged", 501, true, NotDelivered},
-		{"one octet of the request acknowledged", 502, true, Partial},
-		{"no FIN", 401, false, Unknown},
-		{"all of it", 901, true, Delivered},
-	} {
-		after.BytesAcked = row.acked
-		after.BytesReceived = 200
-		if row.fin {
-			after.BytesReceived++
-		}
-		ev := weigh(Evidence{Before: before, After: after, Read: 200, Tracked: true, Ended: true, Wrote: 400, Whole: true}, io.EOF)
-		if v, _ := judge(ev, io.EOF); v != row.want {
-			t.Errorf("%s: %q, want %q", row.name, v, row.want)
-		}
+// TestPeersWord: what a FIN that came first is worth, by what the counters did before
+// and how much is believed.
+func TestPeersWord(t *testing.T) {
+	base := Evidence{
+		Trusted: TrustPeer, Tracked: true, Ended: true, Wrote: 400, Whole: true, FIN: true,
+		Before: Snapshot{Taken: true, Counted: true, BytesAcked: 501, BytesSent: 500},
+		After:  Snapshot{Taken: true, State: stateClose, BytesAcked: 501, BytesSent: 900},
 	}
-	after.BytesSent = 500
-	ev := weigh(Evidence{Before: before, After: after, Read: 200, Tracked: true, Ended: true, Wrote: 400, Whole: true}, io.EOF)
-	if v, _ := judge(ev, io.EOF); v != NotSent {
-		t.Errorf("with none of it sent: %q", v)
+	for _, row := range []struct {
+		name   string
+		change func(ev *Evidence)
+		want   Verdict
+		claim  Verdict
+	}{
+		{"refused after a FIN", func(*Evidence) {}, NotDelivered, Unknown},
+		{"by the kernel alone", func(ev *Evidence) { ev.Trusted = TrustKernel }, Unknown, NotDelivered},
+		{"with a tap that saw nothing", func(ev *Evidence) { ev.Trusted = TrustTap }, Unknown, NotDelivered},
+		{"earlier bytes unacknowledged", func(ev *Evidence) { ev.After.BytesAcked = 401 }, Unknown, Unknown},
+		{"one octet of the request acknowledged", func(ev *Evidence) { ev.After.BytesAcked = 502 }, Partial, Unknown},
+		{"all of it", func(ev *Evidence) { ev.After.BytesAcked = 901 }, Delivered, Unknown},
+		{"no FIN", func(ev *Evidence) { ev.FIN = false }, Unknown, Unknown},
+		{"none of it counted as sent: sockmap", func(ev *Evidence) { ev.After.BytesSent = 500 }, Unknown, Unknown},
+		{"counters set anew: a restored checkpoint", func(ev *Evidence) { ev.After.BytesSent, ev.After.BytesAcked = 400, 0 }, Unknown, Unknown},
+		{"counters that never live: gVisor", func(ev *Evidence) {
+			ev.Before.BytesAcked, ev.After.BytesAcked, ev.After.BytesSent = 500, 0, 0
+		}, Unknown, Unknown},
+		{"the first request of the connection", func(ev *Evidence) { ev.first = true }, Unknown, Unknown},
+		{"bytes past the count", func(ev *Evidence) { ev.loose = true }, Unknown, Unknown},
+		{"nobody answers", func(ev *Evidence) { ev.After.State = stateCloseWait }, Unknown, Unknown},
+	} {
+		ev := base
+		row.change(&ev)
+		ev = weigh(ev, io.EOF)
+		r := judge(ev, io.EOF)
+		if r.verdict != row.want || r.claim != row.claim || (r.verdict == NotDelivered) != (r.level == TrustPeer) {
+			t.Errorf("%s: %+v, want %q, claim %q", row.name, r, row.want, row.claim)
+		}
 	}
 }
 
@@ -190,7 +196,7 @@ func TestFreshlyUsedIsNotAsked(t *testing.T) {
 		if silent {
 			c.lastRead.Store(now() - int64(liveAfter))
 		}
-		c.arm(flight{armed: true, live: true, reused: true})
+		c.arm(flight{reused: true}, actArm)
 		_, err := c.Write(make([]byte, 100))
 		if refused := err == errStale; refused != silent { //nolint:errorlint // it is not wrapped
 			t.Fatalf("silent %v: %v", silent, err)
@@ -198,7 +204,7 @@ func TestFreshlyUsedIsNotAsked(t *testing.T) {
 		if err == nil {
 			err = readError(t, c)
 		}
-		if v := VerdictOf(Explain(c, err)); !v.SafeToRetry() {
+		if v := c.Judge(err, TrustPeer).Verdict; !v.SafeToRetry() {
 			t.Errorf("silent %v: %q", silent, v)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // holds whatever the server did or did not execute, which is the ground truth.
 func TestRows(t *testing.T) {
 	request := make([]byte, 500)
-	rows := []struct {
+	rows := []struct { // want: by the kernel alone
 		name     string
 		play     func(t *testing.T, c *Conn, s *net.TCPConn) error
 		executed bool
@@ -29,14 +29,14 @@ func TestRows(t *testing.T) {
 			eventually(t, "FIN", func() bool { return c.snapshot(false).State == stateCloseWait })
 			c.Write(request)
 			return readError(t, c)
-		}, false, []Verdict{NotDelivered}, WhoPeer, nil},
+		}, false, []Verdict{Unknown}, WhoPeer, nil},
 		{"A on a fresh connection", func(t *testing.T, c *Conn, s *net.TCPConn) error {
 			begin(t, c)
 			s.Close()
 			eventually(t, "FIN", func() bool { return c.snapshot(false).State == stateCloseWait })
 			c.Write(request)
 			return readError(t, c)
-		}, false, []Verdict{NotDelivered}, WhoPeer, nil},
+		}, false, []Verdict{Unknown}, WhoPeer, nil},
 		{"A with the reader first: EOF, then the request is refused", func(t *testing.T, c *Conn, s *net.TCPConn) error {
 			exchange(t, c, s)
 			begin(t, c)
@@ -44,7 +44,7 @@ func TestRows(t *testing.T) {
 			err := readError(t, c)
 			c.Write(request)
 			return err
-		}, false, []Verdict{NotDelivered}, WhoPeer, io.EOF},
+		}, false, []Verdict{Unknown}, WhoPeer, io.EOF},
 		{"A checked before the first byte", func(t *testing.T, c *Conn, s *net.TCPConn) error {
 			exchange(t, c, s)
 			s.Close()
@@ -217,7 +217,7 @@ func TestExplainOthers(t *testing.T) {
 // TestReadBeforeReset: bytes that came before the reset are read before it.
 func TestReadBeforeReset(t *testing.T) {
 	c, s := pair(t)
-	c.arm(flight{armed: true, live: true, http: true})
+	c.arm(flight{http: true}, actArm)
 	wrote := make(chan error, 1)
 	go func() { _, err := c.Write(make([]byte, 64<<20)); wrote <- err }()
 	io.CopyN(io.Discard, s, 1<<16)
@@ -238,14 +238,14 @@ func TestReadBeforeReset(t *testing.T) {
 // that one, which may have sent nothing yet.
 func TestOvertaken(t *testing.T) {
 	c, s := pair(t)
-	first := c.arm(flight{armed: true, live: true, http: true})
+	first := c.arm(flight{http: true}, actArm)
 	if _, err := c.Write(make([]byte, 100)); err != nil {
 		t.Fatal(err)
 	}
 	io.ReadFull(s, make([]byte, 100)) // executed
 	s.Write(make([]byte, 10))
 	io.ReadFull(c, make([]byte, 10)) // answered, and pooled
-	second := c.arm(flight{armed: true, live: true, http: true, reused: true})
+	second := c.arm(flight{http: true, reused: true}, actArm)
 	s.Close()
 	eventually(t, "FIN", func() bool { return c.snapshot(false).State == stateCloseWait })
 	c.lastRead.Add(-int64(liveAfter)) // it was silent for long enough to be looked at
@@ -257,15 +257,15 @@ func TestOvertaken(t *testing.T) {
 		t.Errorf("refused before the first answer was handed out, which closes the connection: %v", err)
 	default:
 	}
-	ev := c.settle(t.Context(), first, errStale)
-	if v, _ := judge(ev, errStale); v != Unknown || ev.stale {
+	ev := c.settle(t.Context(), first, errStale, TrustKernel)
+	if v := judge(ev, errStale).verdict; v != Unknown || ev.stale {
 		t.Errorf("the first request is judged by the second: %v, %+v", v, ev)
 	}
 	if err := <-refused; !errors.Is(err, errStale) {
 		t.Error(err)
 	}
-	ev = c.settle(t.Context(), second, errStale)
-	if v, _ := judge(ev, errStale); v != NotSent || !ev.stale {
+	ev = c.settle(t.Context(), second, errStale, TrustKernel)
+	if v := judge(ev, errStale).verdict; v != NotSent || !ev.stale {
 		t.Errorf("the second request: %v, %+v", v, ev)
 	}
 }

@@ -30,6 +30,7 @@ func (k *kernelInfo) read(fd uintptr, s *Snapshot) {
 	s.Taken, s.State = true, k.raw.State
 	s.BytesAcked, s.BytesReceived = k.raw.Bytes_acked, k.raw.Bytes_received
 	s.BytesSent, s.BytesRetrans = k.raw.Bytes_sent, k.raw.Bytes_retrans
+	s.DataSegments = k.raw.Data_segs_out
 	s.Silent = time.Duration(k.raw.Last_data_recv) * time.Millisecond
 	s.RTT = time.Duration(k.raw.Rtt) * time.Microsecond
 }

@@ -96,12 +96,19 @@ type Stats struct {
 	Wins     uint64    // hedges whose answer came first
 	Cut      uint64    // answers whose body broke off, not among Failures
 	Verdicts [5]uint64 // failed attempts, by Verdict
+	// ByEvidence counts connections on which the kernel's counters were seen to move
+	// with what was written, so that their failures can be judged by evidence.
+	// ByMethod counts those on which they were not (not Linux, gVisor, sockmap,
+	// Multipath TCP, a connection that failed at its first request): beyond what
+	// was never handed to the kernel, the rules of the method decide there.
+	ByEvidence, ByMethod uint64
 }
 
 type counters struct {
 	clean                                                                     atomic.Uint64 // requests that were answered at the first attempt; not among the others
 	requests, attempts, retries, stale, rejected, failures, hedges, wins, cut atomic.Uint64
 	verdicts                                                                  [5]atomic.Uint64
+	byEvidence, byMethod                                                      atomic.Uint64
 }
 
 func (c *counters) stats() Stats {
@@ -109,6 +116,7 @@ func (c *counters) stats() Stats {
 		Requests: c.clean.Load() + c.requests.Load(), Attempts: c.clean.Load() + c.attempts.Load(), Retries: c.retries.Load(),
 		Stale: c.stale.Load(), Rejected: c.rejected.Load(), Failures: c.failures.Load(), Cut: c.cut.Load(),
 		Hedges: c.hedges.Load(), Wins: c.wins.Load(),
+		ByEvidence: c.byEvidence.Load(), ByMethod: c.byMethod.Load(),
 	}
 	for i := range c.verdicts {
 		s.Verdicts[i] = c.verdicts[i].Load()

@@ -120,7 +120,7 @@ func (b *reply) broken(err error) error {
 	if b.conn != nil {
 		var own bool
 		if ev, own = b.conn.evidenceOf(b.number, err); own && !b.h2 {
-			_, acked = judge(ev, err)
+			acked = judge(ev, err).acked
 		}
 		if !own || b.h2 {
 			ev.Before, ev.Wrote, ev.Whole = Snapshot{}, 0, true

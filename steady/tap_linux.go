@@ -20,9 +20,16 @@ type PacketTap struct {
 	done chan struct{}
 
 	mu        sync.Mutex
-	young     map[flowKey]*RST // guarded by mu, as all below
-	old       map[flowKey]*RST
+	young     map[flowKey]*seen // guarded by mu, as all below
+	old       map[flowKey]*seen
 	forgotten uint64
+	lost      uint64 // packets that the kernel had no room for
+}
+
+// seen is what the tap knows of one flow.
+type seen struct {
+	RST
+	lost uint64 // PacketTap.lost when the flow began
 }
 
 // flowKey is a flow as this end sees it.
@@ -76,7 +83,7 @@ func OpenTap() (*PacketTap, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("filter packets: %w", err)
 	}
-	t := &PacketTap{file: os.NewFile(uintptr(fd), "packet"), done: make(chan struct{}), young: map[flowKey]*RST{}}
+	t := &PacketTap{file: os.NewFile(uintptr(fd), "packet"), done: make(chan struct{}), young: map[flowKey]*seen{}}
 	raw, err := t.file.SyscallConn()
 	if err != nil {
 		t.file.Close()
@@ -131,18 +138,19 @@ func (t *PacketTap) take(p []byte) {
 	r := t.young[key]
 	if r == nil {
 		if r = t.old[key]; r == nil {
-			r = &RST{}
+			r = &seen{lost: t.lost}
 		}
 		if len(t.young) >= tapFlows {
 			t.forgotten += uint64(len(t.old))
-			t.old, t.young = t.young, map[flowKey]*RST{}
+			t.old, t.young = t.young, map[flowKey]*seen{}
 		}
 		t.young[key] = r
 	}
 	const flagRST, flagACK = 0x04, 0x10
 	switch {
 	case flags&flagRST == 0: // SYN-ACK: a new connection
-		*r = RST{TTL: ttl, SameTTL: true}
+		t.lockedCountLost()
+		*r = seen{RST{TTL: ttl, SameTTL: true}, t.lost}
 		return
 	case flags&flagACK == 0:
 		r.Bare++
@@ -181,7 +189,25 @@ func parseTCP(p []byte) (key flowKey, flags, ttl byte, ok bool) {
 	return key, p[13], ttl, true
 }
 
-// RST returns the resets seen of a flow.
+// lockedCountLost asks the kernel how many packets it dropped since it was asked
+// last. Any of them may have been a RST.
+func (t *PacketTap) lockedCountLost() {
+	if t.file == nil {
+		return
+	}
+	raw, err := t.file.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if s, err := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+			t.lost += uint64(s.Drops)
+		}
+	})
+}
+
+// RST returns the resets seen of a flow; false, too, when the tap has lost packets
+// since the flow began.
 func (t *PacketTap) RST(local, remote netip.AddrPort) (RST, bool) {
 	key := flowKey{
 		local:  netip.AddrPortFrom(local.Addr().Unmap().WithZone(""), local.Port()),
@@ -196,5 +222,8 @@ func (t *PacketTap) RST(local, remote netip.AddrPort) (RST, bool) {
 	if r == nil || r.Bare+r.Acking == 0 {
 		return RST{}, false
 	}
-	return *r, true
+	if t.lockedCountLost(); t.lost != r.lost {
+		return RST{}, false
+	}
+	return r.RST, true
 }

@@ -63,7 +63,11 @@ type Transport struct {
 	Hedge *Hedge
 	// NoThrottle and NoBreaker leave out what would keep requests back.
 	NoThrottle, NoBreaker bool
-	// Tap, when set, sees RSTs on the wire and proves more requests undelivered.
+	// Trust is how much is believed before a request that may not be executed twice
+	// is sent again. Default TrustKernel.
+	Trust Trust
+	// Tap, when set, sees RSTs on the wire and proves more requests undelivered:
+	// TrustTap.
 	Tap Tap
 	// Observer is told of failures and of what was done.
 	Observer Observer
@@ -74,6 +78,7 @@ type Transport struct {
 	other    atomic.Pointer[http.Transport] // for second copies over HTTP/2, made by second
 	strange  bool                           // a foreign round tripper may not report its connections
 	h2c      bool
+	level    Trust // Trust, or what Tap makes of it
 	ups      table[upstream]
 	hosts    table[host]
 	attempts sync.Pool
@@ -122,6 +127,10 @@ func (t *Transport) init() {
 	t.inner.DialContext = t.tracked(t.dialFunc())
 	//lint:ignore SA1019 a deprecated field that may be set in Base
 	t.inner.Dial = nil
+	t.level = t.Trust
+	if t.Tap != nil {
+		t.level = max(t.level, TrustTap)
+	}
 	if t.Attempts == 0 {
 		t.Attempts = 3
 	}
@@ -204,7 +213,6 @@ type run struct {
 	bodies bodies
 	n      int    // the attempt under way, from 1
 	stale  int    // connections left with nothing sent
-	late   bool   // prepared again, for HTTP/2
 	proto  string // Event.Protocol
 	free   bool
 	clean  bool  // answered, at the first attempt
@@ -236,10 +244,6 @@ func (r *run) loop() (*http.Response, error) {
 			}
 			continue
 		}
-		if f.late && !r.late {
-			r.late = true
-			continue
-		}
 		if again := r.failed(f); !again {
 			return nil, f.err
 		}
@@ -248,7 +252,7 @@ func (r *run) loop() (*http.Response, error) {
 
 // admit asks breaker and throttle, once for each attempt.
 func (r *run) admit() error {
-	if r.stale > 0 || r.late && r.n == 1 {
+	if r.stale > 0 {
 		return nil
 	}
 	h := r.host

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -204,16 +203,16 @@ func TestPolicy(t *testing.T) {
 
 // TestCancel: a cancelled request ends at once, with the connection closed.
 func TestCancel(t *testing.T) {
-	closed := make(chan struct{})
+	closed, came := make(chan struct{}), make(chan struct{})
 	url := rawServer(t, func(s *net.TCPConn) {
+		s.Read(make([]byte, 1))
+		close(came)
 		io.Copy(io.Discard, s)
 		close(closed)
 	})
 	ctx, cancel := context.WithCancel(context.Background())
-	wrote := make(chan struct{})
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { close(wrote) }})
 	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	go func() { <-wrote; cancel() }()
+	go func() { <-came; cancel() }()
 	_, err := (&Transport{Base: &http.Transport{}}).RoundTrip(req)
 	if !errors.Is(err, context.Canceled) {
 		t.Error(err)

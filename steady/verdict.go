@@ -15,10 +15,11 @@ const (
 	// Unknown: it may have been delivered and executed. Retry only what is
 	// idempotent or carries an idempotency key.
 	Unknown Verdict = iota
-	// NotSent: no byte of it left this host. Any method may be sent again.
-	NotSent
-	// NotDelivered: the peer had closed before it came, and refused it. Any
+	// NotSent: no byte of it was handed to the kernel, and none will be. Any
 	// method may be sent again.
+	NotSent
+	// NotDelivered: the next hop has not got the whole request, on the evidence
+	// that ResetError.Level names. Any method may be sent again.
 	NotDelivered
 	// Partial: the peer's kernel acknowledged a part, up to ResetError.Offset,
 	// before the rest was handed over. It may have read more than it
@@ -38,8 +39,8 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("verdict %d", uint8(v))
 }
 
-// SafeToRetry reports whether a request of any method may be sent again
-// without being executed twice.
+// SafeToRetry reports whether a request of any method may be sent again, because
+// the next hop has not got it; how sure that is, is said by ResetError.Level.
 func (v Verdict) SafeToRetry() bool { return v == NotSent || v == NotDelivered }
 
 // Who says who ended the connection, as far as this end can know.
@@ -71,12 +72,13 @@ func (w Who) String() string {
 // are those of struct tcp_info, include/uapi/linux/tcp.h.
 type Snapshot struct {
 	Taken         bool // false: TCP_INFO could not be read, the rest is zero
-	Counted       bool // computed from what was written since the last reading of TCP_INFO: only BytesAcked and BytesSent, as if all had been sent once and acknowledged
+	Counted       bool // computed from what was written since the last reading of TCP_INFO: BytesAcked and BytesSent as if all had been sent once and acknowledged, and what was asked for at the begin
 	State         uint8
 	BytesAcked    uint64 // tcpi_bytes_acked: a client's SYN counts as one
 	BytesReceived uint64 // tcpi_bytes_received: a FIN counts as one
 	BytesSent     uint64 // tcpi_bytes_sent: counts retransmissions again
 	BytesRetrans  uint64
+	DataSegments  uint32 // tcpi_data_segs_out: segments with data that were sent, retransmissions included
 	RTT           time.Duration
 	Silent        time.Duration // tcpi_last_data_recv: since data came, in steps of the kernel's clock (1 to 10 ms)
 	Unread        uint64        // SIOCINQ; taken only after a failure
@@ -99,6 +101,7 @@ const (
 	SourceTap    Source = "tcp_info and the RST on the wire"
 	SourceKernel Source = "tcp_info"
 	SourceHTTP2  Source = "HTTP/2 frames"
+	SourceProbe  Source = "all but the first octet was withheld"
 	SourceAnswer Source = "an answer that had begun"
 	SourceCaller Source = "nothing was handed to the kernel"
 	SourceNone   Source = "method rules only"
@@ -107,6 +110,8 @@ const (
 // Evidence is what a verdict was judged from.
 type Evidence struct {
 	Source  Source
+	Trusted Trust         // how much was believed
+	Claim   Verdict       // what would have been concluded by believing more; zero when nothing else
 	Before  Snapshot      // when the request began; not taken: the connection's begin
 	After   Snapshot      // after the failure
 	Read    uint64        // bytes the application read since the connection's begin
@@ -115,12 +120,17 @@ type Evidence struct {
 	Wrote   uint64        // bytes of the request handed to the kernel
 	Idle    time.Duration // how long nothing had come when the request began
 	Whole   bool          // all the writes of the request were accepted
-	FIN     bool          // the peer's FIN was received
+	FIN     bool          // the peer's FIN was received: the socket's state says so, or an EOF
 	Refused bool          // an RST came after the FIN, without an acknowledgement
 	RST     *RST          // from the Tap
-	stale   bool          // the connection refused the first write
 
+	stale     bool // the connection refused the first write
 	overtaken bool // another request had the connection already
+	loose     bool // bytes may have gone past the count
+	withheld  bool // all but the first octet stays here for good
+	asked     bool // Before.DataSegments is known
+	probed    bool // the first octet went out alone
+	first     bool // the first request of the connection: no counter can have been seen to move
 }
 
 // ResetError is an error of a connection with a verdict on what was in flight.
@@ -128,6 +138,7 @@ type Evidence struct {
 // syscall.ECONNRESET), io.EOF and context.Canceled hold as before.
 type ResetError struct {
 	Verdict  Verdict
+	Level    Trust // what the verdict needs believed, no more than Evidence.Trusted
 	Who      Who
 	Acked    uint64 // bytes of the request that the peer acknowledged: at least so many reached its kernel
 	Received uint64 // bytes of the answer's body that were read before, unpacked
@@ -148,7 +159,14 @@ func (e *ResetError) Error() string {
 	if e.Evidence.Source == SourceAnswer {
 		fmt.Fprintf(&b, ", %d bytes of the answer came", e.Received)
 	}
-	fmt.Fprintf(&b, "; by %s)", e.Evidence.Source)
+	fmt.Fprintf(&b, "; by %s", e.Evidence.Source)
+	switch {
+	case e.Level != TrustKernel:
+		fmt.Fprintf(&b, ", on %s", e.Level)
+	case e.Evidence.Claim != Unknown:
+		fmt.Fprintf(&b, "; %s on %s", e.Evidence.Claim, TrustPeer)
+	}
+	b.WriteByte(')')
 	return b.String()
 }
 
