@@ -154,10 +154,23 @@ func effect(c *fact.Case) fact.Effect {
 		e.BytesUnread = &n
 	}
 	if outcome := c.Outcome.Or(""); outcome != "survived" && outcome != "none" {
-		e.BytesLost = sum(unread, unacked, unsent, c.Victim.Sock.Unacked, c.Victim.Sock.Unsent)
+		e.BytesLost = sum(unread, unacked, unsent, inFlight(c), c.Victim.Sock.Unsent)
 	}
 	e.ProcessDied = died(c)
 	return e
+}
+
+// inFlight is what the other end had sent and the emitting one had not received.
+// Without that end's socket it is what was not acknowledged, which also holds
+// what had arrived and whose acknowledgement waited.
+func inFlight(c *fact.Case) fact.Opt[int64] {
+	sent, okSent := c.Victim.Sock.BytesSent.Get()
+	received, okReceived := first(c.Emit.Sock.BytesRecv, c.Emit.Dead.Received).Get()
+	unacked, ok := c.Victim.Sock.Unacked.Get()
+	if ok && okSent && okReceived && c.Victim.Sock.TotalRetr.Or(1) == 0 {
+		return fact.Some(max(min(sent-received, unacked), 0))
+	}
+	return c.Victim.Sock.Unacked
 }
 
 func first(a, b fact.Opt[int64]) fact.Opt[int64] {

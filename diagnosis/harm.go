@@ -11,6 +11,10 @@ import (
 // idle when only one of its ends is known.
 const pause = time.Second
 
+// patience is how long a client waits before it counts as one that waited. Who
+// ends a request sooner has not waited for it: it cancels.
+const patience = 250 * time.Millisecond
+
 // harmful is the only definition of harm: somebody waited, or data was lost, or
 // an application got an error that it did not cause itself. What nobody knows
 // counts as harm, unless the cause says that nobody is hurt.
@@ -42,11 +46,30 @@ func quiet(c *fact.Case) bool {
 	case c.Outcome.Or("") != "reset" || c.Phase.Or("") == "connect":
 		return false
 	case c.Trigger.PayloadSize.Or(-1) == 0 && strings.Contains(c.Trigger.Flags.Or(""), "F"):
-		return zero(c.Victim.Sock.Unacked, c.Wire.Unacked) // the end of a connection that its other end forgot
+		return zero(inFlight(c), c.Wire.Unacked) // the end of a connection that its other end forgot
+	case c.Emit.Role.Or("") == "client" && (cancelled(&c.Emit.Dead) || finished(c)):
+		return true
 	case c.RST.Form.Or("") == "reply":
 		return false
 	}
 	return quietSocket(c) || quietWire(c)
+}
+
+// cancelled reports whether a client that is gone had ended the connection of
+// its own accord, with nothing unread and without having waited.
+func cancelled(d *fact.Dead) bool {
+	switch d.How.Or("") {
+	case "close", "shutdown", "abort", "exit":
+		return d.Signal.State() == fact.Absent && zero(d.Unread) && d.Idle.Or(patience) < patience
+	}
+	return false
+}
+
+// finished reports whether the client's process had done its work: it ended in
+// good order, without having waited.
+func finished(c *fact.Case) bool {
+	p, s := &c.Emit.Proc, &c.Emit.Sock
+	return p.Exiting.Or(false) && p.ExitCode.Or(1) == 0 && min(s.IdleSend.Or(patience), s.IdleRecv.Or(patience)) < patience
 }
 
 // quietSocket is quiet as the socket of the emitting end shows it, and that of
@@ -58,7 +81,7 @@ func quietSocket(c *fact.Case) bool {
 	}
 	switch {
 	case v.Known.Or(false):
-		if !zero(v.Unacked) || !zero(v.Unsent) {
+		if !zero(inFlight(c)) || !zero(v.Unsent) {
 			return false
 		}
 	case min(s.IdleSend.Or(0), s.IdleRecv.Or(0)) < pause:
@@ -71,8 +94,8 @@ func quietSocket(c *fact.Case) bool {
 		return false
 	}
 	switch c.Emit.Role.Or("") {
-	case "client": // it has the last answer, or never asked
-		return sent == 0 || received > 0 && recv <= send
+	case "client": // it has the last answer, or never asked, or asked just now
+		return sent == 0 || received > 0 && recv <= send || send < patience && c.Emit.Proc.Signal.State() == fact.Absent
 	case "server": // it has answered the last request
 		return sent > 0 && received > 0 && send <= recv
 	}
