@@ -32,7 +32,7 @@ var mayImport = map[string]string{
 	"internal/lab":     "knowledge internal/linux packet",
 	"internal/field":   "fact",
 	"internal/daemon":  "fact diagnosis knowledge internal/capture internal/report internal/linux internal/logs internal/trace",
-	"internal/cli":     "fact diagnosis knowledge internal/daemon internal/lab internal/linux internal/logs internal/report internal/trace internal/capture internal/field packet steady/resettest",
+	"internal/cli":     "fact diagnosis knowledge internal/daemon internal/lab internal/lab/storm internal/linux internal/logs internal/report internal/trace internal/capture internal/field packet steady/resettest",
 	"cmd/holdfast":     "internal/cli",
 	"steady":           "",
 	"steady/resettest": "",

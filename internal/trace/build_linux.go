@@ -25,9 +25,9 @@ type builder struct {
 	name    string
 	serial  uint64
 	stacks  bool
-	tried   scans          // ports at which processes of this host were refused
-	creds   map[uint64]int // processes by their credentials
-	credsAt time.Time      // when they were read
+	tried   scans                      // ports at which processes of this host were refused
+	creds   map[uint64]resetTaskRecord // living processes by their credentials
+	credsAt uint64                     // monotonic ns: when they were read
 }
 
 func some[T any](v T) fact.Opt[T] { return fact.Some(v) }
@@ -167,6 +167,7 @@ func (b *builder) reset(o *observation, ob *Observed) {
 	switch {
 	case len(o.wires) > 0:
 		b.origin(o, ob)
+	case b.written(o, r):
 	case o.send == nil && !o.doubtful && b.witness.saw(o.first) && !b.lossy(o.first, o.deadline) && ob.VictimNetns != 0:
 		r.OriginHere = some(false)
 	}
@@ -177,6 +178,22 @@ func (b *builder) reset(o *observation, ob *Observed) {
 		r.Accepted = some(b.refusal(o.refused))
 	}
 	b.provoked(o, r)
+}
+
+// written says whether the receiver took the RST in the very call in which a
+// process wrote it through a raw or packet socket: on one host that is one stack.
+func (b *builder) written(o *observation, r *fact.RST) bool {
+	e := firstEvent(o.recv, o.refused)
+	if e == nil || o.send != nil || o.doubtful || e.inKernelThread() {
+		return false
+	}
+	class := classify(b.stack(e), wirePaths[:writers])
+	if class == "" {
+		return false
+	}
+	r.Origin, r.OriginHere = fact.SomeBy(class, fact.ByKernel), fact.SomeBy(true, fact.ByKernel)
+	r.OriginPID, r.OriginName = some(int64(e.Pid)), some(command(e.Comm))
+	return true
 }
 
 // packet takes the header facts from the device nearest to the receiver, or
@@ -422,7 +439,7 @@ func (b *builder) sent(o *observation, ob *Observed) {
 		ob.EmitPID = b.host.ownerOfInode(e.Inode)
 		b.living(&em.Proc, ob.EmitPID)
 	case inProcess && e.inKernelThread():
-		ob.EmitPID = b.opener(&em.Proc, e.Cred, e.TimeNs)
+		ob.EmitPID = b.opener(&em.Proc, e.Opener, e.Cred, e.TimeNs)
 	case inProcess:
 		ob.EmitPID = int(e.Pid)
 		b.actor(&em.Proc, e)

@@ -49,16 +49,19 @@ var errorPaths = []pathRule{
 	{"reset", []string{"tcp_rcv_state_process"}},
 }
 
+// writers is the number of wirePaths that are calls of a process.
+const writers = 5
+
 var wirePaths = []pathRule{
-	{"netfilter", []string{"nf_send_reset"}},
-	{"netfilter", []string{"nf_send_reset6"}},
-	{"netfilter", []string{"nft_reject"}},
-	{"netfilter", []string{"reject_tg"}},
 	{"raw-socket", []string{"raw_sendmsg"}},
 	{"raw-socket", []string{"rawv6_sendmsg"}},
 	{"packet-socket", []string{"packet_sendmsg"}},
 	{"packet-socket", []string{"packet_snd"}},
 	{"packet-socket", []string{"tpacket_snd"}},
+	{"netfilter", []string{"nf_send_reset"}},
+	{"netfilter", []string{"nf_send_reset6"}},
+	{"netfilter", []string{"nft_reject"}},
+	{"netfilter", []string{"reject_tg"}},
 	{"bpf", []string{"bpf_clone_redirect"}},
 	{"bpf", []string{"bpf_redirect"}},
 	{"bpf", []string{"xdp_do_redirect"}},

@@ -88,7 +88,7 @@ func (b *builder) deadFor(ob *Observed, rec *resetCloseRecord) {
 	d := &ob.Case.Emit.Dead
 	d.Name, d.Syscall = fact.None[string](), fact.None[string]()
 	var p fact.Process
-	pid := b.opener(&p, rec.Cred, rec.TsNs)
+	pid := b.opener(&p, rec.Opener, rec.Cred, rec.TsNs)
 	if pid == 0 {
 		return
 	}
@@ -291,7 +291,7 @@ func (b *builder) victimOwner(o *observation, ob *Observed, e *resetEvent) {
 	p := &ob.Case.Victim.Proc
 	switch {
 	case o.owner != nil && o.owner.inKernelThread():
-		ob.VictimPID = b.opener(p, e.Cred, e.TimeNs)
+		ob.VictimPID = b.opener(p, e.Opener, e.Cred, o.owner.TimeNs)
 	case o.owner != nil:
 		ob.VictimPID = int(o.owner.Pid)
 		b.actor(p, o.owner)

@@ -202,6 +202,10 @@ func (j *joiner) forget(p place, o *observation) {
 func (j *joiner) compare(o *observation) {
 	const near = uint64(2 * time.Second)
 	n := o.numbers()
+	if len(o.wires) > 0 {
+		j.remember(o, n)
+		return // a device knows where it came from
+	}
 	if was, ok := j.recent[o.place]; ok && o.send == nil && was.sent && was.at+near >= o.first && o.fits(was.numbers) {
 		o.doubtful = true
 	}
@@ -210,6 +214,10 @@ func (j *joiner) compare(o *observation) {
 			o.doubtful = true
 		}
 	}
+	j.remember(o, n)
+}
+
+func (j *joiner) remember(o *observation, n rstNumbers) {
 	if len(j.recent) >= maxPending {
 		clear(j.recent)
 	}

@@ -98,6 +98,8 @@ func ladder(k kernelFacts, cfg Config) []slot {
 		{name: "oom", programs: []string{"oom"}, blind: "OOM kills"},
 		{name: "icmp", programs: []string{"icmp"}, optional: true, blind: "ICMP errors that this host sends"},
 		{name: "exit", programs: []string{"exits_tp"}, optional: true, blind: "whose process had ended when the kernel closed its socket"},
+		{name: "fork", programs: []string{"forks"}, optional: true, blind: "for which new process a thread of the kernel closes a socket"},
+		{name: "exec", programs: []string{"execs"}, optional: true, blind: "for which new program a thread of the kernel closes a socket"},
 		{name: "tasks", programs: []string{"tasks"}, optional: true, blind: "for whom a thread of the kernel closes a socket"},
 	}
 	if k.sendArgs == 2 {

@@ -122,12 +122,18 @@ func (o *observation) takesRecv(e *resetEvent) bool {
 
 // takesWire: a RST passes each device once, with one sequence number.
 func (o *observation) takesWire(e *resetEvent) bool {
-	n := numbersOf(e)
-	if !o.fits(n) || o.send != nil && len(o.wires) == 0 && forged(e) {
+	if !o.fits(numbersOf(e)) || o.send != nil && len(o.wires) == 0 && forged(e) || o.received(e) {
 		return false
 	}
 	for _, w := range o.wires {
-		if w.Netns == e.Netns && w.Ifindex == e.Ifindex && w.Packet.Ttl == e.Packet.Ttl {
+		if w.Netns == e.Netns && w.Ifindex == e.Ifindex && w.Packet.Ttl <= e.Packet.Ttl {
+			return false // it comes back to a device only after a router
+		}
+	}
+	if made := e.fromTCP() || forged(e); made && len(o.wires) > 0 {
+		// made here: only devices on top of others, such as a VLAN's, carry it twice
+		w := o.wires[0]
+		if w.Netns != e.Netns || w.Origin != e.Origin || e.TimeNs > w.TimeNs+uint64(time.Millisecond) {
 			return false
 		}
 	}
@@ -137,8 +143,14 @@ func (o *observation) takesWire(e *resetEvent) bool {
 	return true
 }
 
+// received says whether a socket had taken the RST before a device has this one.
+func (o *observation) received(e *resetEvent) bool {
+	r := firstEvent(o.recv, o.refused)
+	return r != nil && r.TimeNs+uint64(100*time.Microsecond) < e.TimeNs
+}
+
 func (o *observation) takesArrival(e *resetEvent) bool {
-	if !o.fits(numbersOf(e)) || o.arrived != nil && o.arrived.Netns == e.Netns {
+	if !o.fits(numbersOf(e)) || o.received(e) || o.arrived != nil && o.arrived.Netns == e.Netns {
 		return false
 	}
 	return o.recv == nil || o.recv.Netns == e.Netns || len(o.wires) > 0

@@ -15,56 +15,60 @@ import (
 
 // Limits of what is asked about credentials.
 const (
-	openerGone   = 5 * time.Second        // an exit longer ago did not close the socket
-	believeTasks = 100 * time.Millisecond // the list of all processes
-	maxTasks     = 1 << 20
+	openerGone = 5 * time.Second // an exit longer ago did not close the socket
+	maxTasks   = 1 << 20
 )
 
-// opener fills p with the process that has, or had when it ended just before at,
-// those credentials. It returns 0 when there is none.
-func (b *builder) opener(p *fact.Process, cred, at uint64) int {
-	if cred == 0 {
-		return 0
-	}
-	var r resetExitRecord
-	if m := b.kernel.maps["exits"]; m != nil && m.Lookup(cred, &r) == nil {
-		if r.TsNs > at+uint64(time.Second) || at > r.TsNs+uint64(openerGone) {
+// opener fills p with the process that opened the socket: the one that had the
+// credentials of its file when the socket was closed, or, of a process older than
+// the watch, whoever has them now and had them then. It returns 0 when there is
+// none.
+func (b *builder) opener(p *fact.Process, tgid uint32, cred, at uint64) int {
+	if tgid == 0 {
+		t := b.byCred(cred, at)
+		if t.Tgid == 0 || t.StartNs > at {
 			return 0
 		}
-		b.living(p, int(r.Tgid))
-		p.PID, p.Name, p.Exiting = some(int64(r.Tgid)), some(command(r.Comm)), some(true)
-		p.PPID = some(int64(r.Ppid))
+		tgid = t.Tgid
+	}
+	b.living(p, int(tgid))
+	p.PID = some(int64(tgid))
+	var r resetExitRecord
+	m := b.kernel.maps["exits"]
+	if m == nil || m.Lookup(tgid, &r) != nil || r.TsNs+uint64(openerGone) < at {
+		return int(tgid)
+	}
+	p.Name, p.PPID = some(command(r.Comm)), some(int64(r.Ppid))
+	// /proc may show it as gone by now, which it was not at that time
+	p.Exiting, p.Signal, p.ExitCode, p.OOM = some(r.TsNs <= at), fact.Opt[string]{}, fact.Opt[int64]{}, fact.Opt[bool]{}
+	if r.TsNs <= at {
 		b.death(r.Tgid, r.ExitCode, &p.Signal, &p.ExitCode, &p.OOM)
 		b.killed(p, r.Tgid, r.ExitCode)
-		return int(r.Tgid)
 	}
-	pid := b.byCred(cred)
-	if pid != 0 {
-		b.living(p, pid)
-	}
-	return pid
+	return int(tgid)
 }
 
-// byCred finds the living process with those credentials.
-func (b *builder) byCred(cred uint64) int {
-	if b.kernel.tasks == nil {
-		return 0
+// byCred finds the living process with those credentials, in a list that is not
+// older than at.
+func (b *builder) byCred(cred, at uint64) (t resetTaskRecord) {
+	if b.kernel.tasks == nil || cred == 0 {
+		return t
 	}
-	if time.Since(b.credsAt) < believeTasks {
+	if b.credsAt > at {
 		return b.creds[cred]
 	}
-	b.credsAt = time.Now()
+	b.credsAt = monotonic()
 	it, err := b.kernel.tasks.Open()
 	if err != nil {
-		return 0
+		return t
 	}
 	defer it.Close()
 	const size = int(unsafe.Sizeof(resetTaskRecord{}))
 	raw, _ := io.ReadAll(io.LimitReader(it, maxTasks*int64(size))) // of a list cut short, what there is
-	b.creds = map[uint64]int{}
+	b.creds = map[uint64]resetTaskRecord{}
 	for ; len(raw) >= size; raw = raw[size:] {
 		if t := (*resetTaskRecord)(unsafe.Pointer(unsafe.SliceData(raw))); t.Kernel == 0 {
-			b.creds[t.Cred] = int(t.Tgid)
+			b.creds[t.Cred] = *t
 		}
 	}
 	return b.creds[cred]

@@ -35,7 +35,7 @@ type resetCloseRecord struct {
 	Owned         uint8
 	SkErr         uint16
 	Kernel        uint16
-	Pad           uint32
+	Opener        uint32
 	Cred          uint64
 }
 
@@ -75,7 +75,7 @@ type resetEvent struct {
 	Tid                   uint32
 	Uid                   uint32
 	TaskFlags             uint32
-	PacketNetnsLo         uint32
+	Opener                uint32
 	ExitCode              int32
 	Syscall               int32
 	Comm                  [16]int8
@@ -157,7 +157,7 @@ type resetEvent struct {
 		_            [1]byte
 	}
 	_      [4]byte
-	Kstack [16]uint64
+	Kstack [32]uint64
 	Ustack [24]uint64
 }
 
@@ -207,10 +207,11 @@ type resetOpenRecord struct {
 }
 
 type resetTaskRecord struct {
-	_      structs.HostLayout
-	Cred   uint64
-	Tgid   uint32
-	Kernel uint32
+	_       structs.HostLayout
+	Cred    uint64
+	StartNs uint64
+	Tgid    uint32
+	Kernel  uint32
 }
 
 type resetWireKey struct {
@@ -228,6 +229,7 @@ const (
 	resetMapCloses              = "closes"
 	resetMapCounters            = "counters"
 	resetMapCpu                 = "cpu"
+	resetMapCreds               = "creds"
 	resetMapEvents              = "events"
 	resetMapExits               = "exits"
 	resetMapFloods              = "floods"
@@ -242,7 +244,9 @@ const (
 	resetProgDropTp3            = "drop_tp3"
 	resetProgDropTp4            = "drop_tp4"
 	resetProgErr                = "err"
+	resetProgExecs              = "execs"
 	resetProgExitsTp            = "exits_tp"
+	resetProgForks              = "forks"
 	resetProgIcmp               = "icmp"
 	resetProgOom                = "oom"
 	resetProgOwner              = "owner"
@@ -339,7 +343,9 @@ type resetProgramSpecs struct {
 	DropTp3 *ebpf.ProgramSpec `ebpf:"drop_tp3"`
 	DropTp4 *ebpf.ProgramSpec `ebpf:"drop_tp4"`
 	Err     *ebpf.ProgramSpec `ebpf:"err"`
+	Execs   *ebpf.ProgramSpec `ebpf:"execs"`
 	ExitsTp *ebpf.ProgramSpec `ebpf:"exits_tp"`
+	Forks   *ebpf.ProgramSpec `ebpf:"forks"`
 	Icmp    *ebpf.ProgramSpec `ebpf:"icmp"`
 	Oom     *ebpf.ProgramSpec `ebpf:"oom"`
 	Owner   *ebpf.ProgramSpec `ebpf:"owner"`
@@ -368,6 +374,7 @@ type resetMapSpecs struct {
 	Closes     *ebpf.MapSpec `ebpf:"closes"`
 	Counters   *ebpf.MapSpec `ebpf:"counters"`
 	Cpu        *ebpf.MapSpec `ebpf:"cpu"`
+	Creds      *ebpf.MapSpec `ebpf:"creds"`
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Exits      *ebpf.MapSpec `ebpf:"exits"`
 	Floods     *ebpf.MapSpec `ebpf:"floods"`
@@ -440,6 +447,7 @@ type resetMaps struct {
 	Closes     *ebpf.Map `ebpf:"closes"`
 	Counters   *ebpf.Map `ebpf:"counters"`
 	Cpu        *ebpf.Map `ebpf:"cpu"`
+	Creds      *ebpf.Map `ebpf:"creds"`
 	Events     *ebpf.Map `ebpf:"events"`
 	Exits      *ebpf.Map `ebpf:"exits"`
 	Floods     *ebpf.Map `ebpf:"floods"`
@@ -458,6 +466,7 @@ func (m *resetMaps) Close() error {
 		m.Closes,
 		m.Counters,
 		m.Cpu,
+		m.Creds,
 		m.Events,
 		m.Exits,
 		m.Floods,
@@ -515,7 +524,9 @@ type resetPrograms struct {
 	DropTp3 *ebpf.Program `ebpf:"drop_tp3"`
 	DropTp4 *ebpf.Program `ebpf:"drop_tp4"`
 	Err     *ebpf.Program `ebpf:"err"`
+	Execs   *ebpf.Program `ebpf:"execs"`
 	ExitsTp *ebpf.Program `ebpf:"exits_tp"`
+	Forks   *ebpf.Program `ebpf:"forks"`
 	Icmp    *ebpf.Program `ebpf:"icmp"`
 	Oom     *ebpf.Program `ebpf:"oom"`
 	Owner   *ebpf.Program `ebpf:"owner"`
@@ -542,7 +553,9 @@ func (p *resetPrograms) Close() error {
 		p.DropTp3,
 		p.DropTp4,
 		p.Err,
+		p.Execs,
 		p.ExitsTp,
+		p.Forks,
 		p.Icmp,
 		p.Oom,
 		p.Owner,

@@ -4,7 +4,7 @@
 
 enum kind { SEND = 1, RECV, ERR, DROP, WIRE, OWNER, ICMP, ARRIVE, KINDS };
 
-#define KFRAMES 16
+#define KFRAMES 32
 #define UFRAMES 24
 
 struct packet { // one TCP segment, with its IP header
@@ -24,7 +24,7 @@ struct event {
 	__s32 reason; // sk_rst_reason, skb_drop_reason or errno, by kind; -1 when the kernel gives none
 	__u32 ifindex, mark;
 	// who was on the CPU: means something only when owned, or when Go knows from the stack
-	__u32 pid, tid, uid, task_flags, packet_netns_lo;
+	__u32 pid, tid, uid, task_flags, opener; // opener: the process whose credentials the socket's file bears, 0 when not known
 	__s32 exit_code, syscall;
 	char comm[16];
 	// socket
@@ -54,13 +54,13 @@ struct close_record { // one local close; ts is written last, 0 first, so that a
 	char comm[16];
 	__u16 lport, rport;
 	__u8 from, to, exiting, owned;
-	__u16 sk_err, kernel; // kernel: a thread of the kernel closed it, for whoever has cred
-	__u32 pad;
+	__u16 sk_err, kernel; // kernel: a thread of the kernel closed it, for opener or whoever has cred
+	__u32 opener;
 	__u64 cred;
 };
 
 struct exit_record { __u64 ts_ns; __u32 tgid, ppid; __s32 exit_code; __u32 pad; char comm[16]; };
-struct task_record { __u64 cred; __u32 tgid, kernel; };
+struct task_record { __u64 cred, start_ns; __u32 tgid, kernel; };
 
 struct open_record { __u64 ts_ns, sk, key; __u32 active, pad; };
 

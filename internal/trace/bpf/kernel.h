@@ -113,8 +113,8 @@ struct sk_buff {
 	unsigned char *head, *data;
 	char cb[48];
 };
-struct signal_struct { int group_exit_code; };
-struct task_struct { unsigned int flags; int pid, tgid, exit_code; char comm[16]; struct signal_struct *signal; struct task_struct *real_parent; const struct cred *cred; };
+struct signal_struct { atomic_t live; int group_exit_code; };
+struct task_struct { unsigned int flags; int pid, tgid, exit_code; char comm[16]; struct signal_struct *signal; struct task_struct *real_parent; const struct cred *cred; __u64 start_time; };
 struct seq_file;
 struct bpf_iter_meta { struct seq_file *seq; };
 struct bpf_iter__task { struct bpf_iter_meta *meta; struct task_struct *task; };

@@ -48,7 +48,8 @@ struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 1024); __type(key, __u32); __type(value, struct killer); } killers SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 1024); __type(key, __u32); __type(value, __u64); } oom_victims SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, __u64); __type(value, __u64); } victims SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, __u64); __type(value, struct exit_record); } exits SEC(".maps"); // by credentials
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, __u32); __type(value, struct exit_record); } exits SEC(".maps"); // by tgid
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type(key, __u64); __type(value, __u32); } creds SEC(".maps"); // who has them
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 8192); __type(key, __u64); __type(value, __u8); } ttls SEC(".maps"); // of handshakes that arrived
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); } gate SEC(".maps"); // 1 once there was a victim
 
@@ -293,6 +294,11 @@ static __noinline void copy_tcp(struct event *e, const struct sock *sk) {
 	if (bpf_core_field_exists(tp->md5sig_info)) e->md5 = READ(tp, md5sig_info) != 0;
 }
 
+static __always_inline __u32 who_has(__u64 cred) {
+	__u32 *tgid = cred ? bpf_map_lookup_elem(&creds, &cred) : 0;
+	return tgid ? *tgid : 0;
+}
+
 static __noinline void copy_sock(struct event *e, const struct sock *sk) {
 	e->sk = (__u64)sk;
 	e->state = READ(sk, __sk_common.skc_state);
@@ -311,6 +317,7 @@ static __noinline void copy_sock(struct event *e, const struct sock *sk) {
 	struct socket *s = READ(sk, sk_socket);
 	struct file *f = s ? READ(s, file) : 0;
 	if (f) e->cred = (__u64)READ(f, f_cred);
+	e->opener = who_has(e->cred);
 	if (bpf_core_field_exists(si->sk_ino)) e->inode = READ(si, sk_ino);
 	else if (f) e->inode = BPF_CORE_READ(f, f_inode, i_ino);
 	BPF_CORE_READ_INTO(&e->uid, sk, sk_uid.val);
@@ -489,6 +496,7 @@ static __always_inline void put_close(struct cpu *cp, const struct sock *sk, int
 	struct socket *so = r->kernel ? sk->sk_socket : 0;
 	struct file *f = so ? so->file : 0;
 	r->cred = f ? (__u64)f->f_cred : 0;
+	r->opener = who_has(r->cred);
 	r->sk_err = sk->sk_err;
 	r->ts_ns = bpf_ktime_get_ns();
 }
@@ -581,7 +589,9 @@ static __always_inline __u8 origin_of(const struct sk_buff *skb) {
 	__u8 state = READ(sk, __sk_common.skc_state);
 	if (state == TIME_WAIT || state == NEW_SYN_RECV) return ORIGIN_REPLY;
 	if (READ(sk, sk_type) == SOCK_STREAM) return ORIGIN_ACTIVE;
-	return READ(sk, sk_protocol) == IPPROTO_TCP ? ORIGIN_REPLY : ORIGIN_RAW; // the kernel's own control socket is a raw one of protocol TCP
+	// the kernel's own control socket is a raw one of protocol TCP, too, but no process holds it
+	struct socket *s = READ(sk, sk_socket);
+	return READ(sk, sk_protocol) == IPPROTO_TCP && !(s && READ(s, file)) ? ORIGIN_REPLY : ORIGIN_RAW;
 }
 
 static __always_inline int on_rst(void *ctx, struct sk_buff *skb) {
@@ -751,15 +761,36 @@ int BPF_PROG(oom, struct task_struct *t) {
 	return 0;
 }
 
-// ---- whose credentials a socket's file bears: the process that opened it. Threads of the kernel close sockets for others
-// (io_uring), and what they close may have outlived its process.
+// ---- whose credentials a socket's file bears: those of the process that opened it, each of which has its own. Threads of the
+// kernel close sockets for others (io_uring), often after these have ended. The memory of credentials is used again, but not
+// while a file bears them, so that who has them is asked when the socket is closed.
+
+static __always_inline void has_creds(struct task_struct *t) {
+	__u64 cred = (__u64)READ(t, cred);
+	__u32 tgid = READ(t, tgid);
+	bpf_map_update_elem(&creds, &cred, &tgid, BPF_ANY);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(forks, struct task_struct *parent, struct task_struct *child) {
+	if (READ(child, pid) == READ(child, tgid)) has_creds(child);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(execs, struct task_struct *t) {
+	has_creds(t);
+	return 0;
+}
 
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(exits_tp, struct task_struct *t) {
-	__u64 cred = (__u64)READ(t, cred);
-	struct exit_record r = {.ts_ns = bpf_ktime_get_ns(), .tgid = READ(t, tgid), .ppid = BPF_CORE_READ(t, real_parent, tgid), .exit_code = exit_code(t)};
+	if (BPF_CORE_READ(t, signal, live.counter)) return 0; // other threads live on
+	__u32 tgid = READ(t, tgid);
+	struct exit_record r = {.ts_ns = bpf_ktime_get_ns(), .tgid = tgid, .ppid = BPF_CORE_READ(t, real_parent, tgid), .exit_code = exit_code(t)};
 	bpf_probe_read_kernel_str(r.comm, sizeof(r.comm), t->comm);
-	bpf_map_update_elem(&exits, &cred, &r, BPF_ANY);
+	bpf_map_update_elem(&exits, &tgid, &r, BPF_ANY);
+	has_creds(t); // it may have changed them
 	return 0;
 }
 
@@ -767,7 +798,7 @@ SEC("iter/task")
 int tasks(struct bpf_iter__task *ctx) {
 	struct task_struct *t = ctx->task;
 	if (!t) return 0;
-	struct task_record r = {.cred = (__u64)READ(t, cred), .tgid = READ(t, tgid), .kernel = READ(t, flags) & PF_KTHREAD};
+	struct task_record r = {.cred = (__u64)READ(t, cred), .start_ns = READ(t, start_time), .tgid = READ(t, tgid), .kernel = READ(t, flags) & PF_KTHREAD};
 	bpf_seq_write(ctx->meta->seq, &r, sizeof(r));
 	return 0;
 }
