@@ -30,20 +30,20 @@ var mayImport = map[string]string{
 	"internal/traffic":   "packet",
 	"internal/report":    "fact diagnosis",
 	"internal/lab":       "knowledge internal/linux packet",
+	"internal/lab/storm": "",
 	"internal/field":     "fact",
 	"internal/daemon":    "fact diagnosis knowledge internal/capture internal/report internal/linux internal/logs internal/trace",
 	"internal/cli":       "fact diagnosis knowledge internal/daemon internal/lab internal/lab/storm internal/linux internal/logs internal/report internal/trace internal/capture internal/field packet steady/resettest",
 	"cmd/holdfast":       "internal/cli",
 	"steady":             "",
 	"steady/resettest":   "",
-	"internal/lab/storm": "",
 }
 
 // onlyIn names modules and standard packages that one or two of our packages
 // keep to themselves, with the reason.
 var onlyIn = []struct{ imported, pkg, why string }{
 	{"github.com/cilium/ebpf", "internal/trace", "only internal/trace speaks to the kernel verifier"},
-	{"os/exec", "internal/lab internal/field", "read /proc or use a socket instead of running a program"},
+	{"os/exec", "internal/lab internal/lab/storm internal/field", "read /proc or use a socket instead of running a program"},
 	{"github.com/spf13/cobra", "internal/cli", "only the command line parses flags"},
 }
 
