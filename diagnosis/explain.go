@@ -124,7 +124,16 @@ func (b *Base) senderGiven(s *scratch, v *verdict, byRole *[16]float64) {
 		return
 	}
 	r := &s.senders[best]
-	p := v.prob*byRole[b.senders[best].role]/sum + (1-v.prob)*r.posterior
+	share, own := byRole[b.senders[best].role], r.posterior
+	if accuses(b.senders[best].id) { // which third party it was is a detail
+		share, own = 0, b.thirdParty(s)
+		for i := range b.senders {
+			if r := b.senders[i].role; accuses(b.senders[i].id) && k.senders&(1<<r) != 0 && s.senders[i].veto == nil {
+				share += byRole[r]
+			}
+		}
+	}
+	p := v.prob*share/sum + (1-v.prob)*own
 	v.dropSender()
 	if g := grade(p, r.certain && r.proving >= strongEnough); g != fact.Unknown {
 		v.sender, v.senderGrade, v.senderProb = best, g, p
@@ -144,7 +153,20 @@ func (b *Base) judgeSender(s *scratch, v *verdict) {
 	}
 	r := &s.senders[best]
 	v.sender, v.senderProb = best, r.posterior
-	v.senderGrade = grade(r.posterior, r.certain && r.proving >= strongEnough)
+	if accuses(b.senders[best].id) {
+		v.senderProb = b.thirdParty(s)
+	}
+	v.senderGrade = grade(v.senderProb, r.certain && r.proving >= strongEnough)
+}
+
+// thirdParty is the probability that somebody sent it who is none of the ends.
+func (b *Base) thirdParty(s *scratch) (p float64) {
+	for i := range b.senders {
+		if accuses(b.senders[i].id) {
+			p += s.senders[i].posterior
+		}
+	}
+	return p
 }
 
 // grade of a posterior; provable says whether the other conditions of proved hold.

@@ -27,11 +27,12 @@ type Wire struct {
 	IPIDBreaks Opt[bool]   `fact:"ip_id_breaks" doc:"its side's IP identifications count up steadily, and that of this RST+ACK does not fit: another stack wrote it"`
 	IPIDShared Opt[int64]  `fact:"ip_id_shared_hosts" by:"pattern" doc:"different hosts whose RSTs continue one IP identification counter, this one included"`
 	TTLKind    Opt[string] `fact:"ttl" doc:"its TTL against that of most other segments of its side, or else of its address in other connections: same, near (one or two hops), far (more), other-start (another initial value)"`
+	TTLSure    Opt[bool]   `fact:"ttl_sure" doc:"several segments, not only the handshake, show the TTL that it is compared with"`
 	TTLUsual   Opt[int64]  `fact:"ttl_usual" doc:"the TTL that it is compared with"`
 	Counter    Opt[string] `fact:"counter" doc:"its IP identification against the counters of its side and of its host over all connections: continues (one of the next values), fits (possible after the pause), breaks (a counter is known and it is no value of it), copied, zero"`
 	Twin       Opt[bool]   `fact:"twin" doc:"the other end was cut off at the same moment, before either can have heard of it: by a RST, or by a segment that acknowledges what was never sent"`
 	AckBeyond  Opt[int64]  `fact:"ack_beyond_bytes" doc:"bytes that it acknowledges and its receiver never sent"`
-	OddRefusal Opt[bool]   `fact:"odd_refusal" doc:"it refuses a SYN and carries what no kernel puts into a refusal: timestamps, a window, a sequence number, or the IP identification of the SYN"`
+	OddRefusal Opt[bool]   `fact:"odd_refusal" doc:"it refuses a SYN and carries what no kernel puts into a refusal: timestamps, a sequence number, or the window or IP identification of the SYN"`
 	Overruled  Opt[bool]   `fact:"refusal_overruled" doc:"after this refusal its side accepted the same SYN all the same"`
 	SeqStep    Opt[int64]  `fact:"sequence_step" doc:"sequence numbers from one RST of its side to the next; absent when it has only one"`
 	OneBox     Opt[int64]  `fact:"same_box_hosts" by:"pattern" doc:"different hosts in whose name RSTs with the same marks (flags, window, steps of sequence number and IP identification) came that do not fit their hosts, this one included"`

@@ -95,6 +95,8 @@ const (
 	SentGap                         // a hole in its data was seen that was never filled
 	MPTCP                           // its SYN carried MP_CAPABLE or MP_JOIN
 	FinAcked                        // the other side acknowledged its FIN
+	RTTOnce                         // RTT comes from one segment
+	RTTOften                        // RTT comes from several
 )
 
 // Seg is a segment as it is remembered.

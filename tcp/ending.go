@@ -299,12 +299,16 @@ func (t *Table) afterwards(i int32, c *Conn, s *packet.Segment, side uint8) {
 	}
 }
 
+// overtaken is how long after a RST a segment can come that its side had sent
+// before it.
+const overtaken = int64(2 * time.Millisecond)
+
 func (a *After) sender(e *Ending, s *packet.Segment) {
 	if a.SenderTTL == 0 {
 		a.SenderTTL = s.TTL
 	}
 	if s.Flags&packet.SYN != 0 {
-		if a.SenderSYN++; a.SenderSYN == 1 && a.VictimSYN == 0 && s.Flags&packet.ACK != 0 {
+		if a.SenderSYN++; a.SenderSYN == 1 && a.VictimSYN == 0 && s.Flags&packet.ACK != 0 && s.Ack == e.Victim().ISN+1 {
 			a.SynAckFirst, a.SynAckDelay = true, time.Duration(s.Time-e.Time)
 		}
 		return
@@ -315,13 +319,13 @@ func (a *After) sender(e *Ending, s *packet.Segment) {
 	was := &e.Conn.Sides[e.From]
 	if s.Length > 0 {
 		a.SenderData++
-		if was.Bits&HasNext != 0 && after(s.Seq+uint32(s.Length), was.Next) {
+		if end := s.Seq + uint32(s.Length); was.Bits&HasNext != 0 && after(end, was.Next) && (after(end, e.Reset.Seq) || s.Time-e.Time > overtaken) {
 			a.SenderNew = true
 		}
 	} else {
 		a.SenderAcks++
 	}
-	if s.Flags&packet.ACK != 0 && was.Bits&HasAcked != 0 && after(s.Ack, was.Acked) {
+	if s.Flags&packet.ACK != 0 && was.Bits&HasAcked != 0 && after(s.Ack, was.Acked) && s.Time-e.Time > overtaken {
 		a.SenderNew = true
 	}
 }

@@ -375,6 +375,10 @@ func (c *Conn) acknowledge(me, peer *Side, s *packet.Segment) {
 		if rtt := uint32(min(max(s.Time-peer.timedAt, 0)/1000, 1<<31)); s.Time >= peer.timedAt && (me.RTT == 0 || rtt < me.RTT) {
 			me.RTT = max(rtt, 1)
 		}
+		if me.Bits&RTTOnce != 0 {
+			me.Bits |= RTTOften
+		}
+		me.Bits |= RTTOnce
 		peer.timedAt = 0
 	}
 	if peer.Bits&SentFIN != 0 && after(s.Ack, peer.FinSeq) {

@@ -48,6 +48,7 @@ type host struct {
 	crossJumps  uint16
 	ttl         uint8 // of most of its segments
 	votes       uint8
+	count       uint8 // segments, 255 at most
 }
 
 // Prior is what an address had shown before one of its RSTs, over all its
@@ -55,6 +56,8 @@ type host struct {
 type Prior struct {
 	Seen    bool
 	Shared  bool   // it counts the IP identification over all connections
+	Sure    bool   // TTL is that of several segments
+	Mixed   bool   // its segments come with all kinds of TTL, so that one more says nothing
 	Swapped bool   // in the order of a little-endian processor
 	TTL     uint8  // of most of its segments
 	IPID    uint16 // the latest
@@ -137,6 +140,9 @@ func (h *Hosts) Sent(addr uint32, flow, id uint16, ttl uint8, now int64) {
 	}
 	x.last = now
 	vote(&x.ttl, &x.votes, ttl)
+	if x.count < 255 {
+		x.count++
+	}
 	if id == 0 {
 		return
 	}
@@ -181,7 +187,7 @@ func inc(n uint16) uint16 {
 
 // prior is what a host has shown until now.
 func (x *host) prior(now int64) Prior {
-	p := Prior{Seen: true, TTL: x.ttl, IPID: x.id, Gap: now - x.last}
+	p := Prior{Seen: true, TTL: x.ttl, Sure: x.votes >= 3, Mixed: x.count >= 4 && x.votes < x.count/2, IPID: x.id, Gap: now - x.last}
 	good := max(x.steps, x.swaps)
 	p.Swapped = x.swaps > x.steps
 	p.Shared = x.cross >= 2 && x.crossJumps*8 <= x.cross && int(good)*10 >= (int(x.steps)+int(x.swaps)+int(x.jumps))*9

@@ -28,6 +28,9 @@ func (e *Ending) TTLKind() string {
 		if ttl == p.TTL {
 			return "same"
 		}
+		if p.Mixed {
+			return "unknown"
+		}
 		if !ok {
 			usual, ok = p.TTL, true
 		}
@@ -56,6 +59,13 @@ func (e *Ending) Usual() uint8 {
 		return e.After.SenderTTL
 	}
 	return e.Prior.TTL
+}
+
+// UsualSure reports whether several segments show the TTL that TTLKind compares
+// with: a handshake alone may be that of a load balancer in front of the host.
+func (e *Ending) UsualSure() bool {
+	me, p := e.Sender(), &e.Prior
+	return me.Segments >= 3 && me.Segments > uint32(me.SYNs) && me.Mostly() || me.Segments > uint32(me.SYNs) && p.Seen && p.TTL == me.TTL && p.Sure
 }
 
 // closeStep is a step of the IP identification that chance makes once in four
@@ -146,20 +156,24 @@ func (e *Ending) GaveUp() bool {
 
 // OddRefusal reports whether a RST+ACK answers a SYN and carries what no kernel
 // puts into a refusal (RFC 9293 3.10.7.1: sequence number 0, and nothing that
-// belongs to a connection): timestamps, a window, a sequence number, or the IP
-// identification of the SYN.
+// belongs to a connection): timestamps, a sequence number, or the window or IP
+// identification of the SYN. Small stacks put their own window into it.
 func (e *Ending) OddRefusal() bool {
 	r := &e.Reset
 	if r.Flags&packet.ACK == 0 || e.Sender().Bits&(HasISN|HasNext) != 0 || e.Victim().Bits&HasISN == 0 {
 		return false
 	}
-	return r.Options&packet.OptTimestamp != 0 || r.Window != 0 || r.Seq != 0 || r.IPID != 0 && r.IPID == e.Victim().IPID && !r.V6
+	syn := e.Victim()
+	if r.Ack != syn.Next || syn.Segments != uint32(syn.SYNs) {
+		return false
+	}
+	return r.Options&packet.OptTimestamp != 0 || r.Window != 0 && r.Window == syn.Window || r.Seq != 0 || r.IPID != 0 && r.IPID == syn.IPID && !r.V6
 }
 
 // Ignored reports whether a refusal was none: the side's SYN-ACK came after it,
 // for the same SYN.
 func (e *Ending) Ignored() bool {
-	return e.After.SynAckFirst && e.Sender().Bits&HasISN == 0 && e.Victim().SYNs == 1
+	return e.After.SynAckFirst && e.Sender().Bits&HasISN == 0 && e.Victim().SYNs == 1 && e.Reset.Flags&packet.ACK != 0 && e.Reset.Ack == e.Victim().ISN+1
 }
 
 // AckBeyond is how much the RST acknowledges that its receiver never sent, as far
@@ -177,6 +191,9 @@ func (e *Ending) AckBeyond() int64 {
 // never sent. Neither end can have heard of the other's in that time.
 func (e *Ending) Twin() bool {
 	a := &e.After
+	if e.Trigger.Frame != 0 {
+		return false // it answers something, as an end may at any moment
+	}
 	return e.Opposite.Frame != 0 && e.Time-e.Opposite.Time <= twinTime || a.VictimResets > 0 && a.VictimReset <= time.Duration(twinTime) || a.AckedBeyond
 }
 

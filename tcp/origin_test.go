@@ -59,7 +59,7 @@ func TestSpeaks(t *testing.T) {
 		{"both at once", opening + "30ms > PA 1001 5001 100\n30ms < RA 5001 1101 0\n30ms > RA 1101 5001 0", "active-abort twin"},
 		{"one after the other", opening + "30ms > PA 1001 5001 100\n40ms < RA 5001 1101 0\n60ms > RA 1101 5001 0", "active-abort | active-abort"},
 		{"acknowledged beyond", opening + "30ms > RA 1001 5321 0", "active-abort beyond=320"},
-		{"a refusal that no kernel sends", "0ms > S 1000 0 0\n9ms < RA 77 1001 0 win=500", "refusal odd"},
+		{"a refusal that no kernel sends", "0ms > S 1000 0 0\n9ms < RA 77 1001 0 win=0", "refusal odd"},
 		{"a refusal that counts for nothing", "0ms > S 1000 0 0\n9ms < RA 0 1001 0 win=0\n12ms < SA 5000 1001 0", "refusal overruled"},
 		{"refused, and accepted the second time", "0ms > S 1000 0 0\n9ms < RA 0 1001 0 win=0\n500ms > S 1000 0 0\n512ms < SA 5000 1001 0", "refusal"},
 		{"a bare abort", opening + "30ms > PA 1001 5001 100 id=7\n31ms < PA 5001 1101 9\n40ms > A 1101 5010 0 id=8\n50ms > R 1101 5010 0 id=9", "active-abort"},

@@ -264,6 +264,10 @@ func (e *Ending) Reaction() (time.Duration, bool) {
 	return 0, false
 }
 
+// handshakeDoubt divides a round trip that was measured once: that segment, mostly
+// the SYN, may have waited.
+const handshakeDoubt = 8
+
 // TooFast reports whether the RST answered faster than its supposed sender can
 // be reached: in less than half of the least round trip ever seen to it. Of
 // several segments that it may answer, as in a transfer, the earliest counts.
@@ -271,6 +275,9 @@ func (e *Ending) Reaction() (time.Duration, bool) {
 // what is remembered does not reach back that far.
 func (e *Ending) TooFast() (fast, known bool) {
 	rtt := int64(e.Sender().RTT) * int64(time.Microsecond)
+	if e.Sender().Bits&RTTOften == 0 {
+		rtt /= handshakeDoubt
+	}
 	if rtt < int64(2*time.Millisecond) {
 		return false, false
 	}
@@ -371,8 +378,11 @@ func (c *Conn) Negotiated(bit SideBits) (both, known bool) {
 // TCP of a connection that it aborted can not. Segments within a millisecond
 // may have been reordered.
 func (e *Ending) Alive() bool {
-	a := &e.After
-	return e.Ignored() || a.SenderSYN == 0 && (a.SenderData > 0 || a.SenderNew) && a.SenderDelay > 0
+	a, me := &e.After, e.Sender()
+	if me.Segments > 0 && a.SenderTTL != 0 && a.SenderTTL != me.TTL && e.Reset.TTL == me.TTL {
+		return false // what came later is not its own
+	}
+	return e.Ignored() || a.SenderSYN == 0 && (a.SenderNew || a.SenderData > 0 && a.SenderDelay > time.Duration(overtaken)) && a.SenderDelay > 0
 }
 
 // Sane reports whether the connection is well-formed as far as it goes: both

@@ -54,7 +54,7 @@ func (p *pattern) fill(c *fact.Case, e *tcp.Ending) {
 	}
 	f.BothWays = byWire(e.After.VictimResets > 0 || e.Opposite.Frame != 0 && e.Time-e.Opposite.Time < int64(time.Second))
 	attempts := int64(1)
-	if e.After.SeqChanged || e.Previous.Frame != 0 && e.Previous.Seq != e.Reset.Seq {
+	if (e.After.SeqChanged || e.Previous.Frame != 0 && e.Previous.Seq != e.Reset.Seq) && e.Trigger.Frame == 0 && e.Conn.Sane() {
 		attempts = int64(e.Nth + e.After.SenderResets)
 	}
 	f.ForgedAttempts = some(attempts)

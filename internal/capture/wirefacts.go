@@ -258,6 +258,7 @@ func wireOrigin(w *fact.Wire, e *tcp.Ending) {
 func wireStranger(w *fact.Wire, e *tcp.Ending) {
 	if kind := e.TTLKind(); kind != "unknown" {
 		w.TTLKind, w.TTLUsual = byWire(kind), byWire(int64(e.Usual()))
+		w.TTLSure = byWire(e.UsualSure())
 	}
 	if kind := e.Counter(); kind != "unknown" {
 		w.Counter = byWire(kind)

@@ -106,7 +106,9 @@ func segmentOf(line string, n int) (*packet.Record, []byte, error) {
 			b[33] |= 1 << i
 		}
 	}
-	be.PutUint16(b[34:], 64000)
+	if !strings.Contains(flags, "R") {
+		be.PutUint16(b[34:], 64000)
+	}
 	return &packet.Record{Time: 1_700_000_000_000_000_000 + ms*1_000_000}, append(b, data...), nil
 }
 
