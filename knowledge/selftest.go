@@ -40,6 +40,18 @@ func Test(base *diagnosis.Base) []Failure {
 	return list
 }
 
+// Example returns a case of a cause: the first self-test that must lead to it.
+// It is nil when there is none.
+func Example(c *diagnosis.CauseSpec) *fact.Case {
+	for _, t := range tests(c.Cases) {
+		if t.Expect != nil && t.Expect.Cause == c.ID {
+			k, _ := caseOf(&t)
+			return k
+		}
+	}
+	return nil
+}
+
 // CountTests returns how many cases the files of base carry.
 func CountTests(base *diagnosis.Base) int {
 	n := 0

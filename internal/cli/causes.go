@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/diagnosis"
 	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/knowledge"
 	"github.com/holdfast-project/holdfast/internal/report"
 )
 
@@ -186,6 +187,7 @@ func (o *options) showCause(base *diagnosis.Base, id string) error {
 	if o.output != "text" {
 		return single(o, d)
 	}
+	d.forReaders(knowledge.Example(c))
 	page := o.style().Page()
 	page.Title(d.Title)
 	kind := d.Class
@@ -217,6 +219,29 @@ func (o *options) showCause(base *diagnosis.Base, id string) error {
 	page.Row("file", d.File)
 	o.printf("%s", page.String())
 	return nil
+}
+
+// forReaders fills the texts with the values of an example; what does not hold
+// there, and would show its template, is left out.
+func (d *causeDoc) forReaders(example *fact.Case) {
+	fill := func(text string) string {
+		if !strings.Contains(text, "{{") {
+			return text
+		}
+		t, problems := diagnosis.CompileTemplate(diagnosis.Text{S: text})
+		if example == nil || len(problems) > 0 {
+			return ""
+		}
+		return t.Render(example)
+	}
+	says, effect := d.Says, d.Effect
+	d.Says, d.Effect = fill(says), fill(effect)
+	if d.Says != says && d.Says != "" {
+		d.Says = "for example: " + d.Says
+	}
+	for i := range d.Evidence {
+		d.Evidence[i].Says = fill(d.Evidence[i].Says)
+	}
 }
 
 func evidenceText(e evidenceDoc) string {
@@ -257,8 +282,10 @@ func firstLabel(i int, label string) string {
 
 // nearestHint proposes causes whose id shares a word with what was asked.
 func nearestHint(base *diagnosis.Base, id string) string {
-	var near []string
+	const show = 6
+	var near, all []string
 	for _, c := range base.Causes() {
+		all = append(all, c.ID)
 		for w := range strings.SplitSeq(id, "-") {
 			if len(w) > 2 && strings.Contains(c.ID, w) {
 				near = append(near, "holdfast causes "+c.ID)
@@ -266,8 +293,14 @@ func nearestHint(base *diagnosis.Base, id string) string {
 			}
 		}
 	}
-	if len(near) == 0 || len(near) > 8 {
+	if best := diagnosis.Nearest(id, all); best != "" {
+		return "holdfast causes " + best
+	}
+	if len(near) == 0 {
 		return "holdfast causes, for the list"
+	}
+	if len(near) > show {
+		near = append(near[:show], fmt.Sprintf("or one of %d more: holdfast causes, for the list", len(near)-show))
 	}
 	return strings.Join(near, "\n")
 }

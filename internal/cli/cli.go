@@ -4,7 +4,8 @@
 //
 // Exit codes: 0 ok, 1 findings or failed checks, 2 usage or configuration,
 // 3 not found, 4 permission or kernel, 5 store or server unreachable, 130
-// interrupted. An error says what happened and then what to try.
+// interrupted before there was a result (a stream that Ctrl-C ends with its
+// summary is a result: 0). An error says what happened and then what to try.
 package cli
 
 import (
@@ -19,6 +20,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-project/holdfast/diagnosis"
 	"github.com/holdfast-project/holdfast/internal/report"
 	"github.com/holdfast-project/holdfast/internal/trace"
 )
@@ -49,16 +51,21 @@ func Main() int {
 		return codeOK
 	}
 	e := &env{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, width: func() int { return terminalWidth(os.Stdout) }}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	return e.run(ctx, os.Args[1:])
 }
 
 // run executes one command line and returns the exit code.
 func (e *env) run(ctx context.Context, args []string) int {
+	out := &sticky{w: e.out}
+	e.out = out
 	root := e.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if lost := out.failed(); lost != nil {
+		err = lost
+	}
 	if err == nil {
 		return codeOK
 	}
@@ -124,8 +131,9 @@ type options struct {
 func (e *env) root() *cobra.Command {
 	o := &options{env: e, pipes: map[string]io.Reader{}}
 	root := &cobra.Command{
-		Use:   "holdfast",
-		Short: "Who reset the connection, why, with what proof, and how to make it stop",
+		Use:     "holdfast",
+		Version: readVersion().Version,
+		Short:   "Who reset the connection, why, with what proof, and how to make it stop",
 		Long: `Holdfast watches a host from inside the kernel and answers one sentence that
 every engineer has met, "connection reset by peer": who sent the reset, why,
 with what proof, what it cost, and how to make it stop.
@@ -150,12 +158,36 @@ with what proof, what it cost, and how to make it stop.
 	root.PersistentFlags().StringVarP(&o.output, "output", "o", "text", "form of the output: text, json, ndjson or yaml")
 	root.PersistentFlags().StringVar(&o.color, "color", "auto", "colours: auto, always or never (NO_COLOR is obeyed by auto)")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError(c.CommandPath()+" --help", "%w", err)
+		hint := c.CommandPath() + " --help"
+		if strings.Contains(err.Error(), "missing unit in duration") {
+			hint = "give the unit: 30s, 5m, 1h"
+		}
+		return usageError(hint, "%w", err)
 	})
 	root.AddCommand(o.watchCommand(), o.explainCommand(), o.causesCommand(), o.factsCommand(), o.labCommand(),
 		o.accuracyCommand(), o.versionCommand(), o.manCommand())
-
+	root.SetVersionTemplate("holdfast {{.Version}}\n")
+	root.SetHelpCommand(helpCommand())
+	completeValues(root)
 	return root
+}
+
+// helpCommand is cobra's, but it fails for a command that does not exist.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about a command",
+		RunE: func(c *cobra.Command, args []string) error {
+			sub, rest, err := c.Root().Find(args)
+			if err != nil || sub == nil {
+				return usageError("holdfast --help", "no command %q", strings.Join(args, " "))
+			}
+			if len(rest) > 0 {
+				return unknownCommand(sub, rest)
+			}
+			return sub.Help()
+		},
+	}
 }
 
 // unknownCommand refuses a word that is no subcommand.
@@ -164,8 +196,14 @@ func unknownCommand(c *cobra.Command, args []string) error {
 		return nil
 	}
 	hint := c.CommandPath() + " --help"
-	if s := c.SuggestionsFor(args[0]); len(s) > 0 {
-		hint = c.CommandPath() + " " + strings.Join(s, " or ")
+	var names []string
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	if near := diagnosis.Nearest(args[0], names); near != "" {
+		hint = c.CommandPath() + " " + near
 	}
 	return usageError(hint, "unknown command %q for %q", args[0], c.CommandPath())
 }

@@ -66,6 +66,9 @@ reset.`,
 			if err != nil {
 				return err
 			}
+			if err := cf.check(base); err != nil {
+				return err
+			}
 			if cf.follow || cf.iface != "" {
 				return o.followCapture(c.Context(), base, args, &cf)
 			}
@@ -166,6 +169,8 @@ func (o *options) readArgument(a string) ([]pasted, error) {
 		switch {
 		case ok:
 			return []pasted{p}, nil
+		case errors.Is(err, os.ErrPermission):
+			return nil, &cliError{codePermission, err, "sudo, or a copy that you may read"}
 		case looksLikeFile(a):
 			return nil, &cliError{codeNotFound, err, "check the name; a text needs quotes"}
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -54,6 +55,42 @@ func (cf *captureFlags) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&cf.report, "report", "", "write a self-contained HTML `FILE` to send to others; an old one is replaced")
 	fs.StringVar(&cf.svg, "svg", "", "write the packets of each story as a drawing into a `DIR`")
 	fs.StringVar(&cf.extract, "extract", "", "write the packets around each end, with comments, to a pcapng `FILE`; an old one is replaced")
+}
+
+// check refuses what would fail, or hide everything, only after the whole
+// capture was read.
+func (cf *captureFlags) check(base *diagnosis.Base) error {
+	switch {
+	case cf.workers < 0:
+		return usageError("--workers 2; 0 means all cores", "--workers %d is negative", cf.workers)
+	case cf.stories < 0:
+		return usageError("--stories 20; 0 means all", "--stories %d is negative", cf.stories)
+	}
+	for flag, path := range map[string]string{"--report": cf.report, "--extract": cf.extract} {
+		if err := checkOutput(flag, path); err != nil {
+			return err
+		}
+	}
+	if cf.svg != "" {
+		if st, err := os.Stat(cf.svg); err == nil && !st.IsDir() {
+			return usageError("--svg DIR", "--svg %s is no directory", cf.svg)
+		}
+	}
+	return cf.filter.checkCauses(base)
+}
+
+// checkOutput refuses a file that cannot be written because of where it stands.
+func checkOutput(flag, path string) error {
+	if path == "" {
+		return nil
+	}
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return usageError("name a file in it", "%s %s is a directory", flag, path)
+	}
+	if st, err := os.Stat(filepath.Dir(path)); err != nil || !st.IsDir() {
+		return &cliError{codeNotFound, fmt.Errorf("%s %s: no directory %s", flag, path, filepath.Dir(path)), "mkdir -p " + filepath.Dir(path)}
+	}
+	return nil
 }
 
 // captured is what was found in captures.

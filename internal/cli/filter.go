@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/holdfast-project/holdfast/diagnosis"
 	"github.com/holdfast-project/holdfast/fact"
 )
 
@@ -82,6 +83,18 @@ func (f *filter) check() error {
 	for _, r := range f.senders {
 		if !slices.Contains(roles, r) {
 			return usageError("one of "+strings.Join(roles, ", "), "--sender %q is not a role", r)
+		}
+	}
+	return nil
+}
+
+// checkCauses refuses a pattern that matches no cause of the knowledge base: it
+// would hide everything.
+func (f *filter) checkCauses(base *diagnosis.Base) error {
+	for _, g := range f.causes {
+		known := g == "unknown" || slices.ContainsFunc(base.Causes(), func(c *diagnosis.CauseSpec) bool { return globs(g, c.ID) })
+		if !known {
+			return usageError(nearestHint(base, g), "--cause %q is no cause of the knowledge base", g)
 		}
 	}
 	return nil

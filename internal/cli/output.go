@@ -1,9 +1,13 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
+	"sync"
+	"syscall"
 
 	"golang.org/x/term"
 
@@ -39,8 +43,38 @@ func (o *options) style() report.Style {
 	return st
 }
 
-// printf writes text to standard output. A failed write, as into a closed pipe,
-// ends the program elsewhere; there is nothing better to do about it here.
+// sticky remembers the first error of a writer, so that the exit code can tell
+// that output was lost; after it nothing more is written.
+type sticky struct {
+	w   io.Writer
+	mu  sync.Mutex // guards err
+	err error
+}
+
+// Write implements io.Writer.
+func (s *sticky) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return 0, s.err
+	}
+	n, err := s.w.Write(b)
+	s.err = err
+	return n, err
+}
+
+// failed returns the first error, nil when the reader of a pipe has left: that
+// is its good right.
+func (s *sticky) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil || errors.Is(s.err, syscall.EPIPE) {
+		return nil
+	}
+	return &cliError{codeFindings, fmt.Errorf("write output: %w", s.err), "free space, or write elsewhere; what is missing was not shown"}
+}
+
+// printf writes text to standard output. Of a failed write, sticky tells.
 func (o *options) printf(format string, args ...any) {
 	fmt.Fprintf(o.env.out, format, args...)
 }

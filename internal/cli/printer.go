@@ -16,8 +16,8 @@ const (
 )
 
 // printer writes findings as text. Repeats of a finding are folded: on a
-// terminal the count of the last line grows in place, elsewhere the total
-// follows when the window ends. It is not safe for concurrent use.
+// terminal the count of the last line grows in place, elsewhere a line without
+// a time of its own says when the window ends how many more there were. It is not safe for concurrent use.
 type printer struct {
 	o       *options
 	st      report.Style
@@ -43,7 +43,8 @@ type foldKey struct {
 type folded struct {
 	f       fact.Finding // the first one, with the count so far
 	begun   time.Time
-	printed int // count that the screen shows
+	latest  time.Time // of the last repeat
+	printed int       // count that the screen shows
 }
 
 func (o *options) newPrinter() *printer {
@@ -68,6 +69,7 @@ func (p *printer) print(f *fact.Finding, now time.Time) {
 	k := keyOf(f)
 	if e := p.folds[k]; e != nil && p.fold && now.Sub(e.begun) < foldWindow {
 		e.f.Count += n
+		e.latest = f.Time
 		return
 	}
 	if e := p.folds[k]; e != nil {
@@ -110,7 +112,7 @@ func (p *printer) flush(e *folded) {
 	if e.f.Count <= e.printed {
 		return
 	}
-	p.o.printf("%s\n", p.st.Line(&e.f))
+	p.o.printf("%s\n", p.st.Repeats(&e.f, e.f.Count-e.printed, e.latest))
 	e.printed = e.f.Count
 	p.last = nil
 }

@@ -52,10 +52,10 @@ func (t *tally) add(f *fact.Finding) {
 func (t *tally) write(w io.Writer, st report.Style, watched time.Duration) {
 	fmt.Fprintf(w, "\n%s\n", st.Bold(fmt.Sprintf("%d findings in %s, %d of them harmful", t.total, round(watched), t.harmful)))
 	if t.hidden > 0 {
-		fmt.Fprintf(w, "%d harmless ones or consequences are not shown; --all shows them\n", t.hidden)
+		fmt.Fprintf(w, "%d harmless or secondary resets hidden; use --all\n", t.hidden)
 	}
 	if t.filtered > 0 {
-		fmt.Fprintf(w, "%d did not pass the filter and are not counted\n", t.filtered)
+		fmt.Fprintf(w, "%d more did not match the filter\n", t.filtered)
 	}
 	list := slices.SortedFunc(maps.Values(t.causes), func(a, b *causeCount) int {
 		return cmp.Or(cmp.Compare(b.n, a.n), cmp.Compare(a.id, b.id))
@@ -147,7 +147,14 @@ func writeLedgers(w io.Writer, st report.Style, list []daemon.Ledger) {
 			differ = append(differ, l)
 		}
 	}
-	fmt.Fprintf(w, "ledger: the kernel's count of resets out (OutRsts) equals ours in %s", plural(int(agree), "namespaces"))
+	switch {
+	case agree > 0:
+		fmt.Fprintf(w, "cross-check: the kernel's own count of resets (OutRsts) equals ours in %s", plural(int(agree), "namespaces"))
+	case len(differ) > 0:
+		fmt.Fprintf(w, "cross-check: the kernel's own count of resets (OutRsts) differs in %s", plural(len(differ), "namespaces"))
+	default:
+		fmt.Fprint(w, "cross-check: no namespace could be compared with the kernel's counter")
+	}
 	if gone > 0 {
 		fmt.Fprintf(w, ", %d ended before it could be read", gone)
 	}
@@ -156,7 +163,7 @@ func writeLedgers(w io.Writer, st report.Style, list []daemon.Ledger) {
 	}
 	fmt.Fprintln(w)
 	for _, l := range differ {
-		fmt.Fprintf(w, "%s namespace %s: OutRsts %d, seen leaving the stack %d, remainder %s\n", st.Bad("ledger:"), report.Clean(l.Netns), l.OutRsts, l.StackSent, st.Bad(fmt.Sprint(l.Remainder)))
+		fmt.Fprintf(w, "%s namespace %s: OutRsts %d, seen leaving the stack %d, remainder %s\n", st.Bad("cross-check:"), report.Clean(l.Netns), l.OutRsts, l.StackSent, st.Bad(fmt.Sprint(l.Remainder)))
 	}
 }
 
@@ -165,12 +172,12 @@ func writeLedgers(w io.Writer, st report.Style, list []daemon.Ledger) {
 func writeEachLedger(w io.Writer, list []daemon.Ledger) {
 	for _, l := range list {
 		if l.OutRsts >= 0 && l.Remainder == 0 {
-			fmt.Fprintf(w, "ledger: namespace %s: OutRsts %d, seen leaving the stack %d\n", report.Clean(l.Netns), l.OutRsts, l.StackSent)
+			fmt.Fprintf(w, "cross-check: namespace %s: OutRsts %d, seen leaving the stack %d\n", report.Clean(l.Netns), l.OutRsts, l.StackSent)
 		}
 	}
 }
 
-// writeBlind prints what this tier can not see.
+// writeBlind prints what this tier cannot see.
 func writeBlind(w io.Writer, c daemon.Coverage) {
 	for i, b := range c.Blind {
 		label := "not seen:"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -39,8 +40,9 @@ sent it, whom it hit, why, how sure that is, and what it cost. Repeats are
 folded into one line with a count. It changes nothing on the host.
 
 Harmless resets and consequences of others are counted and hidden; --all shows
-them. Ctrl-C ends it with a summary. It needs root, or CAP_BPF with
-CAP_PERFMON; with less it sees less and says so.`,
+them. Ctrl-C ends it with a summary. It needs root, or CAP_BPF, CAP_PERFMON,
+CAP_NET_ADMIN and, where kernel symbols are hidden, CAP_SYSLOG; with less it
+sees less and says so.`,
 		Example: `  sudo holdfast watch
   sudo holdfast watch --demo
   sudo holdfast watch --port 5432 --details
@@ -99,12 +101,16 @@ func (o *options) watch(ctx context.Context, w *watchFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := w.checkCauses(base); err != nil {
+		return err
+	}
 	s := newScreen(o, w)
 	watcher, err := daemon.Open(daemon.Config{Lost: s.lost, Source: w.source, Stacks: w.stacks, Wire: w.wire != "never", Demand: w.wire == "auto" && !w.demo, Light: w.light, Knowledge: base, Why: w.why, Facts: true})
 	if err != nil {
 		return err
 	}
 	s.start(watcher.Coverage())
+	s.noteAbsent()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if w.duration > 0 {
@@ -167,6 +173,22 @@ func (s *screen) start(c daemon.Coverage) {
 	}
 	if h := s.p.st.Header(); s.o.output == "text" && h != "" {
 		s.o.printf("\n%s\n", h)
+	}
+}
+
+// noteAbsent says which processes of the filter do not exist now.
+func (s *screen) noteAbsent() {
+	for _, pid := range s.w.pids {
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); errors.Is(err, os.ErrNotExist) {
+			s.o.notef("  no process %d now: nothing will be shown unless one gets that number\n", pid)
+		}
+	}
+	for _, g := range s.w.cgroups {
+		if !strings.HasSuffix(g, ".service") && !strings.HasSuffix(g, ".scope") && !strings.HasSuffix(g, ".slice") {
+			if _, err := os.Stat("/sys/fs/cgroup/" + strings.Trim(g, "/")); errors.Is(err, os.ErrNotExist) {
+				s.o.notef("  no cgroup %s now\n", report.Clean(g))
+			}
+		}
 	}
 }
 
@@ -278,9 +300,6 @@ func (s *screen) finish(w *daemon.Watcher) {
 	}
 	if watched > time.Minute { // the start line has scrolled away
 		writeBlind(s.o.env.err, w.Coverage())
-	}
-	if s.err != nil {
-		s.o.notef("some findings could not be written: %v\n", s.err)
 	}
 }
 

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/holdfast-project/holdfast/fact"
 )
@@ -77,6 +78,17 @@ func (st Style) Line(f *fact.Finding) string {
 		return st.paint(dim, line)
 	}
 	return line
+}
+
+// Repeats returns the line that says how many more findings like f there were
+// since it was printed, up to last.
+func (st Style) Repeats(f *fact.Finding, n int, last time.Time) string {
+	sender, receiver := Ends(f)
+	s := fmt.Sprintf("  ×%d more: %s → %s  %s, the last at %s", n, sender, receiver, Clean(f.Cause.ID), last.Local().Format("15:04:05"))
+	if st.Width > 0 {
+		s = fit(s, st.Width)
+	}
+	return st.paint(dim, s)
 }
 
 // twoLines returns the cause and its effect above the two ends.

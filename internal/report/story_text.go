@@ -164,7 +164,7 @@ func (st Style) Input(in *Input) string {
 	if d := in.Last.Sub(in.First); !in.First.IsZero() && d > 0 {
 		parts = append(parts, longSpan(d))
 	}
-	if in.Rate > 0 {
+	if in.Rate > 0 && in.Packets >= worthARate {
 		parts = append(parts, "read at "+rate(in.Rate))
 	}
 	k := &block{st: st}
@@ -185,6 +185,9 @@ func (k *block) hanging(label, text, tint string, n int) {
 		k.b.WriteString(strings.Repeat(" ", indent) + k.st.paint(tint, l) + "\n")
 	}
 }
+
+// worthARate is how many packets it takes for a rate to mean something.
+const worthARate = 10_000
 
 func rate(perSecond float64) string {
 	switch {
