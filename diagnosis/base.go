@@ -73,6 +73,7 @@ type cause struct {
 	excludes []int
 	says     *Template
 	effect   *Template
+	fixes    []fix
 }
 
 // Causes returns the specifications of all causes, by id. Do not change them.
@@ -222,6 +223,7 @@ func (k *baseCompiler) cause(spec *CauseSpec) {
 		k.specialise(&c, spec.Family)
 	}
 	c.says, c.effect = k.template(c.spec.Says), k.template(c.spec.Effect)
+	c.fixes = k.fixes(c.spec.Fixes, at("fixes"))
 	k.group(&c.hypothesis, at("evidence"))
 	if len(k.problems) == before {
 		k.base.byID[c.id] = len(k.base.causes)

@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/holdfast-project/holdfast/fact"
 )
@@ -22,10 +23,10 @@ type want struct {
 // wants collects facts, each once, with its greatest worth.
 type wants []want
 
-func (w *wants) add(looked *fact.Set, e *Expr, gain float64) {
+func (w *wants) add(c *fact.Case, looked *fact.Set, e *Expr, gain float64) {
 	for i := range e.facts {
 		d := &e.facts[i]
-		if d.How == "" || looked.Has(d) {
+		if d.How == "" || looked.Has(d) || watched(c, d) {
 			continue
 		}
 		n := slices.IndexFunc(*w, func(x want) bool { return x.def.Same(d) })
@@ -37,22 +38,36 @@ func (w *wants) add(looked *fact.Set, e *Expr, gain float64) {
 	}
 }
 
+// watched reports whether d is of an end that was watched from inside: what was
+// not seen there cannot be had by watching it.
+func watched(c *fact.Case, d *fact.Def) bool {
+	switch end, _, _ := strings.Cut(d.Name, "."); end {
+	case "emit":
+		return c.Emit.Watched.Or(false)
+	case "victim":
+		return c.Victim.Watched.Or(false)
+	case "trigger":
+		return c.Emit.Watched.Or(false)
+	}
+	return false
+}
+
 // unanswered adds the facts of the lines and requirements of h that are unknown.
 func (w *wants) unanswered(c *fact.Case, looked *fact.Set, h *hypothesis) {
 	for _, r := range h.requires {
 		if r.answer(c, looked) == NotKnown {
-			w.add(looked, r, requirementPay)
+			w.add(c, looked, r, requirementPay)
 		}
 	}
 	for i := range h.contradicts {
 		if k := &h.contradicts[i]; k.mustCheck && k.expr.answer(c, looked) == NotKnown {
-			w.add(looked, k.expr, requirementPay)
+			w.add(c, looked, k.expr, requirementPay)
 		}
 	}
 	for i := range h.lines {
 		l := &h.lines[i]
 		if gain := max(l.weight, -l.weight, -l.otherwise); gain > 0 && l.expr.answer(c, looked) == NotKnown {
-			w.add(looked, l.expr, gain)
+			w.add(c, looked, l.expr, gain)
 		}
 	}
 }

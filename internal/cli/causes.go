@@ -9,8 +9,8 @@ import (
 
 	"github.com/holdfast-project/holdfast/diagnosis"
 	"github.com/holdfast-project/holdfast/fact"
-	"github.com/holdfast-project/holdfast/knowledge"
 	"github.com/holdfast-project/holdfast/internal/report"
+	"github.com/holdfast-project/holdfast/knowledge"
 )
 
 // userKnowledge is where an administrator puts causes of his own.
@@ -241,6 +241,16 @@ func (d *causeDoc) forReaders(example *fact.Case) {
 	}
 	for i := range d.Evidence {
 		d.Evidence[i].Says = fill(d.Evidence[i].Says)
+	}
+	d.Fixes = slices.Clone(d.Fixes)
+	for i := range d.Fixes {
+		for _, list := range []*[]string{&d.Fixes[i].Commands, &d.Fixes[i].Undo} {
+			filled := make([]string, 0, len(*list))
+			for _, c := range *list {
+				filled = append(filled, fill(c))
+			}
+			*list = filled
+		}
 	}
 }
 
