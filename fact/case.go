@@ -69,6 +69,7 @@ type RST struct {
 	ACK          Opt[bool]   `fact:"ack" doc:"the ACK flag is set"`
 	Timestamp    Opt[bool]   `fact:"timestamp" doc:"the segment carries the RFC 7323 timestamp option; a live Linux socket that negotiated it always sends it"`
 	TimestampOld Opt[bool]   `fact:"timestamp_old" by:"kernel" doc:"its timestamp is older than the latest that the receiver had from the connection, which a live sender's cannot be"`
+	HopJump      Opt[int64]  `fact:"hop_jump" by:"wire" doc:"hops that it travelled, less those of the handshake before, by the initial TTL that lies nearest above (32, 64, 128, 255)"`
 	AckUnsent    Opt[bool]   `fact:"ack_unsent" by:"kernel" doc:"it acknowledges data that the receiver never sent"`
 	PayloadSize  Opt[int64]  `fact:"payload_bytes" doc:"length of data in the RST (RFC 9293 3.5.2 allows diagnostic text)"`
 	SeqOffset    Opt[int64]  `fact:"seq_offset" by:"kernel" doc:"sequence number of the RST minus the receiver's rcv_nxt; 0 is exact (RFC 5961)"`

@@ -225,18 +225,29 @@ func (b *builder) packet(o *observation, r *fact.RST) {
 			}
 		}
 	} else if o.recv != nil && o.recv.TsOk == 1 {
-		r.Timestamp = fact.SomeBy(o.recv.SawTs == 1, fact.ByKernel)
+		r.Timestamp = fact.SomeBy(o.recv.SawTs == 1, fact.ByWire)
 	}
 	if v := o.recv; v != nil && v.Full == 1 && v.TsOk == 1 && v.SawTs == 1 && v.TsRecent != 0 {
 		r.TimestampOld = fact.SomeBy(int32(v.RcvTsval-v.TsRecent) < 0, fact.ByKernel)
 	}
 	if a := o.arrived; a != nil && a.PeerTtl != 0 && len(o.wires) == 0 {
 		r.PeerTTL = some(int64(a.PeerTtl))
+		r.HopJump = some(hops(a.Packet.Ttl) - hops(a.PeerTtl))
 	}
 	if len(o.wires) > 0 {
 		r.OriginTTL = some(int64(o.wires[0].Packet.Ttl))
 		r.Hops = some(int64(len(o.wires)))
 	}
+}
+
+// hops is how far a packet has come, by the usual initial TTLs.
+func hops(ttl uint8) int64 {
+	for _, initial := range []uint8{32, 64, 128} {
+		if ttl <= initial {
+			return int64(initial - ttl)
+		}
+	}
+	return int64(255 - ttl)
 }
 
 func firstEvent(list ...*resetEvent) *resetEvent {
