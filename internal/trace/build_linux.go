@@ -109,7 +109,7 @@ func (b *builder) ends(o *observation, ob *Observed) {
 	}
 	if len(o.wires) > 0 {
 		ob.WireNetns = o.wires[0].Netns
-		if ob.EmitNetns == 0 && (o.wires[0].fromTCP() || strings.HasPrefix(classify(b.stack(o.wires[0]), wirePaths), "tcp-")) {
+		if ob.EmitNetns == 0 && (o.wires[0].fromTCP() || strings.HasPrefix(innermost(b.stack(o.wires[0]), wirePaths), "tcp-")) {
 			ob.EmitNetns = ob.WireNetns // a TCP stack resets in its own name only
 		}
 	}
@@ -187,8 +187,8 @@ func (b *builder) written(o *observation, r *fact.RST) bool {
 	if e == nil || o.send != nil || o.doubtful || e.inKernelThread() {
 		return false
 	}
-	class := classify(b.stack(e), wirePaths[:writers])
-	if class == "" {
+	class := innermost(b.stack(e), wirePaths)
+	if class != "raw-socket" && class != "packet-socket" {
 		return false
 	}
 	r.Origin, r.OriginHere = fact.SomeBy(class, fact.ByKernel), fact.SomeBy(true, fact.ByKernel)
@@ -299,7 +299,7 @@ func (b *builder) form(o *observation) fact.Opt[string] {
 // origin says who handed the RST to the first device.
 func (b *builder) origin(o *observation, ob *Observed) {
 	r, w := &ob.Case.RST, o.wires[0]
-	class := classify(b.stack(w), wirePaths)
+	class := innermost(b.stack(w), wirePaths)
 	if class == "" || class == "forwarded" && w.Origin != 6 && w.Origin != 3 {
 		class = originNames[min(int(w.Origin), len(originNames)-1)]
 	}
@@ -400,7 +400,7 @@ func (b *builder) emit(o *observation, ob *Observed) {
 // the function, never made because there was no full socket.
 func (b *builder) replied(o *observation, ob *Observed) {
 	stack := b.stack(o.wires[0])
-	if classify(stack, wirePaths) != "tcp-reply" {
+	if innermost(stack, wirePaths) != "tcp-reply" {
 		return
 	}
 	em, t := &ob.Case.Emit, &ob.Case.Trigger

@@ -49,9 +49,8 @@ var errorPaths = []pathRule{
 	{"reset", []string{"tcp_rcv_state_process"}},
 }
 
-// writers is the number of wirePaths that are calls of a process.
-const writers = 5
-
+// wirePaths name who made a packet. A stack may lead through several of them,
+// because an answer is made in the call that provoked it: the innermost counts.
 var wirePaths = []pathRule{
 	{"raw-socket", []string{"raw_sendmsg"}},
 	{"raw-socket", []string{"rawv6_sendmsg"}},
@@ -114,6 +113,16 @@ func classify(stack []string, rules []pathRule) string {
 		}
 		if fits {
 			return r.class
+		}
+	}
+	return ""
+}
+
+// innermost returns the class of the innermost function that a rule names.
+func innermost(stack []string, rules []pathRule) string {
+	for i := range stack {
+		if class := classify(stack[i:i+1], rules); class != "" {
+			return class
 		}
 	}
 	return ""

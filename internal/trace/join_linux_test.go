@@ -220,6 +220,10 @@ func TestStackNamesTheCause(t *testing.T) {
 			t.Errorf("%v: %q, want %q", c.stack, got, c.want)
 		}
 	}
+	answer := []string{"__dev_queue_xmit", "ip_send_unicast_reply", "tcp_v4_send_reset", "tcp_v4_rcv", "__dev_queue_xmit", "raw_sendmsg"}
+	if got := innermost(answer, wirePaths); got != "tcp-reply" {
+		t.Errorf("the answer to a raw socket's segment is %q", got)
+	}
 }
 
 func TestOptionsOfHostilePackets(t *testing.T) {
