@@ -241,10 +241,11 @@ const (
 
 // settled reports whether a segment only acknowledges data that a side had just
 // sent: who sent that data has a connection, and takes its acknowledgement in
-// silence. After its own RST it has none, and answers that too.
+// silence. After a RST of its own or of the other side it has none, and answers that
+// too.
 func (c *Conn) settled(r *Seg, side uint8) bool {
 	me := &c.Sides[side]
-	return me.RSTs == 0 && r.Len == 0 && r.Flags&(packet.SYN|packet.FIN) == 0 && r.Bits&SegProbe == 0 &&
+	return me.RSTs == 0 && c.Sides[1-side].RSTs == 0 && r.Len == 0 && r.Flags&(packet.SYN|packet.FIN) == 0 && r.Bits&SegProbe == 0 &&
 		me.DataCount > 0 && me.Bits&SentFIN == 0 && r.Ack == me.Next && r.Time-me.LastData < int64(time.Second)
 }
 

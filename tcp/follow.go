@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"math"
 	"math/bits"
 	"time"
 
@@ -121,8 +122,10 @@ func (c *Conn) reopens(s *packet.Segment, side uint8) bool {
 		return s.Seq != me.ISN
 	case peer.Bits&HasAcked != 0 && me.Bits&HasNext == 0: // its SYN may have been missed, or come later than the answer
 		return s.Seq+1 != peer.Acked
+	case me.Bits&HasNext != 0: // or later than what its own side sent next
+		return me.Next-(s.Seq+1) > uint32(min(me.Bytes, math.MaxUint32-1))+1
 	}
-	return true // this side was seen in the middle of a connection
+	return true // nothing but RSTs was seen of this side
 }
 
 // reopen replaces a connection by the next one of the same ports.

@@ -99,7 +99,7 @@ func (e *Ending) Counter() string {
 		if me.IPIDSwaps > me.IPIDSteps {
 			step = bits.ReverseBytes16(r.IPID) - bits.ReverseBytes16(me.IPID)
 		}
-		fits = fits || step > 0 && uint32(step) <= allowedStep(me.Segments, me.Last-e.Conn.Start, e.Time-me.Last)
+		fits = fits || step > 0 && uint32(step) <= max(p.Allowed, allowedStep(me.Segments, me.Last-e.Conn.Start, e.Time-me.Last))
 	}
 	switch {
 	case kind == "copied":

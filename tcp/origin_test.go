@@ -154,6 +154,7 @@ func TestReused(t *testing.T) {
 	}{
 		{"after the middle of one", "0ms < FA 1 1 0\n1ms > R 1 0 0\n9s > S 77 0 0\n9.1s < SA 5 78 0", 2},
 		{"the SYN comes again after its answer", "0ms < SA 5000 1001 0\n1ms > S 1000 0 0\n2ms > A 1001 5001 0", 1},
+		{"the SYN comes after what follows it", "0ms < SA 5000 1001 0\n1ms > A 1001 5001 0\n2ms > S 1000 0 0\n3ms > PA 1001 5001 9", 1},
 		{"a SYN sent again", "0ms > S 1000 0 0\n1s > S 1000 0 0\n1.1s < SA 5000 1001 0", 1},
 		{"another SYN", "0ms > S 1000 0 0\n1ms < RA 0 1001 0\n1s > S 2000 0 0", 2},
 	} {

@@ -358,7 +358,7 @@ func (e *Ending) IPIDKind() string {
 func (s *Side) Counts() (counts, known bool) {
 	good := int(max(s.IPIDSteps, s.IPIDSwaps))
 	n := int(s.IPIDSteps) + int(s.IPIDSwaps) + int(s.IPIDJumps)
-	if n < 3 && (n < 2 || good < n) {
+	if n == 0 || n < 3 && good < n {
 		return false, false
 	}
 	return good*10 >= n*9, true

@@ -91,6 +91,7 @@ all hosts together.`,
 	c.Flags().StringVar(&a.write, "write", "", "write the report as Markdown into this file")
 	c.Flags().Float64Var(&a.limits.sender, "min-sender", -1, "fail when of the captures a smaller share of senders is right, 0 to 1")
 	c.Flags().Float64Var(&a.limits.precision, "min-precision", -1, "fail when a smaller share of the senders that were named is right")
+	c.Flags().Float64Var(&a.limits.accused, "min-accused", -1, "fail when a smaller share of the accused devices and injectors is right")
 	c.Flags().Float64Var(&a.limits.cause, "min-cause", -1, "fail when a smaller share of causes is right, general or unknown")
 	c.Flags().IntVar(&a.limits.wrongProved, "max-wrong-proved", -1, "fail when more wrong verdicts were called proved")
 	return c

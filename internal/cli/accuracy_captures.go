@@ -35,6 +35,10 @@ type captureAccuracy struct {
 	Silent      int `json:"silent"` // nothing was reported; counted in neither unknown nor wrong
 	WrongProved int `json:"wrong_proved"`
 
+	Accused      int        `json:"accused"`       // at least probable: a device or injector
+	AccusedRight int        `json:"accused_right"` // of them, it was one
+	AccusedRange [2]float64 `json:"accused_range"` // 95 % interval of that share (Wilson)
+
 	SenderBrier float64 `json:"sender_brier"`
 	CauseBrier  float64 `json:"cause_brier"`
 
@@ -55,6 +59,7 @@ type missingCause struct {
 type captureVerdict struct {
 	Name  string         `json:"name"` // scenario, or file of labelled captures
 	Where *fact.Where    `json:"where,omitempty"`
+	Label string         `json:"label,omitempty"` // why, in the words of labelled captures
 	Truth captureTruth   `json:"truth"`
 	Said  captureFinding `json:"said"`
 
@@ -149,7 +154,7 @@ func (j *captureJudge) labelled(dir string) (a captureAccuracy, err error) {
 			return a, fmt.Errorf("%s: %w", l.File, err)
 		}
 	}
-	a = captureAccuracy{Set: "labelled captures", Missing: j.missing(labels)}
+	a = captureAccuracy{Set: setName(dir), Missing: j.missing(labels)}
 	t := newScore(&a)
 	for i := range labels {
 		l := &labels[i]
@@ -161,7 +166,7 @@ func (j *captureJudge) labelled(dir string) (a captureAccuracy, err error) {
 		f, others := l.finding(found[l.File])
 		v := j.compare(l.File, truth, f)
 		v.Where = &fact.Where{File: l.File, Stream: l.Stream, Frame: l.Frame}
-		v.Said.Others = others
+		v.Said.Others, v.Label = others, l.Verdict
 		t.add(v)
 	}
 	t.end()
@@ -479,6 +484,12 @@ func (t *score) add(v captureVerdict) {
 	case markWrong:
 		a.WrongCause++
 	}
+	if placeOf(v.Said.Role) == "device" && (v.Said.RoleGrade == fact.Probable || v.Said.RoleGrade == fact.Proved) {
+		a.Accused++
+		if v.Sender == markExact || v.Sender == markEnd {
+			a.AccusedRight++
+		}
+	}
 	a.SenderBrier += v.senderBrier()
 	a.CauseBrier += v.causeBrier()
 	if v.Said.Grade != "" {
@@ -532,6 +543,7 @@ func (t *score) end() {
 	a := t.a
 	a.Recall = ratio(a.RightEnd, a.KnownSender)
 	a.Precision = ratio(a.RightEnd, a.RightEnd+a.WrongSender)
+	a.AccusedRange[0], a.AccusedRange[1] = wilson(a.AccusedRight, a.Accused)
 	if a.Cases > 0 {
 		a.SenderBrier /= float64(a.Cases)
 		a.CauseBrier /= float64(a.Cases)
@@ -551,8 +563,8 @@ func ratio(n, of int) float64 {
 // captureLimits are what a set of captures must reach; a negative one is not
 // checked.
 type captureLimits struct {
-	sender, precision, cause float64
-	wrongProved              int
+	sender, precision, accused, cause float64
+	wrongProved                       int
 }
 
 // check returns what a set does not reach.
@@ -565,6 +577,7 @@ func (l *captureLimits) check(a *captureAccuracy) error {
 	}
 	below("the share of right senders", a.Recall, l.sender)
 	below("the share of right among the named senders", a.Precision, l.precision)
+	below("the share of right among the accused devices and injectors", ratio(a.AccusedRight, a.Accused), l.accused)
 	below("the share of causes that are right, general or unknown", ratio(a.RightCause+a.GeneralCause+a.UnknownCause, a.Cases), l.cause)
 	if l.wrongProved >= 0 && a.WrongProved > l.wrongProved {
 		errs = append(errs, fmt.Errorf("%s: %d wrong proved, more than %d", a.Set, a.WrongProved, l.wrongProved))

@@ -16,9 +16,11 @@ do not try. A cause is *exact*, or *general* when it is true and says less, as "
 see why" does, or a refusal that names both a port without listener and a packet filter that rejects, whose packets are
 the same. Where nobody reset a connection and no application saw an error, to report nothing is right. Recall is the
 share of right ends among all cases whose sender is known, precision the share among those that were given a sender.
+*Device or injector* counts the accusations of a third party that are at least probable and how many of them are right,
+with the 95 % interval (Wilson).
 
 `)
-	rows := [][]string{{"captures", "cases", "exact sender", "right end", "recall", "precision", "exact cause", "general", "unknown", "wrong", "silent", "wrong proved", "Brier sender", "Brier cause"}}
+	rows := [][]string{{"captures", "cases", "exact sender", "right end", "recall", "precision", "device or injector", "exact cause", "general", "unknown", "wrong", "silent", "wrong proved", "Brier sender", "Brier cause"}}
 	for i := range list {
 		a := &list[i]
 		exact := share(a.ExactSender, max(1, a.KnownSender))
@@ -26,7 +28,7 @@ share of right ends among all cases whose sender is known, precision the share a
 			exact = "-"
 		}
 		rows = append(rows, []string{
-			a.Set, fmt.Sprint(a.Cases), exact, share(a.RightEnd, max(1, a.KnownSender)), fmt.Sprintf("%.3f", a.Recall), fmt.Sprintf("%.3f", a.Precision),
+			a.Set, fmt.Sprint(a.Cases), exact, share(a.RightEnd, max(1, a.KnownSender)), fmt.Sprintf("%.3f", a.Recall), fmt.Sprintf("%.3f", a.Precision), a.accusedText(),
 			share(a.RightCause, max(1, a.Cases)), fmt.Sprint(a.GeneralCause), fmt.Sprint(a.UnknownCause), fmt.Sprint(a.WrongCause),
 			fmt.Sprint(a.Silent), fmt.Sprint(a.WrongProved), fmt.Sprintf("%.4f", a.SenderBrier), fmt.Sprintf("%.4f", a.CauseBrier),
 		})
@@ -37,7 +39,9 @@ share of right ends among all cases whose sender is known, precision the share a
 		fmt.Fprintf(&b, "\n### Captures: %s\n\n", a.Set)
 		b.WriteString(gradeTable(a.Grades))
 		b.WriteString("\n")
-		if a.namesEndsOnly() {
+		if a.namesEndsOnly() && len(a.Verdicts) > manyLabels {
+			b.WriteString(kindTable(a.Verdicts))
+		} else if a.namesEndsOnly() {
 			b.WriteString(labelTable(a.Verdicts))
 		} else {
 			b.WriteString(missedTable(a.Verdicts))
@@ -45,6 +49,15 @@ share of right ends among all cases whose sender is known, precision the share a
 		b.WriteString(missingText(a.Missing))
 	}
 	return b.String()
+}
+
+// accusedText tells how many accusations of a third party that are at least
+// probable are right.
+func (a *captureAccuracy) accusedText() string {
+	if a.Accused == 0 {
+		return "none accused"
+	}
+	return fmt.Sprintf("%d of %d (%.3f to %.3f)", a.AccusedRight, a.Accused, a.AccusedRange[0], a.AccusedRange[1])
 }
 
 // missingText lists what the knowledge base would need to say what the labels

@@ -129,6 +129,9 @@ var labelCauses = []struct {
 	causes       []string
 }{
 	{"refused_port_closed", "", []string{"connection-refused-closed-port"}},
+	{"client_abort", "", []string{"client-abort", "peer-application-aborted"}},
+	{"firewall_forgot", "", []string{"middlebox-answered", "middlebox-idle-timeout", "firewall-reject-tcp-reset", "enterprise-firewall-session-ttl", "linux-conntrack-entry-lost", "conntrack-invalid-nat-leak", "stateful-failover"}},
+	{"firewall_rejects", "", []string{"middlebox-answered", "firewall-reject-tcp-reset", "ngfw-policy-reset"}},
 	{"app_abort_after_request", "", []string{"peer-application-aborted", "so-linger-zero", "reset-instead-of-fin", "close-with-unread-data", "client-abort"}},
 	{"app_abort", "", []string{"peer-application-aborted", "so-linger-zero", "reset-instead-of-fin", "close-with-unread-data", "client-abort", "idle-connection-closed-by-owner"}},
 	{"app_abort_unused", "", []string{"peer-application-aborted", "reset-instead-of-fin", "so-linger-zero", "close-with-unread-data", "browser-preconnect-happy-eyeballs", "idle-connection-closed-by-owner", "windows-stack-specifics"}},
