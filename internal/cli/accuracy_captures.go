@@ -543,7 +543,9 @@ func (t *score) end() {
 	a := t.a
 	a.Recall = ratio(a.RightEnd, a.KnownSender)
 	a.Precision = ratio(a.RightEnd, a.RightEnd+a.WrongSender)
-	a.AccusedRange[0], a.AccusedRange[1] = wilson(a.AccusedRight, a.Accused)
+	if a.Accused > 0 {
+		a.AccusedRange[0], a.AccusedRange[1] = wilson(a.AccusedRight, a.Accused)
+	}
 	if a.Cases > 0 {
 		a.SenderBrier /= float64(a.Cases)
 		a.CauseBrier /= float64(a.Cases)

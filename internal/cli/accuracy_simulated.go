@@ -21,11 +21,8 @@ func setName(dir string) string {
 	return "labelled captures"
 }
 
-// wilson is the 95 % interval of a share (Wilson 1927).
+// wilson is the 95 % interval of a share of at least one case (Wilson 1927).
 func wilson(n, of int) (from, to float64) {
-	if of == 0 {
-		return 0, 1
-	}
 	const z = 1.96
 	p, m := float64(n)/float64(of), float64(of)
 	mid, half := p+z*z/(2*m), z*math.Sqrt(p*(1-p)/m+z*z/(4*m*m))
