@@ -42,6 +42,7 @@ type env struct {
 	out, err io.Writer
 	getenv   func(string) string
 	width    func() int // of the terminal behind out; 0 when it is none
+	plain    io.Writer  // for text on out, when the locale has only ASCII
 }
 
 // Main runs the command line of this process and returns its exit code. It
@@ -60,6 +61,10 @@ func Main() int {
 func (e *env) run(ctx context.Context, args []string) int {
 	out := &sticky{w: e.out}
 	e.out = out
+	if onlyASCII(e.getenv) {
+		e.plain = &ascii{out}
+		e.err = &ascii{e.err}
+	}
 	root := e.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,12 +21,25 @@ func (o *options) manCommand() *cobra.Command {
 			}
 			root := c.Root()
 			root.DisableAutoGenTag = true
-			epoch := time.Unix(0, 0).UTC() // pages do not change from day to day
-			header := &doc.GenManHeader{Title: "HOLDFAST", Section: "1", Source: "Holdfast", Manual: "Holdfast", Date: &epoch}
+			day := built() // pages do not change from day to day
+			header := &doc.GenManHeader{Title: "HOLDFAST", Section: "1", Source: "Holdfast", Manual: "Holdfast", Date: &day}
 			if err := doc.GenManTree(root, header, args[0]); err != nil {
 				return fmt.Errorf("write manual pages: %w", err)
 			}
 			return nil
 		},
 	}
+}
+
+// built is the day of the commit that the binary was built from; without one,
+// the day on which this page was first written.
+func built() time.Time {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if t, err := time.Parse(time.RFC3339, s.Value); s.Key == "vcs.time" && err == nil {
+				return t.UTC()
+			}
+		}
+	}
+	return time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 }

@@ -76,7 +76,11 @@ func (s *sticky) failed() error {
 
 // printf writes text to standard output. Of a failed write, sticky tells.
 func (o *options) printf(format string, args ...any) {
-	fmt.Fprintf(o.env.out, format, args...)
+	out := o.env.out
+	if o.env.plain != nil {
+		out = o.env.plain
+	}
+	fmt.Fprintf(out, format, args...)
 }
 
 // notef writes a note to standard error.

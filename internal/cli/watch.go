@@ -156,6 +156,9 @@ func newScreen(o *options, w *watchFlags) *screen {
 func (s *screen) start(c daemon.Coverage) {
 	st := s.o.style()
 	what := "every network namespace of this host"
+	if c.Tier == "counters" {
+		what = "what counters and the socket list of this network namespace show"
+	}
 	if f := s.w.String(); f != "" {
 		what += ", showing only " + report.Clean(f)
 	}

@@ -113,12 +113,21 @@ func (st Style) cell(s string, n int) string {
 	return pad(s, n)
 }
 
-// counted is the effect behind the number of folded repeats.
+// counted is the effect behind the number of folded repeats. Of a third party it
+// says when the sender is proved and the cause is not: that is what the reader
+// was asked to prove.
 func counted(f *fact.Finding) string {
-	if f.Count > 1 {
-		return strings.TrimRight(fmt.Sprintf("×%d  %s", f.Count, Effect(f)), " ")
+	effect := Effect(f)
+	switch f.Sender.Role {
+	case fact.Middlebox, fact.Injector, fact.LocalFirewall:
+		if f.Sender.Grade == fact.Proved && f.Cause.Grade != fact.Proved {
+			effect = strings.TrimSuffix("sender proved, "+effect, ", ")
+		}
 	}
-	return Effect(f)
+	if f.Count > 1 {
+		return strings.TrimRight(fmt.Sprintf("×%d  %s", f.Count, effect), " ")
+	}
+	return effect
 }
 
 // severity returns the mark of a finding and its colour.
