@@ -52,7 +52,9 @@ func (b *builder) build(o *observation) Observed {
 	if o.send == nil && impliedNoSocket(c) {
 		c.Emit.Reason = some("NO_SOCKET")
 	}
-	if o.kind == obsReset && o.send == nil && (o.refused != nil || c.Emit.Seen.State() == fact.Present && !c.Emit.Seen.Or(true)) {
+	if b.lossy(o.first, o.deadline) {
+		// a flood: who sent this one was counted, and the witness would cost each of its packets
+	} else if o.kind == obsReset && o.send == nil && (o.refused != nil || c.Emit.Seen.State() == fact.Present && !c.Emit.Seen.Or(true)) {
 		_ = b.witness.arm() // a RST that nobody here sent: the next one has a witness
 	} else if o.kind == obsReset && o.send == nil && o.recv != nil {
 		_ = b.witness.armArrivals()

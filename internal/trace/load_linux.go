@@ -205,7 +205,7 @@ func loadKernel(cfg Config) (_ *kernel, err error) {
 func (k *kernel) configure(spec *ebpf.CollectionSpec, cfg Config) error {
 	burst := cfg.Burst
 	if burst == 0 {
-		burst = 2000
+		burst = 4000
 	}
 	number := func(name string) uint32 {
 		if n, ok := k.facts.dropNumbers[name]; ok {

@@ -30,6 +30,7 @@ type Source struct {
 
 	mu      sync.Mutex // guards all below
 	evicted uint64
+	shed    uint64 // records of drops that were counted instead of explained
 	lost    losses
 	told    HookStats // what Config.Lost was told so far
 	toldAt  uint64    // monotonic ns
@@ -332,7 +333,21 @@ func (s *Source) lossy(from, to uint64) bool {
 	return s.lost.overlap(from, to)
 }
 
-func (s *Source) flush(o *observation) { s.emit(s.build.build(o)) }
+func (s *Source) flush(o *observation) {
+	if o.stray() && s.lossy(o.first, o.deadline) {
+		s.mu.Lock()
+		s.shed++
+		s.mu.Unlock()
+		return
+	}
+	s.emit(s.build.build(o))
+}
+
+// stray says whether nothing is known but that a RST met no socket. In a flood,
+// when who sent it was only counted, it is counted, too.
+func (o *observation) stray() bool {
+	return o.refused != nil && o.refused.Full == 0 && o.send == nil && o.recv == nil && o.err == nil && len(o.wires) == 0
+}
 
 // Coverage says what was attached and what is therefore not seen.
 func (s *Source) Coverage() Coverage {
@@ -370,6 +385,9 @@ func (s *Source) Stats() Stats {
 		c := s.counter(kind)
 		missed, refused := s.kernel.missed(kindNames[kind]), s.inbox.refusedOf(kind)
 		c.Seen, c.Lost, c.Sent = c.Seen+missed, c.Lost+missed+refused, c.Sent-min(refused, c.Sent)
+		if kind == kindDrop {
+			c.Sent, c.Suppressed = c.Sent-min(s.shed, c.Sent), c.Suppressed+s.shed
+		}
 		st.PerHook[kindNames[kind]] = HookStats{c.Seen, c.Sent, c.Lost, c.Suppressed}
 		st.Seen += c.Seen
 		st.Reported += c.Sent

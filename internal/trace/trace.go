@@ -34,7 +34,7 @@ type Config struct {
 	Stacks bool          // take user stacks of the closing call
 	NoWire bool          // leave the wire witness off
 	Demand bool          // attach the wire witness only after a sign of resets that no socket sent
-	Burst  int           // events for each CPU and hook at once, and a quarter of it each second, before folding; 0 means 2000
+	Burst  int           // events for each CPU and hook at once, and a half of it each second (a quarter and an eighth where no connection took part), before folding; 0 means 4000
 	Hold   time.Duration // how long the parts of one case are collected; 0 means 30 ms
 	Skip   []string      // programs not to try, for tests of the ladder
 	Tick   func()        // called every half second from Run's goroutine, may be nil

@@ -24,9 +24,9 @@ char LICENSE[] SEC("license") = "GPL";
 enum { ESTABLISHED = 1, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, LISTEN, CLOSING, NEW_SYN_RECV };
 enum origin { ORIGIN_UNKNOWN, ORIGIN_ACTIVE, ORIGIN_REPLY, ORIGIN_NONE, ORIGIN_RAW, ORIGIN_PACKET, ORIGIN_FORWARDED };
 
-// Events for each CPU and kind at once, of replies without a connection, which floods consist of, a quarter of it each second, of
-// others as many again each second; the rest is counted.
-const volatile __u32 burst = 2000;
+// Events for each CPU and kind at once, and a half of it each second; of replies without a connection, which floods consist of, a
+// quarter and an eighth; the rest is counted.
+const volatile __u32 burst = 4000;
 const volatile __u32 want_ustack = 0;   // --stacks
 const volatile __u32 close_slots = 16384; // for each CPU, a power of two
 const volatile __u32 open_slots = 16384;
@@ -91,11 +91,11 @@ static __always_inline __u8 state_before(struct cpu *cp, const struct sock *sk) 
 static __noinline int allow(__u32 kind) {
 	struct bucket *b = bpf_map_lookup_elem(&buckets, &kind);
 	if (!b) return 0;
-	__u64 now = bpf_ktime_get_ns(), rate = kind < STRAY ? burst : burst / 4, fresh = (now - b->last_ns) * (rate + 1) / 1000000000ULL;
+	__u64 now = bpf_ktime_get_ns(), most = kind < STRAY ? burst : burst / 4, fresh = (now - b->last_ns) * (most / 2 + 1) / 1000000000ULL;
 	if (fresh) {
 		b->last_ns = now;
 		b->tokens += fresh;
-		if (fresh > burst || b->tokens > burst) b->tokens = burst;
+		if (fresh > most || b->tokens > most) b->tokens = most;
 	}
 	if (!b->tokens) return 0;
 	b->tokens--;
