@@ -84,12 +84,25 @@ func (b *Base) judge(s *scratch, v *verdict, byRole *[16]float64) {
 	if v.cause >= 0 {
 		b.senderGiven(s, v, byRole)
 	}
+	if v.cause >= 0 && v.grade == fact.Possible && v.sender < 0 && b.blamesOnlyOthers(v.cause) {
+		v.dropCause()
+	}
 	if v.sender >= 0 && v.senderGrade == fact.Possible && accuses(b.senders[v.sender].id) {
 		v.dropSender()
 		if v.grade == fact.Possible {
 			v.dropCause()
 		}
 	}
+}
+
+// blamesOnlyOthers reports whether only a third party can be behind a cause.
+func (b *Base) blamesOnlyOthers(cause int) bool {
+	for i := range b.senders {
+		if b.causes[cause].senders&(1<<b.senders[i].role) != 0 && !accuses(b.senders[i].id) {
+			return false
+		}
+	}
+	return true
 }
 
 // accuses reports whether a role is a third party.

@@ -71,6 +71,7 @@ type Prior struct {
 type Quiet struct {
 	Since int64 // its latest RST, ns since 1970
 	Next  int64 // its first other segment after that, 0 while there is none
+	TTL   uint8 // of that
 }
 
 // Take takes in a segment of any connection. With ask, a table that has these
@@ -111,9 +112,14 @@ func (h *Hosts) take(frame int64) (p Prior) {
 func (h *Hosts) Reset(addr uint32, id uint16, now int64) (p Prior) {
 	x := &h.list[place(addr)]
 	if x.addr != addr || x.first == 0 {
-		return p
+		if x.first != 0 && now-x.last < hostKeep {
+			return p
+		}
+		*x = host{addr: addr, first: max(now, 1), last: now}
 	}
-	p = x.prior(now)
+	if x.count > 0 {
+		p = x.prior(now)
+	}
 	if x.quiet == nil || x.quiet.Next != 0 {
 		x.quiet = &Quiet{}
 	}
@@ -136,7 +142,7 @@ func (h *Hosts) Sent(addr uint32, flow, id uint16, ttl uint8, now int64) {
 		*x = host{addr: addr, first: max(now, 1), ttl: ttl, id: id, flow: flow}
 	}
 	if x.quiet != nil && x.quiet.Next == 0 {
-		x.quiet.Next = now
+		x.quiet.Next, x.quiet.TTL = now, ttl
 	}
 	x.last = now
 	vote(&x.ttl, &x.votes, ttl)

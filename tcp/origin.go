@@ -35,6 +35,9 @@ func (e *Ending) TTLKind() string {
 			usual, ok = p.TTL, true
 		}
 	}
+	if q := e.Prior.Quiet; !ok && q != nil && q.TTL != 0 {
+		usual, ok = q.TTL, true
+	}
 	if !ok {
 		return "unknown"
 	}
@@ -57,6 +60,9 @@ func (e *Ending) Usual() uint8 {
 		return me.TTL
 	case e.After.SenderTTL != 0:
 		return e.After.SenderTTL
+	}
+	if q := e.Prior.Quiet; !e.Prior.Seen && q != nil {
+		return q.TTL
 	}
 	return e.Prior.TTL
 }

@@ -142,8 +142,10 @@ func challenged(client, server *tcp.Side) bool {
 
 // wireAddress fills what the IP headers of the connection say.
 func wireAddress(w *fact.Wire, e *tcp.Ending) {
-	if me := e.Sender(); me.SYNTTL != 0 && me.DataTTL != 0 && me.Segments >= 3 && e.Victim().Steady() && me.Steady() {
-		w.TwoTTLs = byWire(tcp.Hops(me.SYNTTL) != tcp.Hops(me.DataTTL))
+	// One segment of data, after which somebody closed, may be a forged page.
+	page := func(s *tcp.Side) bool { return s.DataCount == 1 && (s.Bits&tcp.SentFIN != 0 || e.Opposite.Frame != 0) }
+	if me := e.Sender(); me.SYNTTL != 0 && me.DataCount > 0 && !page(me) && me.Segments >= 3 && e.Victim().Steady() && me.Steady() {
+		w.TwoTTLs = byWire(apart(me.SYNTTL, me.DataTTL))
 	}
 	if e.Conn.Bits&tcp.SawNotice != 0 {
 		n := &e.Conn.Notice
@@ -156,6 +158,13 @@ func wireAddress(w *fact.Wire, e *tcp.Ending) {
 		return
 	}
 	w.ICMP = absent[string]()
+}
+
+// apart reports whether two TTLs are those of different machines: other initial
+// values, or further apart than a change of the route makes them.
+func apart(a, b uint8) bool {
+	d := tcp.Hops(a) - tcp.Hops(b)
+	return tcp.StartTTL(a) != tcp.StartTTL(b) || max(d, -d) > 2
 }
 
 // wireReset fills where the RST lies in the conversation.

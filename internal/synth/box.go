@@ -35,6 +35,16 @@ func (b *box) touches(w *world, g *seg, c *conn, here int64) bool {
 		}
 		b.arrived(w, g, here, func(at int64) { b.answerFor(w, g, c, at) })
 		return b.between(g)
+	case "speaks for all": // a NAT that ends what it relays, with a counter of its own
+		if g.flags&(syn|ack) == syn && b.armed(g, c) && !b.onFar(g) {
+			b.arrived(w, g, here, func(at int64) {
+				r := b.reset(w, c, g.dst, g.src, g.dport, g.sport)
+				r.flags, r.ack, r.seq = rst|ack, g.end(), 0
+				b.out(w, r, c, at+int64(w.between(1, 200))*ms)
+			})
+			return true
+		}
+		return false
 	case "rejects": // a filter that refuses SYNs
 		if g.flags&(syn|ack) != syn || !b.armed(g, c) {
 			return false
@@ -80,7 +90,9 @@ func (b *box) arrived(w *world, g *seg, here int64, do func(at int64)) {
 	do(max(at, w.now) + int64(w.between(5, 60))*us)
 }
 
-func (b *box) keeps() bool { return b.kind == "forgets" || b.kind == "rejects" }
+func (b *box) keeps() bool {
+	return b.kind == "forgets" || b.kind == "rejects" || b.kind == "speaks for all"
+}
 
 // reset makes a RST in the name of a host.
 func (b *box) reset(w *world, c *conn, from, to *host, sport, dport uint16) *seg {
@@ -160,6 +172,19 @@ func (b *box) inject(w *world, g *seg, c *conn, at int64) {
 	case "both": // Snort, Suricata
 		b.out(w, forth(rst|ack), c, at)
 		b.out(w, back(rst|ack, 0), c, at)
+	case "same": // three alike, Great Firewall 2023
+		for i := range 3 {
+			b.out(w, back(rst|ack, 0), c, at+int64(i)*int64(w.between(1, 40))*us)
+		}
+	case "mixed": // RST, then RST+ACK (Sundara Raman et al.)
+		b.out(w, back(rst, 0), c, at)
+		b.out(w, back(rst|ack, 0), c, at+int64(w.between(1, 90))*us)
+	case "page": // a block page and FIN in the name of the server, a RST to it
+		b.out(w, forth(rst|ack), c, at)
+		page := b.reset(w, c, g.dst, g.src, g.dport, g.sport)
+		page.flags, page.seq, page.ack, page.window, page.truth = psh|ack|fin, g.ack, g.end(), 65535, nil
+		page.data = []byte("HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\n\r\nblocked")
+		b.out(w, page, c, at)
 	case "syn": // a refusal that the server overrules
 		r := b.reset(w, c, g.dst, g.src, g.dport, g.sport)
 		r.flags, r.seq, r.ack = rst|ack, 0, g.end()

@@ -184,6 +184,38 @@ var classes = []class{
 			})
 		})
 	}},
+	{"keep-alive probes gave up", 3, func(w *world) {
+		a, b := w.host(true), w.host(false)
+		w.others(a, b, 20*second)
+		idle := int64(w.between(30, 300)) * second
+		w.talk(a, b, "keep-alive", w.between(1, 3), func(c *conn) {
+			w.after(2*second, func() { c.client.deaf = true })
+			n := int64(w.between(3, 9))
+			for i := range n {
+				w.after(idle+i*10*second, func() {
+					if c.server.state == open {
+						c.server.emit(ack, c.server.next-1, c.server.expects, nil)
+					}
+				})
+			}
+			w.after(idle+n*10*second, func() { c.server.abort("keepalive_giveup") })
+		})
+	}},
+	{"load balancer flushes an idle connection", 3, func(w *world) {
+		a, b := w.host(true), w.host(false)
+		b.front = &host{stack: stack{ttl: 255}, hops: w.between(1, 6)}
+		idle := int64(w.between(60, 600)) * second
+		w.talk(a, b, "load balancer", w.between(1, 3), func(c *conn) {
+			w.after(idle, func() {
+				e := c.server
+				g := &seg{src: e.host, dst: e.peer().host, sport: e.port, dport: e.peer().port, flags: rst | ack, seq: e.next, ack: e.expects, window: []uint16{0, 9300, 3840}[w.chance.IntN(3)], fromFront: true}
+				g.id = uint16(w.chance.Uint32())
+				g.truth = c.truth("middlebox", "idle_timeout_middlebox", "load balancer")
+				e.state, e.lost = nothing, "answer_after_own_reset"
+				w.send(g, c)
+			})
+		})
+	}},
 	{"RST instead of FIN", 5, func(w *world) {
 		a, b := w.host(true), w.host(false)
 		w.others(a, b, 3*second)
@@ -241,6 +273,18 @@ var devices = []struct {
 	{6, func(w *world) *box {
 		return &box{name: "IPS", kind: "both", ttl: 64, ids: idRandom, verdict: "injected_by_ips", sender: "injector", mimics: w.odds(2)}
 	}},
+	{4, func(w *world) *box {
+		return &box{name: "filter, three alike", kind: "same", ttl: uint8(w.between(48, 128)), ids: idRandom, verdict: "injected_by_third_party", sender: "injector"}
+	}},
+	{3, func(w *world) *box {
+		return &box{name: "filter, RST and RST+ACK", kind: "mixed", ttl: 64, ids: idRandom, window: uint16(w.between(0, 2000)), verdict: "injected_by_third_party", sender: "injector"}
+	}},
+	{3, func(w *world) *box {
+		return &box{name: "IPS with a page", kind: "page", ttl: 64, ids: idRandom, verdict: "injected_by_ips", sender: "injector", mimics: w.odds(2)}
+	}},
+	{3, func(w *world) *box {
+		return &box{name: "user-mode NAT", kind: "speaks for all", ttl: 255, ids: idHost, verdict: "refused_via_nat", sender: "middlebox"}
+	}},
 	{3, func(w *world) *box {
 		return &box{name: "SYN filter", kind: "syn", ttl: 128, ids: idRandom, verdict: "injected_by_third_party", sender: "injector"}
 	}},
@@ -285,7 +329,7 @@ func (w *world) aimed(a, s *host) {
 	data := 0
 	first := w.odds(2)
 	switch b.kind {
-	case "rejects", "syn":
+	case "rejects", "syn", "speaks for all":
 		target = w.connect(a, s, w.port_(), b.name)
 		target.polite()
 		w.after(int64(w.between(0, 900))*ms, target.start)
@@ -305,7 +349,7 @@ func (w *world) aimed(a, s *host) {
 			return old != nil && old(g, c)
 		}
 		switch b.kind {
-		case "rejects", "syn":
+		case "rejects", "syn", "speaks for all":
 			return g.flags&(syn|ack) == syn
 		}
 		if len(g.data) == 0 || !g.src.near {

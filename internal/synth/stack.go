@@ -53,13 +53,16 @@ var stacks = []stack{
 // host is a machine with one address.
 type host struct {
 	stack
-	addr  uint32
-	hops  int   // from the place of capture
-	delay int64 // the same way, ns
-	near  bool  // on the left of the place of capture, where the clients are
-	id    uint16
-	last  int64 // when its latest segment passed the place of capture
-	busy  int   // what it sends elsewhere moves its counter by up to so much between two packets
+	addr    uint32
+	hops    int   // from the place of capture
+	delay   int64 // the same way, ns
+	near    bool  // on the left of the place of capture, where the clients are
+	id      uint16
+	v6      bool
+	front   *host // load balancer that makes the handshake
+	wobbles bool  // its packets take another way now and then
+	last    int64 // when its latest segment passed the place of capture
+	busy    int   // what it sends elsewhere moves its counter by up to so much between two packets
 }
 
 // identify returns the identification of a packet; sock is the counter of its

@@ -19,6 +19,7 @@ func Make(seed uint64) Scene {
 	w.lossy = []int{0, 0, 0, 0, 200, 40}[w.chance.IntN(6)]
 	w.jumbled = w.odds(6)
 	w.copies = w.odds(10)
+	w.v6 = w.odds(8)
 	if w.odds(3) {
 		w.device()
 	} else {

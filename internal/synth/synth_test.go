@@ -20,7 +20,7 @@ func TestMake(t *testing.T) {
 		for _, x := range s.Truth {
 			class, _, _ := strings.Cut(x.Note, ", ")
 			notes[class] = true
-			if x.Frame < 1 || x.Frame > len(frames) || frames[x.Frame-1][47]&rst == 0 {
+			if x.Frame < 1 || x.Frame > len(frames) || flagsOf(frames[x.Frame-1])&rst == 0 {
 				t.Fatalf("seed %d: frame %d of %d is no RST", seed, x.Frame, len(frames))
 			}
 			if x.Sender == "" || x.Verdict == "" {
@@ -28,11 +28,19 @@ func TestMake(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"refused", "server aborts", "client aborts", "idle close", "data after close", "client gone", "half open", "gave up", "reset on peer close", "process ended", "scan", "filter", "traffic management", "state filter", "IPS", "SYN filter", "stateful firewall", "rejecting filter"} {
+	for _, want := range []string{"refused", "server aborts", "client aborts", "idle close", "data after close", "client gone", "half open", "gave up", "reset on peer close", "process ended", "scan", "filter", "traffic management", "state filter", "IPS", "SYN filter", "IPS with a page", "user-mode NAT", "load balancer", "keep-alive", "stateful firewall", "rejecting filter"} {
 		if !notes[want] {
 			t.Errorf("nothing of %q in 400 scenes", want)
 		}
 	}
+}
+
+// flagsOf returns the TCP flags of a frame.
+func flagsOf(frame []byte) byte {
+	if frame[12] == 0x86 {
+		return frame[67]
+	}
+	return frame[47]
 }
 
 // framesOf splits a capture.

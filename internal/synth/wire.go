@@ -28,6 +28,7 @@ type seg struct {
 	data         []byte
 	mac          byte // of the device that sent it, 0 for that of its source
 	truth        *Truth
+	fromFront    bool // of the load balancer in front of its source
 }
 
 // seen is a segment where it was captured.
@@ -48,6 +49,26 @@ type Truth struct {
 	Sender  string // client, server, middlebox or injector
 	Verdict string // in the words of the table of labels
 	Note    string // stack, device and class
+}
+
+// frame6 puts what stands in an IPv4 packet into one of IPv6 (RFC 3849 addresses).
+func frame6(b []byte) []byte {
+	t := b[34:]
+	out := make([]byte, 54+len(t))
+	copy(out, b[:12])
+	out[12], out[13], out[14] = 0x86, 0xdd, 0x60
+	binary.BigEndian.PutUint16(out[18:], uint16(len(t)))
+	out[20], out[21] = 6, b[22]
+	for i, from := range []int{26, 30} {
+		at := out[22+16*i:]
+		binary.BigEndian.PutUint32(at, 0x20010db8)
+		copy(at[12:16], b[from:from+4])
+	}
+	copy(out[54:], t)
+	t = out[54:]
+	t[16], t[17] = 0, 0
+	binary.BigEndian.PutUint16(t[16:], ^fold(sum(sum(uint64(6+len(t)), out[22:54]), t)))
+	return out
 }
 
 // frame writes a segment as an Ethernet frame.
@@ -140,6 +161,9 @@ func (w *world) capture() (file []byte, truth []Truth) {
 		}
 		w.frames++
 		b := s.frame()
+		if w.v6 {
+			b = frame6(b)
+		}
 		rec := make([]byte, 16)
 		binary.LittleEndian.PutUint32(rec, uint32(s.at/1e9))
 		binary.LittleEndian.PutUint32(rec[4:], uint32(s.at%1e9))
@@ -152,7 +176,7 @@ func (w *world) capture() (file []byte, truth []Truth) {
 			streams[key] = len(streams)
 		}
 		if t := s.seg.truth; t != nil && t.Frame == 0 {
-			if told[*t]++; told[*t] > enough {
+			if told[*t]++; told[*t] > enough || w.copies && told[*t] > 1 { // one of these may be a copy
 				continue
 			}
 			t.Frame, t.Stream = w.frames, streams[key]

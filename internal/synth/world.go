@@ -51,6 +51,7 @@ type world struct {
 	copies  bool // a second mirror port sees each segment a hop later
 	jumbled bool // frames may be captured out of order
 	frames  int
+	v6      bool // all of it is IPv6
 	port    uint16
 }
 
@@ -81,7 +82,7 @@ func (w *world) odds(n int) bool { return w.chance.IntN(n) == 0 }
 
 // host makes a host on one side of the place of capture.
 func (w *world) host(near bool) *host {
-	h := &host{stack: w.pickStack(), near: near, id: uint16(w.chance.Uint32())}
+	h := &host{stack: w.pickStack(), near: near, v6: w.v6, id: uint16(w.chance.Uint32())}
 	h.addr = 10<<24 | uint32(len(w.hosts)+1)
 	if !near {
 		h.addr = 198<<24 | 18<<16 | uint32(len(w.hosts)+1)
@@ -95,6 +96,7 @@ func (w *world) host(near bool) *host {
 		h.hops, h.delay = w.between(5, 20), int64(w.between(8, 150))*ms
 	}
 	h.hops = min(h.hops, int(h.ttl)-2)
+	h.wobbles = w.odds(12)
 	if w.odds(3) {
 		h.busy = w.between(0, 6)
 	}
@@ -135,9 +137,21 @@ func (w *world) send(g *seg, c *conn) {
 	w.pass(g, c, here)
 }
 
+// moved is true once in a while when routes differ by a hop.
+func (w *world) moved(h *host) uint8 {
+	if h.wobbles && w.odds(15) {
+		return 1
+	}
+	return 0
+}
+
 // pass takes a segment from the place of capture on.
 func (w *world) pass(g *seg, c *conn, here int64) {
-	w.see(g, here, g.ttl-uint8(g.src.hops))
+	ttl := g.ttl - uint8(g.src.hops) - w.moved(g.src)
+	if f := g.src.front; f != nil && (g.fromFront || g.flags&syn != 0) {
+		ttl = f.ttl - uint8(f.hops)
+	}
+	w.see(g, here, ttl)
 	to := c.end(g.dst)
 	w.after(here+g.dst.delay-w.now, func() { to.receive(g) })
 }
@@ -145,5 +159,8 @@ func (w *world) pass(g *seg, c *conn, here int64) {
 // name is address and port as text.
 func (h *host) name(port uint16) string {
 	a := h.addr
+	if h.v6 {
+		return fmt.Sprintf("[2001:db8::%x:%x]:%d", a>>16, a&0xffff, port)
+	}
 	return fmt.Sprintf("%d.%d.%d.%d:%d", a>>24, a>>16&255, a>>8&255, a&255, port)
 }
