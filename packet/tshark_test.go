@@ -17,7 +17,7 @@ import (
 )
 
 // captures is where public captures lie beside the repository; they are not part of it.
-const captures = "../../shared/captures"
+const captures = "../../shared/captures:../../shared/captures-new"
 
 var tsharkFields = []string{
 	"frame.number", "frame.time_epoch", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport",
@@ -32,14 +32,21 @@ func TestTshark(t *testing.T) {
 	if err != nil {
 		t.Skip("tshark is not installed")
 	}
-	dir := captures
+	dirs, named := captures, false
 	if d := os.Getenv("HOLDFAST_CAPTURES"); d != "" {
-		dir = d
+		dirs, named = d, true
 	}
-	files, _ := filepath.Glob(filepath.Join(dir, "*.pcap*"))
-	more, _ := filepath.Glob(filepath.Join(dir, "*.cap"))
-	if files = append(files, more...); len(files) == 0 {
-		t.Skipf("no captures in %s (set HOLDFAST_CAPTURES)", dir)
+	var files []string
+	for _, dir := range filepath.SplitList(dirs) {
+		list, _ := filepath.Glob(filepath.Join(dir, "*.pcap*"))
+		more, _ := filepath.Glob(filepath.Join(dir, "*.cap"))
+		if list = append(list, more...); len(list) == 0 && named {
+			t.Fatalf("HOLDFAST_CAPTURES names %s, and there are no captures", dir)
+		}
+		files = append(files, list...)
+	}
+	if len(files) == 0 {
+		t.Skipf("no captures in %s (set HOLDFAST_CAPTURES)", dirs)
 	}
 	for _, f := range files {
 		t.Run(filepath.Base(f), func(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 
 // publicCaptures is where public captures lie beside the repository; they are
 // not part of it.
-const publicCaptures = "../../../shared/captures"
+const publicCaptures = "../../../shared/captures:../../../shared/captures-new"
 
 // captureFiles lists captures to compare with tshark: public ones, and those
 // below the directories in HOLDFAST_CAPTURES, a list like PATH.
@@ -30,9 +30,13 @@ func captureFiles(t *testing.T) []string {
 	}
 	var files []string
 	for _, dir := range filepath.SplitList(dirs) {
+		before := len(files)
 		for _, pattern := range []string{"*.pcap", "*.pcapng", "*.cap", "*/*.pcap", "*/*.pcapng", "*/*.cap"} {
 			more, _ := filepath.Glob(filepath.Join(dir, pattern))
 			files = append(files, more...)
+		}
+		if len(files) == before && os.Getenv("HOLDFAST_CAPTURES") != "" {
+			t.Fatalf("HOLDFAST_CAPTURES names %s, and there are no captures", dir)
 		}
 	}
 	if len(files) == 0 {
