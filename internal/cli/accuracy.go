@@ -22,6 +22,7 @@ type accuracy struct {
 	Schema   string            `json:"schema"`
 	Sources  []sourceAccuracy  `json:"sources"`
 	Captures []captureAccuracy `json:"captures,omitempty"`
+	Field    *fieldAccuracy    `json:"field,omitempty"`
 }
 
 // sourceAccuracy is the accuracy of one source of cases.
@@ -62,6 +63,8 @@ const silent = "(nothing reported)"
 
 type accuracyFlags struct {
 	from, captures []string
+	field          []string
+	minField       float64
 	write          string
 	lab            labFlags
 	limits         captureLimits
@@ -88,6 +91,8 @@ all hosts together.`,
 	}
 	c.Flags().StringSliceVar(&a.from, "from", nil, "result of lab run -o ndjson, several may be given; - is standard input")
 	c.Flags().StringSliceVar(&a.captures, "captures", nil, "directory with truth.tsv, or of lab run --pcap; several may be given")
+	c.Flags().StringSliceVar(&a.field, "field", nil, "result of lab field -o ndjson; of a play that is there twice the later one counts")
+	c.Flags().Float64Var(&a.minField, "min-field", -1, "fail when of the field's faults a smaller share is right or general, when anything wrong was proved, or of noise")
 	c.Flags().StringVar(&a.write, "write", "", "write the report as Markdown into this file")
 	c.Flags().Float64Var(&a.limits.sender, "min-sender", -1, "fail when of the captures a smaller share of senders is right, 0 to 1")
 	c.Flags().Float64Var(&a.limits.precision, "min-precision", -1, "fail when a smaller share of the senders that were named is right")
@@ -117,13 +122,16 @@ func (o *options) accuracy(ctx context.Context, a *accuracyFlags) error {
 	for i := range acc.Captures {
 		err = errors.Join(err, a.limits.check(&acc.Captures[i]))
 	}
+	if f := acc.Field; f != nil && a.minField >= 0 && (f.Share < a.minField || f.WrongProved > 0 || f.Noise > 0) {
+		err = errors.Join(err, &cliError{codeFindings, fmt.Errorf("field: %.3f right or general, %d wrong proved, %d lines of noise; wanted %.3f, 0, 0", f.Share, f.WrongProved, f.Noise, a.minField), "sudo holdfast lab field, for each play"})
+	}
 	return err
 }
 
 // measured is the accuracy over what the flags name.
 func (o *options) measured(ctx context.Context, a *accuracyFlags) (*accuracy, error) {
 	acc := &accuracy{Schema: fact.Schema, Sources: []sourceAccuracy{}}
-	if len(a.from) > 0 || len(a.captures) == 0 {
+	if len(a.from) > 0 || len(a.captures)+len(a.field) == 0 {
 		results, err := o.labResults(ctx, a)
 		if err != nil {
 			return nil, err
@@ -133,6 +141,12 @@ func (o *options) measured(ctx context.Context, a *accuracyFlags) (*accuracy, er
 			return nil, &cliError{codeNotFound, fmt.Errorf("no result with a known truth"), "sudo holdfast lab run --all -o ndjson > lab.ndjson"}
 		}
 		acc = measure(results)
+	}
+	if len(a.field) > 0 {
+		var err error
+		if acc.Field, err = measureField(a.field); err != nil {
+			return nil, err
+		}
 	}
 	if len(a.captures) == 0 {
 		return acc, nil

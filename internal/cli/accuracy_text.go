@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 )
@@ -23,7 +24,8 @@ by a program; to repeat it, as root:
 		doc += "    holdfast accuracy --from lab.ndjson --write docs/accuracy.md\n"
 	} else {
 		doc += `    holdfast lab run --all --source none --pcap captures
-    holdfast accuracy --from lab.ndjson --captures captures --captures "$HOLDFAST_CAPTURES" --write docs/accuracy.md
+    holdfast lab field -o ndjson > field.ndjson
+    holdfast accuracy --from lab.ndjson --captures captures --captures "$HOLDFAST_CAPTURES" --field field.ndjson --write docs/accuracy.md
 
 ` + "`HOLDFAST_CAPTURES`" + ` is a directory of labelled captures; who has none leaves it out.
 `
@@ -50,16 +52,19 @@ func accuracyText(acc *accuracy) string {
 	if len(acc.Captures) > 0 {
 		b.WriteString(capturesText(acc.Captures))
 	}
-	return b.String()
+	if acc.Field != nil {
+		b.WriteString("\n" + fieldText(acc.Field))
+	}
+	return strings.TrimPrefix(b.String(), "\n")
 }
 
 // sourcesText is the part about cases that were observed as they happened.
 func sourcesText(acc *accuracy) string {
 	var b strings.Builder
-	rows := [][]string{{"source", "cases", "right sender", "right cause", "unknown", "silent", "wrong proved", "Brier sender", "Brier cause", "median verdict"}}
+	rows := [][]string{{"source", "cases", "right sender (95 %)", "right cause (95 %)", "unknown", "silent", "wrong proved", "Brier sender", "Brier cause", "median verdict"}}
 	for _, s := range acc.Sources {
 		rows = append(rows, []string{
-			s.Source, fmt.Sprint(s.Cases), share(s.RightSender, s.Cases), share(s.RightCause, s.Cases), fmt.Sprint(s.Unknown),
+			s.Source, fmt.Sprint(s.Cases), interval(s.RightSender, s.Cases), interval(s.RightCause, s.Cases), fmt.Sprint(s.Unknown),
 			fmt.Sprint(s.Silent), fmt.Sprint(s.WrongProved), fmt.Sprintf("%.4f", s.SenderBrier), fmt.Sprintf("%.4f", s.CauseBrier), fmt.Sprintf("%.0f ms", s.MedianMS),
 		})
 	}
@@ -78,9 +83,9 @@ func sourcesText(acc *accuracy) string {
 func share(n, of int) string { return fmt.Sprintf("%d (%.1f %%)", n, 100*float64(n)/float64(of)) }
 
 func gradeTable(list []calibration) string {
-	rows := [][]string{{"grade", "cases", "mean score", "right"}}
+	rows := [][]string{{"grade", "cases", "mean score", "right (95 %)"}}
 	for _, g := range list {
-		rows = append(rows, []string{string(g.Grade), fmt.Sprint(g.Cases), fmt.Sprintf("%.3f", g.Score), fmt.Sprintf("%.3f", g.Right)})
+		rows = append(rows, []string{string(g.Grade), fmt.Sprint(g.Cases), fmt.Sprintf("%.3f", g.Score), interval(int(math.Round(g.Right*float64(g.Cases))), g.Cases)})
 	}
 	return table(rows)
 }
