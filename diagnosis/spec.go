@@ -175,7 +175,7 @@ var (
 	Classes = []string{"server-overload", "network-congestion", "server-configuration", "software-bug",
 		"client-side", "malicious-activity", "router-modem", "isp-throttling"}
 	// Outcomes are the values of the fact outcome.
-	Outcomes = []string{"reset", "refused", "timeout", "unreachable", "survived", "none"}
+	Outcomes = []string{"reset", "refused", "timeout", "unreachable", "survived", "none", "closed"}
 	// Roles are the senders that can be named; the role unknown is implied.
 	Roles = []string{fact.ClientApp, fact.ClientKernel, fact.ServerApp, fact.ServerKernel,
 		fact.LocalFirewall, fact.Middlebox, fact.Injector, fact.Nobody}

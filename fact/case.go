@@ -23,7 +23,7 @@ type Case struct {
 	Host   string    // name of the watched host
 	Flow   Flow      `fact:"flow" by:"kernel" how:"watch the host or give a capture"`
 
-	Outcome Opt[string] `fact:"outcome" by:"kernel" doc:"what happened: reset, refused, timeout, unreachable, survived (a RST arrived and was not accepted), none (nobody was hurt)"`
+	Outcome Opt[string] `fact:"outcome" by:"kernel" doc:"what happened: reset, refused, timeout, unreachable, closed (in order, by a FIN, while an answer was owed), survived (a RST arrived and was not accepted), none (nobody was hurt)"`
 	Phase   Opt[string] `fact:"phase" by:"kernel" doc:"where in its life the connection was: connect (SYN sent, not established), accept-queue (established, not yet accepted), established, closing (a FIN was sent or received), closed (TIME_WAIT or forgotten), none (no connection at this tuple)"`
 
 	RST     RST     `fact:"rst" by:"wire" how:"run holdfast watch with the wire witness on, or capture packets"`
@@ -98,7 +98,7 @@ type End struct {
 	Seen    Opt[bool]   `fact:"seen" doc:"this end's TCP stack reported its part: tcp_send_reset for emit; tcp_receive_reset or a socket error for victim"`
 	Role    Opt[string] `fact:"role" doc:"client or server"`
 	Reason  Opt[string] `fact:"reason" doc:"the kernel's reason, without prefix: TCP_ABORT_ON_CLOSE, NO_SOCKET ... (enum sk_rst_reason, kernel 6.10); for a victim whose packet was dropped, enum skb_drop_reason"`
-	Call    Opt[string] `fact:"call" doc:"kernel path, from the stack: close, linger, listen-stop, disconnect, sock-destroy, keepalive-timer, retransmit-timer, orphan-limit, memory, minisock (accept queue), time-wait, reply, reject, fastopen, mptcp, other"`
+	Call    Opt[string] `fact:"call" doc:"kernel path, from the stack: close, linger, listen-stop, disconnect, sock-destroy, keepalive-timer, retransmit-timer, orphan-limit, memory, minisock (accept queue), time-wait, reply, reject, fastopen, mptcp, fin (closed in order, without a reset), gave-up (a victim that closed before its kernel gave up), other"`
 	Syscall Opt[string] `fact:"syscall" doc:"system call in progress, when the process that owns the socket made it: close, shutdown, exit_group, connect, dup2, execve ..."`
 	Error   Opt[string] `fact:"error" doc:"errno the application gets: ECONNRESET, EPIPE, ECONNREFUSED, ETIMEDOUT, ECONNABORTED, EHOSTUNREACH ..."`
 	Stack   Opt[string] `fact:"stack" doc:"innermost kernel functions, caller after <"`

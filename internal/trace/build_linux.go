@@ -100,6 +100,8 @@ func (b *builder) ends(o *observation, ob *Observed) {
 		ob.VictimNetns = o.recv.Netns
 	case o.err != nil:
 		ob.VictimNetns = o.err.Netns
+	case o.gaveUp():
+		ob.VictimNetns = o.ended.Netns
 	case o.refused != nil:
 		ob.VictimNetns = o.refused.Netns
 	}
@@ -109,13 +111,16 @@ func (b *builder) ends(o *observation, ob *Observed) {
 	if o.drop != nil {
 		ob.EmitNetns = o.drop.Netns
 	}
+	if o.ended != nil && !o.gaveUp() {
+		ob.EmitNetns = o.ended.Netns
+	}
 	if len(o.wires) > 0 {
 		ob.WireNetns = o.wires[0].Netns
 		if ob.EmitNetns == 0 && (o.wires[0].fromTCP() || strings.HasPrefix(innermost(b.stack(o.wires[0]), wirePaths), "tcp-")) {
 			ob.EmitNetns = ob.WireNetns // a TCP stack resets in its own name only
 		}
 	}
-	for _, e := range append([]*resetEvent{o.send, o.recv, o.err, o.refused, o.drop}, o.wires...) {
+	for _, e := range append([]*resetEvent{o.send, o.recv, o.err, o.refused, o.drop, o.ended}, o.wires...) {
 		if e != nil {
 			b.host.space(e.Netns) // learn of namespaces before asking who owns an address
 		}
@@ -388,8 +393,10 @@ func (b *builder) emit(o *observation, ob *Observed) {
 		b.replied(o, ob)
 	case o.kind == obsDrop:
 		b.dropping(o, ob)
-	case o.kind == obsError:
+	case o.kind == obsError, o.gaveUp():
 		b.silentPeer(o, ob)
+	case o.kind == obsEnded:
+		b.closer(o, ob)
 	case o.doubtful: // it may be the one that this end's stack reported
 	case em.Watched.Or(false) && b.has("send") && (b.kernel.facts.sendArgs == 3 || b.has("nosk4")) && !b.lossy(o.first, o.deadline):
 		em.Seen = some(false)

@@ -17,9 +17,18 @@ const (
 	kindOwner
 	kindICMP
 	kindArrival
+	kindEnded
 )
 
-var kindNames = [...]string{kindSend: "send", kindRecv: "recv", kindErr: "err", kindDrop: "drop", kindWire: "wire", kindOwner: "owner", kindICMP: "icmp", kindArrival: "arrive"}
+var kindNames = [...]string{kindSend: "send", kindRecv: "recv", kindErr: "err", kindDrop: "drop", kindWire: "wire", kindOwner: "owner", kindICMP: "icmp", kindArrival: "arrive", kindEnded: "end"}
+
+// How a connection failed its user without a RST, as in bpf/event.h.
+const (
+	cutByExit = iota + 1
+	noAnswer
+	gaveUpConnecting
+	gaveUpWaiting
+)
 
 // Origins of a RST on the wire, as in bpf/reset.bpf.c.
 const (

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/internal/linux"
 )
 
 // dead fills what is remembered of the socket that had the tuple of the
@@ -184,13 +185,23 @@ func (b *builder) innocent(o *observation, ob *Observed) {
 			em.Sock.State = fact.SomeBy(s.State.String(), fact.ByHost)
 			em.Sock.Accepted = fact.SomeBy(s.Inode != 0, fact.ByHost)
 			em.Sock.Inode = fact.SomeBy(int64(s.Inode), fact.ByHost)
-			em.Sock.Unread = fact.SomeBy(int64(s.RQueue), fact.ByHost)
+			em.Sock.Unread = fact.SomeBy(unreadOf(&s), fact.ByHost)
 			ob.EmitPID = b.host.ownerOfInode(s.Inode)
 			b.living(&em.Proc, ob.EmitPID)
 		}
 	}
 	b.dead(ob, o)
 	b.listening(ob, o.src)
+}
+
+// unreadOf is what an application has not read; the queue counts a FIN as one.
+func unreadOf(s *linux.Socket) int64 {
+	n := int64(s.RQueue)
+	switch s.State {
+	case linux.CloseWait, linux.LastAck, linux.Closing, linux.TimeWait:
+		n--
+	}
+	return max(n, 0)
 }
 
 // dropping fills emit for a drop that was reported without any RST: the end
@@ -229,12 +240,16 @@ func (b *builder) silentPeer(o *observation, ob *Observed) {
 // victim fills the end that was hit.
 func (b *builder) victim(o *observation, ob *Observed) {
 	v := &ob.Case.Victim
+	if o.gaveUp() {
+		b.waited(o, ob)
+		return
+	}
 	e := firstEvent(o.recv, o.err, o.refused)
 	if e == nil {
-		if v.Watched.Or(false) && b.has("recv") && !b.lossy(o.first, o.deadline) {
+		if v.Watched.Or(false) && o.kind != obsEnded && b.has("recv") && !b.lossy(o.first, o.deadline) {
 			v.Seen = some(false)
 		}
-		if ob.VictimNetns != 0 && o.kind == obsReset && o.dst.Port() != 0 {
+		if ob.VictimNetns != 0 && (o.kind == obsReset || o.kind == obsEnded) && o.dst.Port() != 0 {
 			b.bystander(o, ob)
 		}
 		return
@@ -373,8 +388,8 @@ func (b *builder) firewall(o *observation, ob *Observed) {
 // reason: for a timeout, since the last transmission, which was one
 // retransmission timeout ago. An earlier drop did not end the connection.
 func (b *builder) lastAttempt(o *observation) time.Duration {
-	if o.kind == obsError && o.err != nil {
-		return 200*time.Millisecond + b.jiffies(o.err.RtoJiffies)*11/10
+	if e := firstEvent(o.err, o.ended); o.kind != obsReset && e != nil {
+		return 200*time.Millisecond + b.jiffies(e.RtoJiffies)*11/10
 	}
 	return time.Second
 }
@@ -441,7 +456,7 @@ func (b *builder) flow(o *observation, ob *Observed) {
 	f.Family, f.ClientPort, f.ServerPort = some(family), some(int64(client.Port())), some(int64(server.Port()))
 	f.Loopback = some(client.Addr().IsLoopback() && server.Addr().IsLoopback())
 	f.RolesKnown = some(known)
-	if e := firstEvent(o.send, o.recv, o.err); e != nil && e.Full == 1 && e.State != stListen {
+	if e := firstEvent(o.send, o.recv, o.err, o.ended); e != nil && e.Full == 1 && e.State != stListen {
 		f.MPTCP = some(e.Mptcp == 1)
 	}
 	role := func(a netip.AddrPort) fact.Opt[string] {
@@ -464,6 +479,11 @@ func (b *builder) roles(o *observation) (client, server netip.AddrPort, known bo
 	}
 	if e := o.drop; e != nil {
 		return o.dst, o.src, e.State == stListen || e.State == stNewSynRecv
+	}
+	if e := o.ended; e != nil {
+		if active, ok := b.active(e); ok {
+			return asEmit(active != o.gaveUp())
+		}
 	}
 	if e := o.send; e != nil && e.Full == 1 {
 		if active, ok := b.active(e); ok {
@@ -549,6 +569,8 @@ func (b *builder) active(e *resetEvent) (active, ok bool) {
 func (b *builder) outcome(o *observation, c *fact.Case) {
 	c.Phase = some(b.phase(o, c))
 	switch {
+	case o.kind == obsEnded:
+		c.Outcome = some(b.endedOutcome(o, c))
 	case o.kind == obsDrop:
 		c.Outcome = some("timeout")
 		if b.kernel.facts.dropReasons[o.drop.Reason] == "TCP_RFC7323_PAWS" {

@@ -18,8 +18,8 @@ type inbox struct {
 
 	mu      sync.Mutex // guards all below
 	events  []*resetEvent
-	until   uint64                  // everything older, in monotonic ns, was put
-	lost    [kindArrival + 1]uint64 // records refused, by kind
+	until   uint64                // everything older, in monotonic ns, was put
+	lost    [kindEnded + 1]uint64 // records refused, by kind
 	refuses uint64
 }
 

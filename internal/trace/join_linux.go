@@ -49,6 +49,7 @@ type observation struct {
 	wires           []*resetEvent // devices that carried it, in order
 	arrived         *resetEvent   // the device that received it
 	drop            *resetEvent   // what made an observation without RST
+	ended           *resetEvent   // the same: a process closed, and that failed a user
 	aliases         []place       // the same RST under translated addresses
 	repeats         uint64
 	doubtful        bool // a RST of the same numbers was sent at about this time: whether it is this one is not known
@@ -60,6 +61,7 @@ const (
 	obsReset obsKind = iota
 	obsError
 	obsDrop
+	obsEnded
 )
 
 // conn is a connection without direction.
@@ -125,6 +127,8 @@ func (j *joiner) add(e *resetEvent) {
 		j.addWire(e)
 	case kindArrival:
 		j.addArrival(e)
+	case kindEnded:
+		j.addEnded(e)
 	case kindDrop:
 		j.addDrop(e)
 	case kindOwner:
@@ -173,7 +177,7 @@ func (j *joiner) done(o *observation) {
 			delete(j.bySeq, w.Packet.Seq)
 		}
 	}
-	if o.send == nil && o.recv == nil && o.refused == nil && o.err == nil && o.drop == nil && len(o.wires) == 0 {
+	if o.send == nil && o.recv == nil && o.refused == nil && o.err == nil && o.drop == nil && o.ended == nil && len(o.wires) == 0 {
 		return
 	}
 	if o.kind == obsReset {
@@ -316,7 +320,7 @@ func (j *joiner) addErr(e *resetEvent) {
 		return // with IP_RECVERR an ICMP error is queued first, without sk_err
 	}
 	p := placeOf(rstKey{e.remote(), e.local()}, e.Netns)
-	o := j.observe(p, obsError, e.TimeNs, func(o *observation) bool { return o.err == nil && o.recv == nil && o.drop == nil })
+	o := j.observe(p, obsError, e.TimeNs, func(o *observation) bool { return o.err == nil && o.recv == nil && o.drop == nil && o.ended == nil })
 	o.err = e
 	j.bySock[e.Sk] = o
 }
@@ -354,6 +358,20 @@ func (j *joiner) translated(p place, e *resetEvent) *observation {
 		return o
 	}
 	return nil
+}
+
+// addEnded takes the end of a connection by a process. Whoever gave up was hit;
+// whoever owed an answer is the one that ended it.
+func (j *joiner) addEnded(e *resetEvent) {
+	k := rstKey{e.local(), e.remote()}
+	if e.Reason == gaveUpConnecting || e.Reason == gaveUpWaiting {
+		k = rstKey{e.remote(), e.local()}
+	}
+	if e.Rport == 0 || e.remote().Addr().IsUnspecified() {
+		return
+	}
+	p := placeOf(k, e.Netns)
+	j.observe(p, obsEnded, e.TimeNs, func(*observation) bool { return false }).ended = e
 }
 
 // addArrival takes a RST that a device received. By itself it is no case: what

@@ -13,6 +13,8 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-project/holdfast/internal/linux"
 )
 
 // slot is one thing to know, with the programs that can tell it, best first.
@@ -126,6 +128,7 @@ type kernel struct {
 	failures []string
 	cpus     int
 	slots    int // of each per-CPU ring
+	hz       int // jiffies of a second
 }
 
 func (k *kernel) close() {
@@ -147,6 +150,13 @@ func (k *kernel) close() {
 func ringSlots(cpus int) int {
 	n := min(65536, 128<<20/(128*cpus))
 	return 1 << (bits.Len(uint(max(n, 256))) - 1)
+}
+
+func jiffiesHz() int {
+	if hz := (&linux.Host{}).JiffiesHz(); hz > 0 {
+		return hz
+	}
+	return 250
 }
 
 // ringBytes is the size of the ring buffer: room for a second of 2,000 resets
@@ -174,7 +184,7 @@ func loadKernel(cfg Config) (_ *kernel, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("count CPUs: %w", err)
 	}
-	k := &kernel{facts: facts, maps: map[string]*ebpf.Map{}, witness: map[string]link.Link{}, attached: map[string]string{}, programs: map[string]*ebpf.Program{}, cpus: cpus, slots: ringSlots(cpus)}
+	k := &kernel{facts: facts, maps: map[string]*ebpf.Map{}, witness: map[string]link.Link{}, attached: map[string]string{}, programs: map[string]*ebpf.Program{}, cpus: cpus, slots: ringSlots(cpus), hz: jiffiesHz()}
 	defer func() {
 		if err != nil {
 			k.close()
@@ -214,7 +224,7 @@ func (k *kernel) configure(spec *ebpf.CollectionSpec, cfg Config) error {
 		return 0xffff
 	}
 	vars := map[string]uint32{
-		"burst": uint32(burst), "close_slots": uint32(k.slots), "open_slots": uint32(k.slots), "cpus": uint32(k.cpus), "self": uint32(os.Getpid()),
+		"burst": uint32(burst), "close_slots": uint32(k.slots), "open_slots": uint32(k.slots), "cpus": uint32(k.cpus), "self": uint32(os.Getpid()), "second": uint32(k.hz),
 		"drop_not_specified": number("NOT_SPECIFIED"), "drop_no_socket": number("NO_SOCKET"), "drop_tcp_reset": number("TCP_RESET"),
 		"drop_invalid_sequence": number("TCP_INVALID_SEQUENCE"), "drop_listen_overflow": number("TCP_LISTEN_OVERFLOW"), "drop_netfilter": number("NETFILTER_DROP"),
 		"drop_paws": number("TCP_RFC7323_PAWS"), "drop_md5": number("TCP_MD5NOTFOUND"), "drop_md5_last": 0, "drop_csum": number("TCP_CSUM"),

@@ -76,7 +76,7 @@ func (o *observation) numbers() rstNumbers {
 
 // fits says whether a RST with these numbers can be the one of o.
 func (o *observation) fits(n rstNumbers) bool {
-	if o.kind == obsDrop || !o.numbers().same(n) {
+	if o.kind == obsDrop || o.kind == obsEnded || !o.numbers().same(n) {
 		return false
 	}
 	if o.recv != nil && !accepts(o.recv, n) {
@@ -113,7 +113,7 @@ func (o *observation) takesSend(e *resetEvent) bool {
 }
 
 func (o *observation) takesRecv(e *resetEvent) bool {
-	if o.recv != nil || o.refused != nil || o.drop != nil || o.err != nil && o.err.Sk != e.Sk {
+	if o.recv != nil || o.refused != nil || o.drop != nil || o.ended != nil || o.err != nil && o.err.Sk != e.Sk {
 		return false
 	}
 	n := o.numbers()

@@ -283,6 +283,7 @@ const (
 	resetVarDropTcpReset        = "drop_tcp_reset"
 	resetVarDropTooBig          = "drop_too_big"
 	resetVarOpenSlots           = "open_slots"
+	resetVarSecond              = "second"
 	resetVarSelf                = "self"
 	resetVarUnusedClose         = "unused_close"
 	resetVarUnusedCounter       = "unused_counter"
@@ -409,6 +410,7 @@ type resetVariableSpecs struct {
 	DropTcpReset        *ebpf.VariableSpec `ebpf:"drop_tcp_reset"`
 	DropTooBig          *ebpf.VariableSpec `ebpf:"drop_too_big"`
 	OpenSlots           *ebpf.VariableSpec `ebpf:"open_slots"`
+	Second              *ebpf.VariableSpec `ebpf:"second"`
 	Self                *ebpf.VariableSpec `ebpf:"self"`
 	UnusedClose         *ebpf.VariableSpec `ebpf:"unused_close"`
 	UnusedCounter       *ebpf.VariableSpec `ebpf:"unused_counter"`
@@ -502,6 +504,7 @@ type resetVariables struct {
 	DropTcpReset        *ebpf.Variable `ebpf:"drop_tcp_reset"`
 	DropTooBig          *ebpf.Variable `ebpf:"drop_too_big"`
 	OpenSlots           *ebpf.Variable `ebpf:"open_slots"`
+	Second              *ebpf.Variable `ebpf:"second"`
 	Self                *ebpf.Variable `ebpf:"self"`
 	UnusedClose         *ebpf.Variable `ebpf:"unused_close"`
 	UnusedCounter       *ebpf.Variable `ebpf:"unused_counter"`

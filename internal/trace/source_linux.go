@@ -88,10 +88,6 @@ func assemble(cfg Config, k *kernel) (*Source, error) {
 		return nil, fmt.Errorf("open ring buffer: %w", err)
 	}
 	host := &linux.Host{}
-	hz := host.JiffiesHz()
-	if hz <= 0 {
-		hz = 250
-	}
 	mem, err := openMemory(k, monotonic())
 	if err != nil {
 		return nil, err
@@ -103,7 +99,7 @@ func assemble(cfg Config, k *kernel) (*Source, error) {
 	}
 	name, _ := host.Hostname()
 	s := &Source{cfg: cfg, kernel: k, reader: reader, inbox: newInbox(), host: newHostView(host), toldAt: monotonic()}
-	s.build = &builder{kernel: k, host: s.host, mem: mem, symbols: symbols, hz: uint64(hz), name: name, stacks: cfg.Stacks, lossy: s.lossy, tried: scans{}}
+	s.build = &builder{kernel: k, host: s.host, mem: mem, symbols: symbols, hz: uint64(k.hz), name: name, stacks: cfg.Stacks, lossy: s.lossy, tried: scans{}}
 	s.join = newJoiner(cfg.Hold, k.facts.dropReasons, s.flush)
 	s.build.join = s.join
 	s.build.witness = newWitness(k, cfg.Demand)
@@ -340,7 +336,14 @@ func (s *Source) flush(o *observation) {
 		s.mu.Unlock()
 		return
 	}
-	s.emit(s.build.build(o))
+	if o.ended != nil && !s.build.failed(o) {
+		return
+	}
+	ob := s.build.build(o)
+	if o.gaveUp() && ob.Outcome.Or("") == "none" {
+		return // it may just have had enough
+	}
+	s.emit(ob)
 }
 
 // stray says whether nothing is known but that a RST met no socket. In a flood,
@@ -381,7 +384,7 @@ func (s *Source) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Stats{PerHook: map[string]HookStats{}, Evicted: s.evicted}
-	for kind := uint32(kindSend); kind <= kindArrival; kind++ {
+	for kind := uint32(kindSend); kind <= kindEnded; kind++ {
 		c := s.counter(kind)
 		missed, refused := s.kernel.missed(kindNames[kind]), s.inbox.refusedOf(kind)
 		c.Seen, c.Lost, c.Sent = c.Seen+missed, c.Lost+missed+refused, c.Sent-min(refused, c.Sent)

@@ -2,7 +2,10 @@
 // nanoseconds of CLOCK_MONOTONIC, units in the names. No scoring here: C copies, Go thinks.
 #pragma once
 
-enum kind { SEND = 1, RECV, ERR, DROP, WIRE, OWNER, ICMP, ARRIVE, KINDS };
+enum kind { SEND = 1, RECV, ERR, DROP, WIRE, OWNER, ICMP, ARRIVE, ENDED, KINDS };
+
+// Connections that fail their user without a RST: the reason of an ENDED event.
+enum { CUT_BY_EXIT = 1, NO_ANSWER, GAVE_UP_CONNECTING, GAVE_UP_WAITING };
 
 #define KFRAMES 32
 #define UFRAMES 24

@@ -31,6 +31,7 @@ const volatile __u32 want_ustack = 0;   // --stacks
 const volatile __u32 close_slots = 16384; // for each CPU, a power of two
 const volatile __u32 open_slots = 16384;
 const volatile __u32 cpus = 1;
+const volatile __u32 second = 250;      // jiffies
 const volatile __u32 self = 0;          // our own tgid
 // numbers of enum skb_drop_reason on the running kernel; 0xffff when it has none
 const volatile __u32 drop_not_specified = 2, drop_no_socket = 0xffff, drop_tcp_reset = 0xffff, drop_invalid_sequence = 0xffff, drop_listen_overflow = 0xffff,
@@ -513,6 +514,36 @@ static __always_inline void put_open(struct cpu *cp, const struct sock *sk, int 
 	r->ts_ns = bpf_ktime_get_ns();
 }
 
+// Whether an end of a connection without RST may have failed its user. A process that ends a connection while it owes an answer, or
+// that has waited for one for a second, is rare; Go asks further.
+static __always_inline __u32 failing(const struct sock *sk, struct task_struct *t, int old, int new) {
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
+	if (!tp || !sk->sk_lock.owned) return 0;
+	if (old == SYN_SENT) return new == CLOSE && !sk->sk_err && tp->inet_conn.icsk_retransmits ? GAVE_UP_CONNECTING : 0;
+	if (old != ESTABLISHED || new != FIN_WAIT1) return 0;
+	__u32 now = bpf_jiffies64();
+	__s32 owes = tp->inet_conn.icsk_ack.lrcvtime - tp->lsndtime; // it received after it had sent
+	if (tp->bytes_received && (owes > 0 || !tp->bytes_sent)) return t->flags & PF_EXITING ? CUT_BY_EXIT : tp->bytes_sent ? 0 : NO_ANSWER;
+	if (tp->bytes_sent && now - tp->lsndtime >= second && (owes < 0 || !tp->bytes_received || tp->inet_conn.icsk_retransmits)) return GAVE_UP_WAITING;
+	return 0;
+}
+
+static __noinline int on_ended(const struct sock *sk, __u32 how) {
+	struct counter *c = count(ENDED);
+	if (!c) return 0;
+	if (!allow(ENDED + STRAY)) {
+		c->suppressed++;
+		return 0;
+	}
+	struct event *e = reserve(c, ENDED);
+	if (!e) return 0;
+	copy_sock(e, sk);
+	e->reason = how;
+	copy_task(e);
+	bpf_ringbuf_submit(e, BPF_RB_WAKE_IF_IDLE);
+	return 0;
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(state, const struct sock *sk, int old, int new) {
 	if (new != CLOSE && new != FIN_WAIT1 && new != LAST_ACK && new != ESTABLISHED) return 0;
@@ -528,6 +559,8 @@ int BPF_PROG(state, const struct sock *sk, int old, int new) {
 	l->old = old;
 	// a local close, or the end of a connection; what ends well after a FIN has its record of the close
 	if (new != CLOSE || old == ESTABLISHED || old == CLOSE_WAIT || old == SYN_RECV || old == SYN_SENT || sk->sk_err) put_close(cp, sk, old, new);
+	__u32 how = failing(sk, bpf_get_current_task_btf(), old, new);
+	if (how) on_ended(sk, how);
 	if (old != SYN_SENT) return 0;
 	// connect() gave up before it had a local port: every one is in use for this destination
 	// (net/ipv4/tcp_ipv4.c tcp_v4_connect, after inet_hash_connect)

@@ -1,0 +1,92 @@
+package trace
+
+import (
+	"time"
+
+	"github.com/holdfast-project/holdfast/fact"
+)
+
+// Connections that fail their user without a RST: a process ends while it owes an
+// answer, closes without one, or gives up before the kernel does. What is not
+// certain here is no case: an orderly end of a finished exchange says nothing.
+
+// owedFor is how long ago the request may have come for its answer to be owed.
+// Some protocols speak last without asking anything (HTTP/2), and then rest.
+const owedFor = 10 * time.Second
+
+// failed says whether the end is worth a case.
+func (b *builder) failed(o *observation) bool {
+	e := o.ended
+	if e.inKernelThread() {
+		return false
+	}
+	active, known := b.active(e)
+	switch e.Reason {
+	case gaveUpConnecting:
+		return true
+	case gaveUpWaiting:
+		return known && active
+	case cutByExit:
+		return known && !active && e.ExitCode != 0 && b.jiffies(e.IdleRecvJiffies) < owedFor
+	case noAnswer:
+		return known && !active
+	}
+	return false
+}
+
+// gaveUp says whether a process had waited and closed.
+func (o *observation) gaveUp() bool {
+	return o.ended != nil && (o.ended.Reason == gaveUpConnecting || o.ended.Reason == gaveUpWaiting)
+}
+
+// closer fills the end that closed while it owed an answer.
+func (b *builder) closer(o *observation, ob *Observed) {
+	em, e := &ob.Case.Emit, o.ended
+	em.Seen = some(true)
+	b.socket(&em.Sock, e)
+	em.Syscall = some(b.syscall(e))
+	em.Call = some("fin")
+	ob.EmitPID = int(e.Pid)
+	b.actor(&em.Proc, e)
+}
+
+// waited fills the end that gave up.
+func (b *builder) waited(o *observation, ob *Observed) {
+	v, e := &ob.Case.Victim, o.ended
+	v.Seen, v.Call, v.Syscall = some(true), some("gave-up"), some(b.syscall(e))
+	v.Error = fact.None[string]() // it had its own limit
+	b.socket(&v.Sock, e)
+	if e.Reason == gaveUpConnecting {
+		v.Sock.Age = some(connecting(e))
+	}
+	ob.VictimPID = int(e.Pid)
+	b.actor(&v.Proc, e)
+}
+
+// connecting is how long a socket had tried at least: the first intervals between
+// its SYNs are of a second (net.ipv4.tcp_syn_linear_timeouts), or double.
+func connecting(e *resetEvent) time.Duration { return time.Duration(e.Retransmits) * time.Second }
+
+// owes says whether the other end owes an answer for sure: what was sent was not
+// acknowledged, or nobody there has even read it.
+func (b *builder) owes(o *observation, c *fact.Case) bool {
+	s := &c.Emit.Sock
+	switch {
+	case o.ended.Reason == gaveUpConnecting, o.ended.Retransmits > 0 && o.ended.UnackedBytes > 0:
+		return true
+	case !s.Known.Or(false):
+		return false
+	}
+	return s.Unread.Or(0) > 0 || !s.Accepted.Or(true) || c.Emit.Proc.Stalled.Or(false)
+}
+
+// endedOutcome is the outcome of a case without RST that a process ended.
+func (b *builder) endedOutcome(o *observation, c *fact.Case) string {
+	switch {
+	case o.gaveUp() && b.owes(o, c):
+		return "timeout"
+	case o.ended.Reason == cutByExit:
+		return "closed"
+	}
+	return "none"
+}
