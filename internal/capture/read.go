@@ -67,6 +67,12 @@ type Point struct {
 	Damage     error // why the rest was not read; nil at a clean end
 	Endings    []*tcp.Ending
 
+	// Made by Compare:
+	Compared   bool
+	Shared     int64         // of the connections that were compared, those that another point has, too
+	Clock      time.Duration // its clock minus that of the first point
+	ClockKnown bool
+
 	streams streams
 }
 

@@ -144,6 +144,7 @@ func Compare(ctx context.Context, points []*Point, open Opener) (list []*Case, r
 			c.refused++
 		}
 	}
+	c.measure()
 	for _, k := range all {
 		if g := of[k]; g != nil && len(g.tracks)+len(g.stray) > 1 {
 			k.views = &views{points, g, c.resets, c.ports}

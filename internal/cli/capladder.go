@@ -101,6 +101,9 @@ func (o *options) writeFiles(ctx context.Context, got *captured, rep *report.Rep
 		o.notef("holdfast: packets are not shown: %s\n", report.CleanText(ladderErr.Error()))
 	}
 	if cf.report != "" {
+		if err := hashes(rep); err != nil {
+			return err
+		}
 		if err := o.writeReport(rep, cf.report); err != nil {
 			return err
 		}

@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -313,8 +315,53 @@ func (g *captured) report() *report.Report {
 		in := &r.Inputs[0]
 		in.Warnings = append(in.Warnings, fmt.Sprintf("%d of the connections were too many to be compared between the places", g.uncompared))
 	}
+	r.Places = len(g.points) > 1
+	for i, p := range g.points {
+		if p.Compared && r.Places && p.Shared == 0 && len(p.Endings) > 0 {
+			in := &r.Inputs[i]
+			in.Warnings = append(in.Warnings, "no connection that ended badly here is in another of the captures: do they belong together?")
+		}
+	}
 	r.Stories = report.Stories(g.findings)
+	for i := range r.Stories {
+		r.Stories[i].Side = g.sideOf(r.Stories[i].Findings[0])
+	}
 	return r
+}
+
+// sideOf says on which side of the path a third party wrote a RST.
+func (g *captured) sideOf(f *fact.Finding) string {
+	if placeOf(f.Sender.Role) != "device" {
+		return ""
+	}
+	for i := range g.findings {
+		if g.findings[i].ID == f.ID {
+			return strings.TrimSpace(g.cases[i].Side() + g.cases[i].Absence())
+		}
+	}
+	return ""
+}
+
+// hashes adds the SHA-256 of the files that can be read again.
+func hashes(r *report.Report) error {
+	for i := range r.Inputs {
+		in := &r.Inputs[i]
+		if st, err := os.Stat(in.Name); err != nil || !st.Mode().IsRegular() {
+			continue // standard input, a pipe
+		}
+		f, err := os.Open(in.Name)
+		if err != nil {
+			return fmt.Errorf("hash %s: %w", in.Name, err)
+		}
+		h := sha256.New()
+		_, err = io.Copy(h, f)
+		f.Close()
+		if err != nil {
+			return fmt.Errorf("hash %s: %w", in.Name, err)
+		}
+		in.SHA256 = hex.EncodeToString(h.Sum(nil))
+	}
+	return nil
 }
 
 // inputOf tells what was read at one point of capture, and what limits the
@@ -323,6 +370,18 @@ func inputOf(p *capture.Point) report.Input {
 	in := report.Input{
 		Name: p.Name, Packets: p.Packets, TCPPackets: p.Segments, Connections: p.TCP.Conns, Resets: p.TCP.RSTs,
 		Bytes: p.Bytes, First: p.First, Last: p.Last,
+	}
+	if p.Until != 0 {
+		in.Until = time.Unix(0, p.Until).UTC()
+	}
+	in.Clock, in.ClockKnown = p.Clock, p.ClockKnown
+	switch {
+	case p.Lost > 0:
+		in.Lost = fmt.Sprintf("%d packets lost, by its own count", p.Lost)
+	case p.Counted:
+		in.Lost = "no packet lost, by its own count"
+	default:
+		in.Lost = "it does not say how many packets it lost"
 	}
 	if s := p.Took.Seconds(); s > 0 {
 		in.Rate = float64(p.Packets) / s

@@ -67,6 +67,7 @@ type verdictView struct {
 
 type inputView struct {
 	Name, Links, Packets, TCP, Connections, Resets, Bytes, From, To, Span, Rate string
+	Until, Lost, SHA256, Clock                                                  string
 	Warnings                                                                    []string
 }
 
@@ -106,7 +107,7 @@ func viewOf(r *Report) *pageView {
 	}
 	for _, s := range v.Stories[:min(len(v.Stories), 3)] {
 		if s.Harm || s.N == 1 {
-			v.Verdicts = append(v.Verdicts, verdictView{s.N, s.Title, s.Short})
+			v.Verdicts = append(v.Verdicts, verdictView{s.N, s.Title + ". Sent by: " + s.Role + " (" + s.SenderGrade + ")", s.Short})
 		}
 	}
 	return v
@@ -134,6 +135,13 @@ func inputOf(in *Input) inputView {
 	}
 	if in.Rate > 0 {
 		v.Rate = rate(in.Rate)
+	}
+	if !in.Until.IsZero() {
+		v.Until = in.Until.UTC().Format("2006-01-02 15:04:05.000000 UTC")
+	}
+	v.Lost, v.SHA256 = in.Lost, in.SHA256
+	if in.ClockKnown {
+		v.Clock = fmt.Sprintf("%+.6f s against the first capture; corrected", in.Clock.Seconds())
 	}
 	return v
 }

@@ -15,6 +15,7 @@ type storyView struct {
 	Title, Cause, Short         string
 	Harm                        bool
 	Grade, Role, When, Scope    string
+	SenderGrade, Side           string
 	Flow                        string
 	Who, Why, Cost, Sure        string
 	Stop                        []string
@@ -47,6 +48,7 @@ func storyOf(n int, s *Story) storyView {
 	f := s.Findings[0]
 	v := storyView{
 		N: n, Title: cmpOr(f.Cause.Title, cmpOr(f.Cause.ID, notKnown)), Cause: f.Cause.ID, Harm: s.Harmful() > 0, Grade: gradeWord(f.Cause.Grade), Role: roleWord(f.Sender.Role),
+		SenderGrade: gradeWord(f.Sender.Grade), Side: s.Side,
 		When: utc(f.Time), Scope: strings.TrimSpace(storyScope(s)), Flow: flowText(f),
 		Who: whoText(f), Why: cmpOr(f.Cause.Says, f.Cause.Title), Sure: sureText(f), Cost: costText(s),
 		Fixes: f.Fixes, Missing: f.Missing, Confirm: f.Confirm, Prevent: f.Prevent, Ask: askOf(s),

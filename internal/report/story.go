@@ -19,6 +19,11 @@ type Input struct {
 	Resets      int64 // packets with the RST flag
 	Bytes       int64 // on the wire
 	First, Last time.Time
+	Until       time.Time     // how long the capture went on; zero when that is not known
+	Lost        string        // what the capture says it lost, in words
+	SHA256      string        // of the file, in hexadecimal; "" when not computed
+	Clock       time.Duration // its clock minus that of the first input
+	ClockKnown  bool
 	Rate        float64  // packets read per second of analysis; 0 when not measured
 	Warnings    []string // what limits the answer: damage, losses, refusals
 }
@@ -29,6 +34,7 @@ type Report struct {
 	Made    time.Time
 	Version string
 	Inputs  []Input
+	Places  bool    // the inputs are captures of the same traffic at several places
 	Stories []Story // in the order of Stories
 }
 
@@ -36,6 +42,7 @@ type Report struct {
 type Story struct {
 	Findings []*fact.Finding // the first is the one that matters, the others in order of time
 	Ladder   *fact.Ladder    // of the first finding; nil when there is no capture
+	Side     string          // on which side of the path its reset was written; "" when not known
 }
 
 // The limits of an incident: how long after one reset the next like it still

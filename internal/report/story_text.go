@@ -32,7 +32,11 @@ func (r *Report) Totals() Totals {
 		in := &r.Inputs[i]
 		t.Packets += in.Packets
 		t.TCPPackets += in.TCPPackets
-		t.Connections += in.Connections
+		if r.Places {
+			t.Connections = max(t.Connections, in.Connections)
+		} else {
+			t.Connections += in.Connections
+		}
 		t.Octets += in.Bytes
 	}
 	for i := range r.Stories {
@@ -53,6 +57,9 @@ func (r *Report) Headline() string {
 	over := ""
 	if t.Packets > 0 {
 		over = fmt.Sprintf(" in %s and %s", number(t.Connections, "connection"), number(t.Packets, "packet"))
+		if r.Places && len(r.Inputs) > 1 {
+			over = fmt.Sprintf(" in %s, seen in %d captures (%s)", number(t.Connections, "connection"), len(r.Inputs), number(t.Packets, "packet"))
+		}
 	}
 	if t.Endings == 0 {
 		return "No reset and no broken connection" + over + "."
