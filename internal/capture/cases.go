@@ -198,7 +198,7 @@ func withoutReset(c *fact.Case, e *tcp.Ending) {
 		c.FW.ICMP = byWire(name)
 	case tcp.NoAnswer:
 		c.Phase = byWire("connect")
-		if e.From == e.Conn.Client {
+		if e.From == e.Conn.Client && e.Conn.Bits&tcp.Established != 0 {
 			c.Phase = byWire("accept-queue")
 		}
 	}

@@ -157,6 +157,14 @@ func burst(list []*tcp.Ending, near []int, e *tcp.Ending, p *pattern) {
 // unforced reports whether nothing of the other end led to a RST.
 func unforced(e *tcp.Ending) bool { return e.Trigger.Frame == 0 && e.Victim().Bits&tcp.SentFIN == 0 }
 
+// A client that finds a few services of a host down is no scanner. manyPorts is
+// from when on it is taken for one; with a SYN that no common stack sends, five
+// ports are enough.
+const (
+	manyPorts = 12
+	fewPorts  = 4 // what is told of less
+)
+
 // scans counts ports of one host at which one other host found no connection or
 // broke off at once.
 func scans(list []*tcp.Ending, out []pattern) {
@@ -167,9 +175,17 @@ func scans(list []*tcp.Ending, out []pattern) {
 	for _, g := range groups {
 		ports := newTally(g, func(j int) uint16 { return list[j].Conn.Port[list[j].Conn.Server()] })
 		window(g, list, 5*time.Second, func(i, lo, hi int) {
-			out[i].scanPorts = ports.distinct(lo, min(hi, lo+nearLimit))
+			if out[i].scanPorts = ports.distinct(lo, min(hi, lo+nearLimit)); out[i].scanPorts < manyPorts && !bareSYN(&list[i].Conn) {
+				out[i].scanPorts = min(out[i].scanPorts, fewPorts)
+			}
 		})
 	}
+}
+
+// bareSYN reports whether a SYN has none of the options that common stacks send.
+func bareSYN(c *tcp.Conn) bool {
+	client := &c.Sides[c.Client]
+	return client.Bits&tcp.HasISN != 0 && client.Bits&(tcp.HasTS|tcp.SACKOK|tcp.HasScale) == 0
 }
 
 type service struct {
