@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,7 @@ import (
 type attempt struct {
 	t     *Transport
 	trace httptrace.ClientTrace
+	pass  atomic.Pointer[pass] // under way, or the last, whose answer may still be read
 
 	ctx     context.Context
 	host    *host
@@ -49,6 +51,7 @@ var errInnerReplay = errors.New("steady: the attempt failed, and net/http was ke
 func newAttempt(t *Transport) *attempt {
 	a := &attempt{t: t}
 	a.trace.GotConn = a.gotConn
+	t.passes.add(a)
 	return a
 }
 
@@ -71,14 +74,17 @@ func (a *attempt) release(pooled bool) {
 	}
 }
 
-// try makes one attempt by rt. at is when the answer came.
-func (t *Transport) try(rt *http.Transport, req *http.Request, body io.ReadCloser, h *host, careful bool) (resp *http.Response, at int64, f *failure) {
+// try makes one attempt by rt. at is when the answer came; twice says that the request
+// may be executed twice, and careful that it may not, and can be sent again.
+func (t *Transport) try(rt *http.Transport, req *http.Request, body io.ReadCloser, h *host, careful, twice bool) (resp *http.Response, at int64, f *failure) {
 	ctx := req.Context()
-	pooled := httptrace.ContextClientTrace(ctx) == nil
+	others := httptrace.ContextClientTrace(ctx)
+	pooled := others == nil
 	a := t.getAttempt(pooled)
 	defer a.release(pooled)
-	a.ctx, a.host, a.safe, a.careful = ctx, h, innerReplays(req.Method), careful
-	p := a.prepare(req, body, !pooled)
+	a.ctx, a.host, a.safe, a.careful = ctx, h, innerReplays(req.Method) && twice, careful
+	p := a.prepare(req, body, others)
+	a.pass.Store(p)
 	resp, err := rt.RoundTrip(&p.req)
 	if err != nil {
 		if a.cancel != nil {
@@ -104,19 +110,33 @@ func (t *Transport) try(rt *http.Transport, req *http.Request, body io.ReadClose
 // it does not replay a body, and without the canonical name of the key header
 // (names are case-insensitive on the wire) it does not replay for the key. others
 // says that somebody else traces the request, too.
-func (a *attempt) prepare(req *http.Request, body io.ReadCloser, others bool) *pass {
-	p := &pass{}
-	ctx := p.traced(a.ctx, &a.trace, others)
+func (a *attempt) prepare(req *http.Request, body io.ReadCloser, others *httptrace.ClientTrace) *pass {
+	p := &pass{orig: req}
+	ctx := p.traced(a.ctx, a, others)
 	bare := !hasBody(req)
-	if bare && !isIdempotent(req.Method) {
+	if bare && !a.safe && (a.careful || !isIdempotent(req.Method)) {
 		ctx = a.guardBare(ctx)
 	}
 	p.req = *req.WithContext(ctx)
 	p.req.Body, p.req.GetBody = body, nil
+	if a.t.strange && req.GetBody != nil {
+		p.req.GetBody = func() (io.ReadCloser, error) { return a.rewind(req) }
+	}
 	if bare && !a.safe {
 		hideKeys(&p.req)
 	}
 	return p
+}
+
+// rewind is the GetBody that a foreign round tripper gets, such as x/net/http2 in
+// Base.TLSNextProto. It asks when its connection was gone before anything was sent,
+// and when HTTP/2 refused the stream: then it may not send the request again.
+func (a *attempt) rewind(req *http.Request) (io.ReadCloser, error) {
+	if !a.safe && a.got > 0 && (a.conn == nil || a.conn.count() != a.start) {
+		a.tainted = true
+		return nil, errInnerReplay
+	}
+	return req.GetBody()
 }
 
 // guardBare keeps HTTP/2 from replaying a request without a body, as net/http
@@ -190,6 +210,9 @@ func (a *attempt) leave() bool {
 		return true
 	}
 	a.tainted = true
+	if !a.safe {
+		return false
+	}
 	a.t.count.attempts.Add(1)
 	return a.t.Budget.Take()
 }
@@ -235,7 +258,8 @@ func (a *attempt) failed(err error) *failure {
 	}
 	f.verdict, f.err = re.Verdict, re
 	a.conn.sortOut(&a.t.count, false)
-	f.stale = !a.tainted && ev.stale
+	// A pooled connection on which a write failed with nothing written is stale, too.
+	f.stale = !a.tainted && (ev.stale || a.reused && !a.h2 && re.Verdict == NotSent && !ev.Whole && f.cause != CauseLocal)
 	if f.cause == CauseOther {
 		f.err = err
 	}

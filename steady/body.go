@@ -14,15 +14,25 @@ type bodies struct {
 	tee *tee
 }
 
-// newBodies prepares the body of req for more than one attempt: by GetBody, or
-// by keeping up to limit bytes of what is read.
+// newBodies prepares the body of req for more than one attempt: by GetBody, by
+// rewinding what can be rewound, such as a file, or by keeping up to limit bytes of
+// what is read.
 func newBodies(req *http.Request, limit int64) bodies {
 	b := bodies{req: req}
-	if hasBody(req) && req.GetBody == nil && limit > 0 {
-		b.tee = &tee{src: req.Body, limit: limit}
+	if !hasBody(req) || req.GetBody != nil || limit <= 0 {
+		return b
+	}
+	b.tee = &tee{src: req.Body, limit: limit}
+	if s, ok := req.Body.(io.Seeker); ok {
+		if start, err := s.Seek(0, io.SeekCurrent); err == nil {
+			b.tee.seeker, b.tee.start = s, start
+		}
 	}
 	return b
 }
+
+// kept reports whether the body is in the hands of a tee, which closes it.
+func (b *bodies) kept() bool { return b.tee != nil }
 
 func hasBody(req *http.Request) bool { return req.Body != nil && req.Body != http.NoBody }
 
@@ -61,9 +71,13 @@ type tee struct {
 	limit int64
 	over  atomic.Bool // buf would have passed limit and is gone
 
+	seeker io.Seeker // when not nil, the source is rewound and nothing kept
+	start  int64     // of the body in it
+
 	reading sync.Mutex
 	buf     []byte // guarded by reading, as err
 	err     error
+	at      int64 // guarded by reading: of seeker, behind start
 
 	mu       sync.Mutex
 	current  *teeReader // guarded by mu, as all below
@@ -117,6 +131,9 @@ func (r *teeReader) Read(p []byte) (int, error) {
 	if !t.serves(r) {
 		return 0, errOldAttempt
 	}
+	if t.seeker != nil {
+		return r.readSeeker(p)
+	}
 	if r.pos < len(t.buf) {
 		n := copy(p, t.buf[r.pos:])
 		r.pos += n
@@ -135,6 +152,20 @@ func (r *teeReader) Read(p []byte) (int, error) {
 		t.buf = append(t.buf, p[:n]...)
 		r.pos += n
 	}
+	return n, err
+}
+
+// readSeeker reads from the source at this attempt's own place.
+func (r *teeReader) readSeeker(p []byte) (int, error) {
+	t := r.t
+	if t.at != int64(r.pos) {
+		if _, err := t.seeker.Seek(t.start+int64(r.pos), io.SeekStart); err != nil {
+			return 0, err
+		}
+	}
+	n, err := t.src.Read(p)
+	r.pos += n
+	t.at = int64(r.pos)
 	return n, err
 }
 

@@ -130,6 +130,16 @@ type RejectedError struct {
 	Upstream string
 	Cause    Cause         // what opened the breaker
 	After    time.Duration // when to try again, 0 when unknown
+
+	sent bool // an attempt before was answered, and is not meant here
+}
+
+// Verdict is NotSent, unless an earlier attempt of the same request was sent.
+func (e *RejectedError) Verdict() Verdict {
+	if e.sent {
+		return Unknown
+	}
+	return NotSent
 }
 
 // Error says who rejected it, and why.

@@ -44,6 +44,7 @@ type Conn struct {
 	answered uint64      // written when the peer was last heard
 	clean    bool        // nothing had been written when the tracking began
 	escaped  bool        // NetConn was called: what is written need not be counted
+	lent     bool        // a trace has the wrapped connection
 	fin      bool        // the peer's FIN was received, by the state of the socket or an EOF that no write can have caused
 	broken   bool        // a write has failed, and may have taken the socket's error
 	vouched  bool        // the kernel's counters were seen to follow what was written
@@ -164,6 +165,22 @@ func (c *Conn) NetConn() net.Conn {
 	return c.Conn
 }
 
+// lend returns the wrapped connection to somebody who traces requests and will look
+// at it, hardly write to it. Where the kernel's counters live they would tell.
+func (c *Conn) lend() net.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lent = true
+	return c.Conn
+}
+
+// lockedLoose reports whether bytes may have been written past the count.
+func (c *Conn) lockedLoose() bool {
+	s := c.last
+	return c.flight.loose || c.escaped || c.lent && !(c.vouched && s.Taken &&
+		s.BytesSent-min(s.BytesSent, s.BytesRetrans) == c.counted(c.written, 0).BytesSent)
+}
+
 // Mark says that a request begins, before its first write, which takes the
 // snapshot that Explain compares with. Do not mark while another request is
 // unanswered: what was written since the peer was last heard may be this request,
@@ -267,7 +284,7 @@ func (c *Conn) closedAt(written uint64) bool {
 func (c *Conn) isLoose() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.escaped
+	return c.lockedLoose()
 }
 
 // lockedBefore is what was known when the flight began.
@@ -627,7 +644,7 @@ func (c *Conn) Close() error {
 	if c.up != nil && c.alerted && !c.ended && !c.phase.busy() && !c.doomed {
 		c.up.sawIdleClose(time.Duration(now() - c.lastRead.Load())) // under TLS the FIN is not read
 	}
-	if c.flight.http && c.lockedStep(actHold) {
+	if c.flight.http && c.raw != nil && c.lockedStep(actHold) {
 		return c.Conn.SetDeadline(time.Unix(1, 0))
 	}
 	c.lockedStep(actClose)

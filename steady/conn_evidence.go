@@ -83,7 +83,7 @@ func (c *Conn) evidence(err error, trust Trust) Evidence {
 	f := &c.flight
 	c.lockedKeep(c.snapshot(true))
 	ev := Evidence{
-		Trusted: trust, stale: f.refused, loose: f.loose || c.escaped, withheld: f.withheld, asked: f.asked, probed: f.probed, first: f.start == 0,
+		Trusted: trust, stale: f.refused, loose: c.lockedLoose(), withheld: f.withheld, asked: f.asked, probed: f.probed, first: f.start == 0,
 		Before: c.lockedBefore(), After: c.last, Read: c.nread.Load(), Tracked: true, Ended: c.ended, FIN: c.fin,
 		Wrote: f.wrote, Idle: f.idle, Whole: !f.writeErr && f.writing == 0,
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -37,7 +38,10 @@ import (
 // the client closes, too, or Linger is over, so that unread data never turns a
 // close into a reset that destroys the answer. Idle connections are the exception:
 // they are closed at once, so that a request that crosses the close is answered
-// by a bare RST, which proves that it was not delivered.
+// by a bare RST at its first octet, and steady.Transport keeps the rest.
+//
+// Connections that were hijacked, such as websockets, belong to the program, which
+// has to end them: OnHijacked tells it.
 //
 // What can still fail is a client's first request after a pause longer than
 // LameDuck, when it is in the network at the moment of the close. HTTP/1.1 has no
@@ -51,31 +55,38 @@ type Drain struct {
 	Linger        time.Duration // how long a closed connection is read at most; 1s by default
 	KeepAccepting bool          // accept during the lame duck: for a server behind a balancer that has not noticed yet
 	MaxLingering  int           // connections that linger at once; 4096 by default, more are closed at once and counted
+	// OnHijacked, when set, is called when the drain begins for each hijacked connection
+	// that is open, on a goroutine of its own, to say goodbye and close it. They are
+	// waited for then, and closed when ctx is done. Else they are left alone, as by net/http.
+	OnHijacked func(net.Conn)
 
 	srv      *http.Server
 	draining atomic.Bool
 	told     atomic.Int64
 	late     atomic.Int64
 	hurried  atomic.Int64
+	hasty    atomic.Bool // the time is over: nothing lingers
 	slots    chan struct{}
 	once     sync.Once
 	lingers  sync.WaitGroup
 
 	mu        sync.Mutex
 	conns     map[*drainConn]bool // guarded by mu
+	hijacked  map[*drainConn]bool // guarded by mu
 	listeners []*drainListener    // guarded by mu
 }
 
 // DrainReport says what a drain did.
 type DrainReport struct {
-	Conns   int           `json:"conns"`   // connections that were open when it began
-	Told    int64         `json:"told"`    // answers that said Connection: close
-	Late    int64         `json:"late"`    // requests that came after it began, and were served
-	Idle    int           `json:"idle"`    // idle connections that were closed
-	Cut     int           `json:"cut"`     // connections that were closed with a request running or unread, because ctx was done
-	Hurried int64         `json:"hurried"` // closes that did not linger, because too many did
-	Took    time.Duration `json:"took_ns"` // from the first phase to the last
-	Lame    time.Duration `json:"lame_ns"` // of which lame duck
+	Conns    int           `json:"conns"`    // connections that were open when it began
+	Told     int64         `json:"told"`     // answers that said Connection: close
+	Late     int64         `json:"late"`     // requests that came after it began, and were served
+	Idle     int           `json:"idle"`     // idle connections that were closed
+	Cut      int           `json:"cut"`      // connections that were closed with a request running or unread, because ctx was done
+	Hijacked int           `json:"hijacked"` // hijacked connections that were open when it began
+	Hurried  int64         `json:"hurried"`  // closes that did not linger, because too many did
+	Took     time.Duration `json:"took_ns"`  // from the first phase to the last
+	Lame     time.Duration `json:"lame_ns"`  // of which lame duck
 }
 
 // Failed is how many requests this drain may have failed, as far as a server can know.
@@ -89,7 +100,7 @@ func (d *Drain) defaults() {
 			d.MaxLingering = 4096
 		}
 		d.slots = make(chan struct{}, d.MaxLingering)
-		d.conns = map[*drainConn]bool{}
+		d.conns, d.hijacked = map[*drainConn]bool{}, map[*drainConn]bool{}
 	})
 }
 
@@ -186,6 +197,17 @@ func (w *drainWriter) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
+// ReadFrom implements io.ReaderFrom, so that files go out by sendfile.
+func (w *drainWriter) ReadFrom(r io.Reader) (int64, error) {
+	if !w.wrote {
+		w.WriteHeader(http.StatusOK)
+	}
+	if rf, ok := w.ResponseWriter.(io.ReaderFrom); ok {
+		return rf.ReadFrom(r)
+	}
+	return io.Copy(struct{ io.Writer }{w.ResponseWriter}, r)
+}
+
 // Flush implements http.Flusher.
 func (w *drainWriter) Flush() {
 	if !w.wrote {
@@ -210,7 +232,8 @@ func (d *Drain) Shutdown(ctx context.Context) (DrainReport, error) {
 		return r, errors.New("steady: Drain is used twice")
 	}
 	begin := time.Now()
-	r.Conns = len(d.open())
+	r.Hijacked = d.tellHijacked()
+	r.Conns = len(d.open()) + r.Hijacked
 	if !d.KeepAccepting {
 		d.stopAccepting()
 	}
@@ -258,12 +281,78 @@ func (d *Drain) empty(ctx context.Context, r *DrainReport) error {
 		sleepContext(ctx, drainPoll)
 	}
 	err := d.srv.Shutdown(ctx)
+	if err == nil {
+		err = d.awaitHijacked(ctx)
+	}
 	if err != nil {
-		r.Cut = len(d.open())
+		r.Cut = len(d.open()) + d.closeHijacked()
 		err = errors.Join(fmt.Errorf("steady: drain: %w", err), d.srv.Close())
 	}
-	d.lingers.Wait()
+	d.awaitLingers(ctx)
 	return err
+}
+
+// awaitLingers waits until no closed connection is read any more. When ctx is done
+// none is waited for: they end at once.
+func (d *Drain) awaitLingers(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() {
+		d.hasty.Store(true)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		for _, m := range []map[*drainConn]bool{d.conns, d.hijacked} {
+			for c := range m {
+				_ = c.SetReadDeadline(time.Unix(1, 0)) // one that is gone needs none
+			}
+		}
+	})
+	defer stop()
+	d.lingers.Wait()
+}
+
+// tellHijacked tells the program of its hijacked connections and returns how many.
+func (d *Drain) tellHijacked() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.OnHijacked != nil {
+		for c := range d.hijacked {
+			go d.OnHijacked(c)
+		}
+	}
+	return len(d.hijacked)
+}
+
+// awaitHijacked waits for hijacked connections, if the program was told of them.
+func (d *Drain) awaitHijacked(ctx context.Context) error {
+	for d.OnHijacked != nil {
+		d.mu.Lock()
+		left := len(d.hijacked)
+		d.mu.Unlock()
+		if left == 0 {
+			break
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		sleepContext(ctx, drainPoll)
+	}
+	return nil
+}
+
+// closeHijacked closes those that the program was told of and did not close.
+func (d *Drain) closeHijacked() (n int) {
+	if d.OnHijacked == nil {
+		return 0
+	}
+	d.mu.Lock()
+	left := make([]*drainConn, 0, len(d.hijacked))
+	for c := range d.hijacked {
+		left = append(left, c)
+	}
+	d.mu.Unlock()
+	for _, c := range left {
+		_ = c.Close() // it ends all the same
+	}
+	return len(left)
 }
 
 // open returns the connections that are open now.
@@ -289,7 +378,10 @@ func (d *Drain) state(c net.Conn, s http.ConnState) {
 	case http.StateActive:
 		dc.becameActive()
 	case http.StateHijacked:
-		d.forget(dc) // its new owner closes it
+		d.mu.Lock()
+		delete(d.conns, dc)
+		d.hijacked[dc] = true // its new owner closes it
+		d.mu.Unlock()
 	}
 }
 
@@ -321,4 +413,5 @@ func (d *Drain) forget(c *drainConn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.conns, c)
+	delete(d.hijacked, c)
 }

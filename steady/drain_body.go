@@ -111,5 +111,14 @@ func (b *bodyFirst) Write(p []byte) (int, error) {
 	return b.ResponseWriter.Write(p)
 }
 
+// ReadFrom implements io.ReaderFrom, so that files go out by sendfile.
+func (b *bodyFirst) ReadFrom(r io.Reader) (int64, error) {
+	b.wrote = true
+	if rf, ok := b.ResponseWriter.(io.ReaderFrom); ok {
+		return rf.ReadFrom(r)
+	}
+	return io.Copy(struct{ io.Writer }{b.ResponseWriter}, r)
+}
+
 // Flush implements http.Flusher.
 func (b *bodyFirst) Flush() { _ = http.NewResponseController(b.ResponseWriter).Flush() } // Flusher has no error

@@ -191,7 +191,7 @@ func (c *drainConn) Close() error {
 	c.closed = true
 	eof := c.eof
 	c.mu.Unlock()
-	if eof || c.CloseWrite() != nil {
+	if eof || c.d.hasty.Load() || c.CloseWrite() != nil {
 		c.d.forget(c)
 		return c.Conn.Close()
 	}
@@ -215,7 +215,7 @@ const lingerBytes = 64 << 20
 func (c *drainConn) linger() {
 	defer c.d.forget(c)
 	defer func() { _ = c.Conn.Close() }()
-	if c.SetReadDeadline(time.Now().Add(c.d.Linger)) != nil {
+	if c.SetReadDeadline(time.Now().Add(c.d.Linger)) != nil || c.d.hasty.Load() {
 		return
 	}
 	_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes) // the client's end is what we wait for

@@ -324,3 +324,84 @@ func TestDrainTellsWithEmptyAnswer(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestDrainObeysContext: what lingers is not waited for when the time is over.
+func TestDrainObeysContext(t *testing.T) {
+	d := &Drain{LameDuck: time.Millisecond, Linger: time.Hour}
+	addr, _ := drainServer(t, d, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Connection", "close") }))
+	c, br := drainDial(t, addr)
+	ask(t, c, br) // the server closes, and reads until this end does, too
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	if _, err := d.Shutdown(ctx); time.Since(begin) > drainPatience {
+		t.Errorf("it took %s (%v)", time.Since(begin), err)
+	}
+}
+
+// TestDrainHijacked: the program is told of hijacked connections, which are waited for.
+func TestDrainHijacked(t *testing.T) {
+	for _, closes := range []bool{true, false} {
+		told := make(chan net.Conn, 1)
+		d := &Drain{LameDuck: time.Millisecond, Linger: time.Millisecond}
+		d.OnHijacked = func(c net.Conn) {
+			told <- c
+			if closes {
+				_, _ = io.WriteString(c, "bye")
+				_ = c.Close()
+			}
+		}
+		addr, _ := drainServer(t, d, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: test\r\nConnection: Upgrade\r\n\r\n")
+		}))
+		c, br := drainDial(t, addr)
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: test\r\nConnection: Upgrade\r\n\r\n")
+		if _, err := http.ReadResponse(br, nil); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		if closes {
+			cancel()
+			ctx, cancel = context.WithTimeout(t.Context(), drainPatience)
+		}
+		got := make(chan string, 1)
+		go func() {
+			b, _ := io.ReadAll(br)
+			got <- string(b)
+			c.Close()
+		}()
+		r, err := d.Shutdown(ctx)
+		cancel()
+		if len(told) != 1 || r.Hijacked != 1 || (err == nil) != closes || (r.Cut == 0) != closes {
+			t.Errorf("closes %v: told %d, %+v, %v", closes, len(told), r, err)
+		}
+		if want := map[bool]string{true: "bye"}[closes]; <-got != want {
+			t.Errorf("closes %v: no goodbye", closes)
+		}
+	}
+}
+
+// TestDrainKeepsSendfile: the handler's writer is an io.ReaderFrom.
+func TestDrainKeepsSendfile(t *testing.T) {
+	d := &Drain{}
+	addr, _ := drainServer(t, d, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if rf, ok := w.(io.ReaderFrom); !ok {
+			t.Errorf("%T", w)
+		} else if n, err := rf.ReadFrom(strings.NewReader("a file")); n != 6 || err != nil {
+			t.Error(n, err)
+		}
+	}))
+	resp, err := http.Get("http://" + addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, _ := io.ReadAll(resp.Body); string(b) != "a file" {
+		t.Errorf("%q", b)
+	}
+}

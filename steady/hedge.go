@@ -78,12 +78,12 @@ type copies struct {
 func (r *run) attempt(body io.ReadCloser) (*http.Response, int64, *failure) {
 	t := r.t
 	if t.Hedge == nil || !r.repeatable() || hasBody(r.req) && r.req.GetBody == nil || r.req.Header.Get("Upgrade") != "" {
-		return t.try(t.inner, r.req, body, r.host, !r.repeatable() && r.bodies.replayable())
+		return t.try(t.inner, r.req, body, r.host, !r.repeatable() && r.bodies.replayable(), r.repeatable())
 	}
 	delay := r.host.latency.wait(t.Hedge)
 	if delay == 0 {
 		began := time.Now()
-		resp, at, f := t.try(t.inner, r.req, body, r.host, false)
+		resp, at, f := t.try(t.inner, r.req, body, r.host, false, true)
 		if f == nil {
 			r.host.latency.add(time.Since(began))
 		}
@@ -112,7 +112,7 @@ func (c *copies) send(rt *http.Transport, body io.ReadCloser, hedge bool) {
 	c.cancel[index(hedge)] = cancel
 	req := c.r.req.Clone(ctx)
 	go func() {
-		resp, at, f := c.r.t.try(rt, req, body, c.r.host, false)
+		resp, at, f := c.r.t.try(rt, req, body, c.r.host, false, true)
 		c.results <- copied{resp, at, f, hedge}
 	}()
 }

@@ -244,6 +244,16 @@ func (t *table[T]) get(name string) *T {
 	return e.v
 }
 
+// find returns the entry of name; nil when there is none.
+func (t *table[T]) find(name string) *T {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if e := t.m[name]; e != nil {
+		return e.v
+	}
+	return nil
+}
+
 func (t *table[T]) add(name string) *entry[T] {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -6,7 +6,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"strings"
+	"sync"
+	"weak"
 )
 
 // pass is one pass through http.Transport: the request it gets, and its context.
@@ -14,14 +17,61 @@ import (
 type pass struct {
 	req   http.Request
 	trace traced
+	orig  *http.Request // that it was made of
 }
 
-// traced is httptrace.WithClientTrace without an allocation.
-func (p *pass) traced(ctx context.Context, trace *httptrace.ClientTrace, others bool) context.Context {
-	if others || traceKey == nil {
-		return httptrace.WithClientTrace(ctx, trace)
+// passes finds what is under way, for CancelRequest alone: each attempt has a slot,
+// which costs a store, and slots are used again with their attempts. So the answer of a
+// request can still be cancelled while it is read, until another takes its slot.
+type passes struct {
+	mu    sync.Mutex
+	slots []weak.Pointer[attempt] // guarded by mu
+}
+
+// add makes a attempt findable.
+func (l *passes) add(a *attempt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.slots); n&(n-1) == 0 { // time to look for those that the pool has dropped
+		l.slots = slices.DeleteFunc(l.slots, func(w weak.Pointer[attempt]) bool { return w.Value() == nil })
 	}
-	p.trace = traced{ctx, trace}
+	l.slots = append(l.slots, weak.Make(a))
+}
+
+// of returns the passes of req.
+func (l *passes) of(req *http.Request) (found []*pass) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.slots {
+		if a := w.Value(); a != nil {
+			if p := a.pass.Load(); p != nil && p.orig == req {
+				found = append(found, p)
+			}
+		}
+	}
+	return found
+}
+
+// traced is httptrace.WithClientTrace without an allocation. others is the trace of
+// somebody else: it is told of the connection that net/http would have had.
+func (p *pass) traced(ctx context.Context, a *attempt, others *httptrace.ClientTrace) context.Context {
+	if traceKey == nil {
+		return httptrace.WithClientTrace(ctx, &a.trace)
+	}
+	p.trace = traced{ctx, &a.trace}
+	if others != nil {
+		both := *others
+		both.GotConn = func(info httptrace.GotConnInfo) {
+			a.gotConn(info)
+			if others.GotConn != nil {
+				if c, ok := info.Conn.(*Conn); ok {
+					info.Conn = c.lend()
+				}
+				others.GotConn(info)
+			}
+		}
+		p.trace.trace = &both
+	}
 	return &p.trace
 }
 

@@ -246,9 +246,16 @@ func TestIdleRace(t *testing.T) {
 	if r.twice != 0 || r.wrong != 0 || r.lost != 0 {
 		t.Errorf("%+v", r)
 	}
-	// A close with the request unread can not be decided here. How many are
-	// left hangs on the machine; plain net/http fails 3 to 5 of a hundred.
-	if n := 8 * *stressN; r.failed > n/100 {
-		t.Errorf("%d of %d failed: %s", r.failed, n, strings.TrimSpace(fmt.Sprintf("%+v", tr.Stats())))
+	// A close with the request unread can not be decided here. How many are left hangs
+	// on the machine, and on a busy one net/http beside it is the measure.
+	n := 8 * *stressN
+	if r.failed <= n/100 {
+		return
+	}
+	plain := &http.Transport{MaxIdleConnsPerHost: 64}
+	defer plain.CloseIdleConnections()
+	p := stress(t, *stressN, plain, l, func(id string) (*http.Request, error) { return post(srv.URL, nil)("plain-" + id) })
+	if r.failed*3 > p.failed && r.failed*3 > n/10 {
+		t.Errorf("%d of %d failed, %d by net/http: %s", r.failed, n, p.failed, strings.TrimSpace(fmt.Sprintf("%+v", tr.Stats())))
 	}
 }

@@ -3,10 +3,8 @@ package steady
 import (
 	"context"
 	"crypto/tls"
-	"io"
 	"net"
 	"net/http"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,6 +52,12 @@ type Transport struct {
 	// 503 or 429 with a longer one, or with none, is returned as it is.
 	// Default 5 s, negative for none.
 	MaxRetryAfter time.Duration
+	// RetryStatus are further statuses behind which a request is sent again that may be
+	// executed twice, such as 502 and 504. Default: none, as in net/http.
+	RetryStatus []int
+	// Decide, when set, is asked about each failed attempt and each answer 429 or of
+	// 500 and more. It may end what the Transport would repeat, and widen by name.
+	Decide func(Attempt) Decision
 
 	// Budget bounds retries. Default: an own one. Share it between transports
 	// and dialers of the same servers.
@@ -61,8 +65,13 @@ type Transport struct {
 	// Hedge, when set, sends a second copy of a request that is slow and may be
 	// executed twice. Default: none.
 	Hedge *Hedge
-	// NoThrottle and NoBreaker leave out what would keep requests back.
+	// NoThrottle and NoBreaker leave out what would keep requests back: the throttle
+	// behind failures and 503 (not 429) of a group of paths, the breaker behind
+	// connections to a host that fail.
 	NoThrottle, NoBreaker bool
+	// Group names the requests that share a throttle. Default: the host and the first
+	// segment of the path.
+	Group func(*http.Request) string
 	// Trust is how much is believed before a request that may not be executed twice
 	// is sent again. Default TrustKernel.
 	Trust Trust
@@ -81,18 +90,20 @@ type Transport struct {
 	level    Trust // Trust, or what Tap makes of it
 	ups      table[upstream]
 	hosts    table[host]
+	groups   table[Throttle] // of those that had a failure
+	troubled atomic.Bool     // groups is not empty
 	attempts sync.Pool
+	passes   passes
 	_        [64]byte // what follows changes with each request, what is above does not
 	count    counters
 }
 
 // host is what is kept for each authority.
 type host struct {
-	throttle Throttle
-	breaker  Breaker
-	latency  latency
-	mu       sync.Mutex
-	h2       bool // guarded by mu: the last connection spoke HTTP/2
+	breaker Breaker
+	latency latency
+	mu      sync.Mutex
+	h2      bool // guarded by mu: the last connection spoke HTTP/2
 }
 
 // Stats returns counts since the start.
@@ -105,6 +116,15 @@ func (t *Transport) CloseIdleConnections() {
 	t.ups.each((*upstream).stop)
 	if other := t.other.Load(); other != nil {
 		other.CloseIdleConnections()
+	}
+}
+
+// CancelRequest cancels req, as http.Transport.CancelRequest does. Deprecated there
+// and here: use a context. It is for programs that still call it.
+func (t *Transport) CancelRequest(req *http.Request) {
+	t.once.Do(t.init)
+	for _, p := range t.passes.of(req) {
+		t.inner.CancelRequest(&p.req)
 	}
 }
 
@@ -145,8 +165,9 @@ func (t *Transport) init() {
 	}
 	t.ups.make = func() *upstream { return &upstream{} }
 	t.hosts.make = func() *host {
-		return &host{throttle: Throttle{Off: t.NoThrottle}, breaker: Breaker{Off: t.NoBreaker}}
+		return &host{breaker: Breaker{Off: t.NoBreaker}}
 	}
+	t.groups.make = func() *Throttle { return &Throttle{} }
 	t.attempts.New = func() any { return newAttempt(t) }
 }
 
@@ -190,7 +211,16 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		t.count.requests.Add(1)
 		return t.inner.RoundTrip(req)
 	}
-	r := run{t: t, req: req, host: t.hosts.get(req.URL.Host), bodies: newBodies(req, t.MaxReplay), n: 1}
+	if ctx := req.Context(); ctx.Err() != nil {
+		// Nothing is tried, so there is nothing to judge: callers compare this error.
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		t.count.requests.Add(1)
+		t.count.failures.Add(1)
+		return nil, context.Cause(ctx)
+	}
+	r := run{t: t, req: req, host: t.hosts.get(req.URL.Host), bodies: newBodies(req, t.MaxReplay), n: 1, opts: optionsOf(req.Context())}
 	t.Budget.Earn()
 	resp, err := r.loop()
 	r.bodies.done()
@@ -217,6 +247,9 @@ type run struct {
 	free   bool
 	clean  bool  // answered, at the first attempt
 	at     int64 // when the answer came
+	risky  bool  // an earlier attempt may have been executed
+	last   error // of the attempt before
+	opts   options
 }
 
 // staleLimit ends a search for a living pooled connection; after half of it
@@ -226,6 +259,9 @@ const staleLimit = 512
 func (r *run) loop() (*http.Response, error) {
 	for {
 		if err := r.admit(); err != nil {
+			if r.last != nil {
+				return nil, r.last // the first real error says more
+			}
 			return nil, err
 		}
 		body, err := r.bodies.next(r.n + r.stale)
@@ -245,134 +281,9 @@ func (r *run) loop() (*http.Response, error) {
 			continue
 		}
 		if again := r.failed(f); !again {
-			return nil, f.err
+			return nil, r.final(f)
 		}
 	}
-}
-
-// admit asks breaker and throttle, once for each attempt.
-func (r *run) admit() error {
-	if r.stale > 0 {
-		return nil
-	}
-	h := r.host
-	var rej *RejectedError
-	if cause, after, ok := h.breaker.Allow(); !ok {
-		rej = &RejectedError{By: "breaker", Upstream: r.req.URL.Host, Cause: cause, After: after}
-	} else if !h.throttle.Allow() {
-		rej = &RejectedError{By: "throttle", Upstream: r.req.URL.Host}
-	} else {
-		return nil
-	}
-	r.t.count.rejected.Add(1)
-	if hasBody(r.req) && r.n == 1 && r.bodies.tee == nil {
-		r.req.Body.Close()
-	}
-	r.tell(Event{Kind: EventRejected, Verdict: NotSent, Cause: rej.Cause, Err: rej})
-	return rej
-}
-
-// answered decides on a response; again means that another attempt follows.
-func (r *run) answered(resp *http.Response) (again bool, err error) {
-	r.proto = protocol(resp.ProtoMajor == 2)
-	r.host.breaker.Succeeded()
-	ok := resp.StatusCode != http.StatusServiceUnavailable && resp.StatusCode != http.StatusTooManyRequests
-	if r.clean = ok && r.n == 1; !r.clean {
-		r.t.count.attempts.Add(1)
-	}
-	if r.n > 1 {
-		r.t.count.retries.Add(1)
-	}
-	if ok {
-		r.host.throttle.accepted(r.at)
-		return false, nil
-	}
-	r.host.throttle.Failed()
-	wait, told := retryAfter(resp.Header, time.Now())
-	if !told || wait > r.t.MaxRetryAfter || !r.repeatable() || r.n >= r.t.Attempts || !r.bodies.replayable() ||
-		!r.timeFor(wait) || !r.t.Budget.Take() {
-		return false, nil
-	}
-	io.CopyN(io.Discard, resp.Body, 4<<10)
-	resp.Body.Close()
-	wait += r.t.Backoff.Wait(r.n)
-	r.tell(Event{Kind: EventRetry, Cause: CauseUnavailable, Delay: wait})
-	r.n, r.stale = r.n+1, 0
-	return true, sleep(r.req.Context(), wait)
-}
-
-// failed decides on a failed attempt.
-func (r *run) failed(f *failure) (again bool) {
-	r.proto = f.proto
-	if f.stale && r.stale < staleLimit && r.bodies.replayable() {
-		r.t.count.stale.Add(1)
-		if r.stale++; r.stale == staleLimit/2 {
-			r.t.inner.CloseIdleConnections()
-		}
-		r.tell(Event{Kind: EventStale, Verdict: f.verdict, Cause: f.cause, Err: f.err})
-		return r.req.Context().Err() == nil
-	}
-	r.t.count.attempts.Add(1)
-	if r.n > 1 {
-		r.t.count.retries.Add(1)
-	}
-	r.t.count.verdicts[f.verdict].Add(1)
-	if f.cause != CauseLocal && f.cause != CauseOther && f.cause != CauseIdleClose {
-		r.host.throttle.Failed()
-	}
-	r.host.breaker.Failed(f.cause)
-	delay, reason := r.decide(f)
-	if reason != "" {
-		r.tell(Event{Kind: EventGiveUp, Verdict: f.verdict, Cause: f.cause, Err: f.err, Reason: reason})
-		return false
-	}
-	r.tell(Event{Kind: EventRetry, Verdict: f.verdict, Cause: f.cause, Err: f.err, Delay: delay})
-	r.n, r.stale = r.n+1, 0
-	return sleep(r.req.Context(), delay) == nil
-}
-
-// decide returns the wait before the next attempt, or why there is none.
-func (r *run) decide(f *failure) (delay time.Duration, reason string) {
-	safe := f.verdict.SafeToRetry()
-	switch {
-	case f.cause == CauseLocal || f.cause == CauseOther || r.req.Context().Err() != nil:
-		return 0, "not a failure that another attempt mends"
-	case !safe && f.cause == CauseTimeout:
-		return 0, "no answer in time, the server may be at it"
-	case !safe && !r.repeatable():
-		return 0, "it may have been executed, and " + r.req.Method + " has no key"
-	case r.n >= r.t.Attempts:
-		return 0, "attempts are used up"
-	case !r.bodies.replayable():
-		return 0, "the body can not be read again: set GetBody, or raise MaxReplay"
-	}
-	// A dead pooled connection says nothing about the server's load, and there
-	// are only as many as the pool held: the first step away from one is free.
-	if safe && f.reused && !r.free {
-		r.free = true
-		return 0, ""
-	}
-	delay = r.t.Backoff.Wait(r.n)
-	if !r.timeFor(delay) {
-		return 0, "the deadline comes first"
-	}
-	if !r.t.Budget.Take() {
-		return 0, "the retry budget is used up"
-	}
-	return delay, ""
-}
-
-// repeatable reports whether executing the request twice is allowed.
-func (r *run) repeatable() bool {
-	if isIdempotent(r.req.Method) {
-		return true
-	}
-	for _, k := range r.t.KeyHeaders {
-		if r.req.Header.Get(k) != "" {
-			return true
-		}
-	}
-	return false
 }
 
 // timeFor reports whether the deadline leaves time to wait for d.
@@ -410,18 +321,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// retryAfter reads Retry-After, RFC 9110 10.2.3: seconds or a date.
-func retryAfter(h http.Header, at time.Time) (time.Duration, bool) {
-	v := h.Get("Retry-After")
-	if n, err := strconv.Atoi(v); err == nil && n >= 0 && n < 1<<20 {
-		return time.Duration(n) * time.Second, true
-	}
-	if d, err := http.ParseTime(v); err == nil {
-		return max(0, d.Sub(at)), true
-	}
-	return 0, false
 }
 
 // trackedConn finds the Conn below conn, and whether TLS is above it.

@@ -184,11 +184,14 @@ func (e *ResetError) Timeout() bool {
 // counts bytes on the wire: with HTTP the header, with TLS the records.
 func (e *ResetError) Offset() uint64 { return e.Acked }
 
-// VerdictOf returns the verdict of the first ResetError in err's chain, or
-// Unknown.
+// VerdictOf returns the verdict of the first ResetError or RejectedError in err's
+// chain, or Unknown.
 func VerdictOf(err error) Verdict {
 	if r, ok := errors.AsType[*ResetError](err); ok {
 		return r.Verdict
+	}
+	if r, ok := errors.AsType[*RejectedError](err); ok {
+		return r.Verdict()
 	}
 	return Unknown
 }
