@@ -5,10 +5,16 @@
 //	}), grpc.WithTransportCredentials(creds))...)
 //
 // A call whose headers were never handed to a connection was not sent, and any
-// method is called again. grpc-go itself repeats streams that the server said
-// it did not process (REFUSED_STREAM, GOAWAY). A call that failed as UNAVAILABLE
-// in another way may have been executed: it is called again only if Idempotent
-// says so. Streams are judged, not repeated.
+// method is called again. A call that failed as UNAVAILABLE in another way may have
+// been executed: it is called again only if Idempotent says so. Streams are judged,
+// not repeated.
+//
+// grpc-go itself repeats, once and without asking, calls whose stream the peer says
+// it did not process (REFUSED_STREAM, GOAWAY), also with grpc.WithDisableRetry.
+// That is the word of the next hop: a proxy may say so after the server executed the
+// call (HAProxy does). Here it is switched off, by keeping no message for repetition,
+// unless Config.Trust is steady.TrustPeer; retryPolicies of the service config are
+// off with it. What grpc-go repeats in any case is a call of which no message was sent.
 //
 // The policy is for calls without a retryPolicy in the service config; use one
 // of the two. To debug it set Config.Observer.
@@ -32,11 +38,14 @@ type Config struct {
 	// Idempotent reports whether a method ("/package.Service/Method") may be
 	// executed twice. Default: none.
 	Idempotent func(method string) bool
-	Attempts   int // default 3
-	Backoff    steady.Backoff
-	Budget     *steady.Budget  // default: an own one
-	Dialer     *steady.Dialer  // default: an own one
-	Observer   steady.Observer // told of failures
+	// Trust, when steady.TrustPeer, lets grpc-go repeat what the peer says it did not
+	// process.
+	Trust    steady.Trust
+	Attempts int // default 3
+	Backoff  steady.Backoff
+	Budget   *steady.Budget  // default: an own one
+	Dialer   *steady.Dialer  // default: an own one
+	Observer steady.Observer // told of failures
 }
 
 // Options returns the dial options that install the policy: a stats handler, an
@@ -52,7 +61,7 @@ func Options(c Config) []grpc.DialOption {
 		c.Dialer = &steady.Dialer{}
 	}
 	p := &policy{c}
-	return []grpc.DialOption{
+	options := []grpc.DialOption{
 		grpc.WithStatsHandler(watcher{}),
 		grpc.WithChainUnaryInterceptor(p.unary),
 		grpc.WithChainStreamInterceptor(p.stream),
@@ -60,6 +69,10 @@ func Options(c Config) []grpc.DialOption {
 			return c.Dialer.DialContext(ctx, "tcp", addr)
 		}),
 	}
+	if c.Trust < steady.TrustPeer {
+		options = append(options, grpc.WithDefaultCallOptions(grpc.MaxRetryRPCBufferSize(0)))
+	}
+	return options
 }
 
 type policy struct{ Config }

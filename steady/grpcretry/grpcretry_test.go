@@ -2,6 +2,7 @@ package grpcretry
 
 import (
 	"context"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/steady"
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -114,5 +116,76 @@ func TestNotSent(t *testing.T) {
 	_, err = health.NewHealthClient(conn).Check(context.Background(), &health.HealthCheckRequest{})
 	if steady.VerdictOf(err) != steady.NotSent || status.Code(err) != codes.Unavailable || events.Load() != 3 {
 		t.Errorf("%d attempts: %v (%v)", events.Load(), err, steady.VerdictOf(err))
+	}
+}
+
+// refuser speaks enough HTTP/2 to execute a call and then to say that it did not.
+func refuser(t *testing.T, goAway bool) (addr string, executed *atomic.Int64) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	executed = &atomic.Int64{}
+	serve := func(c net.Conn) {
+		defer c.Close()
+		if _, err := io.ReadFull(c, make([]byte, len(http2.ClientPreface))); err != nil {
+			return
+		}
+		f := http2.NewFramer(c, c)
+		_ = f.WriteSettings()
+		for {
+			frame, err := f.ReadFrame()
+			if err != nil {
+				return
+			}
+			switch frame := frame.(type) {
+			case *http2.SettingsFrame:
+				if !frame.IsAck() {
+					_ = f.WriteSettingsAck()
+				}
+			case *http2.DataFrame:
+				if !frame.StreamEnded() {
+					continue
+				}
+				executed.Add(1)
+				if goAway {
+					_ = f.WriteGoAway(0, http2.ErrCodeNo, nil)
+				} else {
+					_ = f.WriteRSTStream(frame.StreamID, http2.ErrCodeRefusedStream)
+				}
+			}
+		}
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go serve(c)
+		}
+	}()
+	return l.Addr().String(), executed
+}
+
+// TestRefusedAfterCommit: what a peer says it did not process is not believed, unless
+// told to.
+func TestRefusedAfterCommit(t *testing.T) {
+	for _, goAway := range []bool{false, true} {
+		for trust, want := range map[steady.Trust]int64{steady.TrustKernel: 1, steady.TrustPeer: 2} {
+			addr, executed := refuser(t, goAway)
+			conn, err := grpc.NewClient(addr, append(Options(Config{Trust: trust}), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			_, err = health.NewHealthClient(conn).Check(ctx, &health.HealthCheckRequest{})
+			cancel()
+			if n := executed.Load(); n != want || err == nil || steady.VerdictOf(err).SafeToRetry() {
+				t.Errorf("GOAWAY %v, %s: executed %d times, want %d: %v", goAway, trust, n, want, err)
+			}
+			conn.Close()
+		}
 	}
 }

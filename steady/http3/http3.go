@@ -9,6 +9,11 @@
 // start, and looks aside whether UDP came back. A forged TCP reset can not end
 // an HTTP/3 connection.
 //
+// A server's H3_REQUEST_REJECTED is its word, which an intermediary may give of what
+// the server behind it has executed. It is believed only with steady.TrustPeer, and
+// quic-go, which repeats such requests by itself, is kept from that for POST and PATCH; one without
+// a body goes without content-length then.
+//
 // It is not a client by itself. To debug it give the ladder an Observer.
 package http3
 
@@ -17,6 +22,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -28,10 +34,13 @@ import (
 )
 
 // Rung returns a rung that sends requests by t, with a verdict on each failure.
-func Rung(t *quichttp3.Transport) steady.Rung {
+func Rung(t *quichttp3.Transport) steady.Rung { return TrustingRung(t, steady.TrustKernel) }
+
+// TrustingRung is Rung for one who believes as much as trust says.
+func TrustingRung(t *quichttp3.Transport, trust steady.Trust) steady.Rung {
 	return steady.Rung{
 		Name:         "h3",
-		RoundTripper: &roundTripper{t},
+		RoundTripper: &roundTripper{t, trust},
 		Connect:      func(ctx context.Context, authority string) error { return connect(ctx, t, authority) },
 	}
 }
@@ -57,33 +66,54 @@ func connect(ctx context.Context, t *quichttp3.Transport, authority string) erro
 	return c.CloseWithError(quic.ApplicationErrorCode(quichttp3.ErrCodeNoError), "")
 }
 
-type roundTripper struct{ t *quichttp3.Transport }
+type roundTripper struct {
+	t     *quichttp3.Transport
+	trust steady.Trust
+}
 
-// RoundTrip sends req. quic-go repeats by itself only what was not sent or was
-// rejected unprocessed.
+// RoundTrip sends req.
 func (r *roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	var connected atomic.Bool
 	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
 	})
-	resp, err := r.t.RoundTrip(req.WithContext(ctx))
+	own := req.WithContext(ctx)
+	if r.trust < steady.TrustPeer && (req.Method == http.MethodPost || req.Method == http.MethodPatch) {
+		own.GetBody = nil // by which quic-go would repeat what was rejected
+		if own.Body == nil || own.Body == http.NoBody {
+			own.Body = emptyBody{}
+		}
+	}
+	resp, err := r.t.RoundTrip(own)
 	if err != nil {
-		return nil, &steady.ResetError{Verdict: verdict(err, connected.Load()), Who: who(err), Err: err,
-			Evidence: steady.Evidence{Source: "HTTP/3 and QUIC errors"}, Hint: "see the verdict"}
+		return nil, r.judge(err, connected.Load())
 	}
 	return resp, nil
 }
 
-// verdict judges a failure. RFC 9114 8.1: H3_REQUEST_REJECTED means that the
-// server did not process the request.
-func verdict(err error, connected bool) steady.Verdict {
-	if !connected {
-		return steady.NotSent
+// emptyBody is a body that quic-go does not take for none.
+type emptyBody struct{}
+
+func (emptyBody) Read([]byte) (int, error) { return 0, io.EOF }
+func (emptyBody) Close() error             { return nil }
+
+// judge judges a failure. RFC 9114 8.1: H3_REQUEST_REJECTED means that the server
+// did not process the request.
+func (r *roundTripper) judge(err error, connected bool) error {
+	re := &steady.ResetError{
+		Who: who(err), Err: err, Evidence: steady.Evidence{Source: "HTTP/3 and QUIC errors", Trusted: r.trust}, Hint: "see the verdict",
 	}
-	if e, ok := errors.AsType[*quichttp3.Error](err); ok && e.Remote && e.ErrorCode == quichttp3.ErrCodeRequestRejected {
-		return steady.NotDelivered
+	e, ok := errors.AsType[*quichttp3.Error](err)
+	rejected := ok && e.Remote && e.ErrorCode == quichttp3.ErrCodeRequestRejected
+	switch {
+	case !connected:
+		re.Verdict = steady.NotSent
+	case rejected && r.trust >= steady.TrustPeer:
+		re.Verdict, re.Level = steady.NotDelivered, steady.TrustPeer
+	case rejected:
+		re.Evidence.Claim = steady.NotDelivered
 	}
-	return steady.Unknown
+	return re
 }
 
 func who(err error) steady.Who {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/steady"
+	"github.com/quic-go/quic-go"
 	quichttp3 "github.com/quic-go/quic-go/http3"
 )
 
@@ -84,5 +85,49 @@ func TestLadder(t *testing.T) {
 	}
 	if executed.Load() != sent {
 		t.Errorf("executed %d of %d requests", executed.Load(), sent)
+	}
+}
+
+// TestRejectedAfterCommit: a server that executes a request and says that it rejected
+// it is not believed, unless told to.
+func TestRejectedAfterCommit(t *testing.T) {
+	for _, body := range []string{"", "pay"} {
+		for trust, want := range map[steady.Trust]int64{steady.TrustKernel: 1, steady.TrustPeer: 2} {
+			udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var executed atomic.Int64
+			certs := httptest.NewUnstartedServer(nil)
+			certs.StartTLS()
+			s3 := &quichttp3.Server{
+				TLSConfig: quichttp3.ConfigureTLSConfig(&tls.Config{Certificates: certs.TLS.Certificates}),
+				Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					io.Copy(io.Discard, r.Body)
+					executed.Add(1)
+					s, err := w.(quichttp3.HTTPStreamer).HTTPStream()
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					s.CancelRead(quic.StreamErrorCode(quichttp3.ErrCodeRequestRejected))
+					s.CancelWrite(quic.StreamErrorCode(quichttp3.ErrCodeRequestRejected))
+				}),
+			}
+			go s3.Serve(udp)
+			h3 := &quichttp3.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+			req, _ := http.NewRequest(http.MethodPost, "https://"+udp.LocalAddr().String(), strings.NewReader(body))
+			if body == "" {
+				req, _ = http.NewRequest(http.MethodPost, "https://"+udp.LocalAddr().String(), nil)
+			}
+			_, err = TrustingRung(h3, trust).RoundTripper.RoundTrip(req)
+			if n := executed.Load(); n != want || steady.VerdictOf(err).SafeToRetry() != (trust == steady.TrustPeer) {
+				t.Errorf("body %q, %s: executed %d times, want %d: %v (%s)", body, trust, n, want, err, steady.VerdictOf(err))
+			}
+			h3.Close()
+			s3.Close()
+			udp.Close()
+			certs.Close()
+		}
 	}
 }
