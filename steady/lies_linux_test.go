@@ -244,6 +244,8 @@ func TestRootSockmap(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("sockmap needs CAP_BPF")
 	}
+	c, server := pair(t)
+	redirect(t, c.Conn.(*net.TCPConn), server) // or the test is skipped here, and not on a goroutine that dials
 	for _, trust := range []Trust{TrustKernel, TrustPeer} {
 		for _, half := range []bool{false, true} {
 			sockmap(t, trust, half)
