@@ -204,7 +204,7 @@ func (x *host) prior(now int64) Prior {
 // allowedStep is the largest step after a pause that a counter takes which took
 // sum steps in a time: four times its rate, and a few.
 func allowedStep(sum uint32, in, gap int64) uint32 {
-	const few, most = 64, 1 << 15
+	const few, most = 256, 1 << 15
 	if in <= 0 || gap <= 0 {
 		return few
 	}

@@ -46,6 +46,9 @@ func (e *Ending) TTLKind() string {
 	case ttl == usual:
 		return "same"
 	case StartTTL(ttl) != StartTTL(usual):
+		if max(d, -d) <= 1 && Hops(usual) >= farAway && e.Reset.Flags&packet.ACK == 0 && e.Trigger.Frame != 0 {
+			return "near"
+		}
 		return "other-start"
 	case max(d, -d) <= 2:
 		return "near"
@@ -66,6 +69,10 @@ func (e *Ending) Usual() uint8 {
 	}
 	return e.Prior.TTL
 }
+
+// farAway is from how many routers on two stacks at the same distance are taken
+// for one host: there are some whose RSTs for no socket start at another TTL.
+const farAway = 4
 
 // UsualSure reports whether several segments show the TTL that TTLKind compares
 // with: a handshake alone may be that of a load balancer in front of the host.

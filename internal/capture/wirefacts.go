@@ -256,7 +256,7 @@ func wireOrigin(w *fact.Wire, e *tcp.Ending) {
 		w.HopsAway = byWire(int64(tcp.Hops(s.TTL) - tcp.Hops(me.TTL)))
 	}
 	if me.Segments > 0 {
-		if me.LinkAddr != 0 && s.LinkSrc != 0 {
+		if me.LinkAddr != 0 && s.LinkSrc != 0 && e.Conn.Dups == 0 {
 			w.MAC = byWire(me.LinkAddr != s.LinkSrc)
 		}
 	}
