@@ -15,7 +15,8 @@ import (
 // place another one had within hostKeep is not remembered, and its segments are
 // counted.
 type Hosts struct {
-	Refused int64 // segments of addresses for which there was no room
+	Refused int64              // segments of addresses for which there was no room
+	tags    [hostPlaces]uint32 // address of each place, 0 when it is free: small enough to stay near the processor
 	list    [hostPlaces]host
 	noted   []noted // of RSTs that a table has not taken in yet, in the order of their frames
 }
@@ -27,7 +28,8 @@ type noted struct {
 
 // The limits of what is remembered of hosts.
 const (
-	hostPlaces  = 2048
+	hostPlaces  = 1024
+	hostLook    = 64 // of so many segments of addresses without a place one looks whether it is free
 	hostKeep    = int64(10 * time.Second)
 	hostStep    = 1024 // largest step of a counter that others use, too
 	hostOrdered = 64   // a step back by so much is a packet that was overtaken
@@ -35,7 +37,6 @@ const (
 
 // host is one address.
 type host struct {
-	addr        uint32
 	sum         uint32 // of the steps of its counter
 	first, last int64
 	quiet       *Quiet
@@ -110,12 +111,14 @@ func (h *Hosts) take(frame int64) (p Prior) {
 // what the address had shown before. One that does not fit what the host had
 // sent leaves its counter alone: the host may not have sent it.
 func (h *Hosts) Reset(addr uint32, id uint16, now int64) (p Prior) {
-	x := &h.list[place(addr)]
-	if x.addr != addr || x.first == 0 {
-		if x.first != 0 && now-x.last < hostKeep {
+	i := place(addr)
+	x := &h.list[i]
+	if h.tags[i] != addr {
+		if !h.free(i, now) {
 			return p
 		}
-		*x = host{addr: addr, first: max(now, 1), last: now}
+		h.tags[i] = addr
+		*x = host{first: max(now, 1), last: now}
 	}
 	if x.count > 0 {
 		p = x.prior(now)
@@ -133,13 +136,14 @@ func (h *Hosts) Reset(addr uint32, id uint16, now int64) (p Prior) {
 // Sent takes in a segment that is no RST: of an address in one of its
 // connections, with the IP identification and TTL that it had, at a time.
 func (h *Hosts) Sent(addr uint32, flow, id uint16, ttl uint8, now int64) {
-	x := &h.list[place(addr)]
-	if x.addr != addr || x.first == 0 {
-		if x.first != 0 && now-x.last < hostKeep {
-			h.Refused++
+	i := place(addr)
+	x := &h.list[i]
+	if h.tags[i] != addr {
+		if !h.free(i, now) {
 			return
 		}
-		*x = host{addr: addr, first: max(now, 1), ttl: ttl, id: id, flow: flow}
+		h.tags[i] = addr
+		*x = host{first: max(now, 1), ttl: ttl, id: id, flow: flow}
 	}
 	if x.quiet != nil && x.quiet.Next == 0 {
 		x.quiet.Next, x.quiet.TTL = now, ttl
@@ -158,8 +162,17 @@ func (h *Hosts) Sent(addr uint32, flow, id uint16, ttl uint8, now int64) {
 	x.id, x.flow = id, flow
 }
 
+// free reports whether a place may be taken, and counts when not.
+func (h *Hosts) free(i uint32, now int64) bool {
+	if h.tags[i] == 0 {
+		return true
+	}
+	h.Refused++
+	return h.Refused%hostLook == 0 && now-h.list[i].last >= hostKeep
+}
+
 // place is where an address is remembered.
-func place(addr uint32) uint32 { return addr * 0x9e3779b1 >> 21 & (hostPlaces - 1) }
+func place(addr uint32) uint32 { return addr * 0x9e3779b1 >> 22 & (hostPlaces - 1) }
 
 // step counts how the IP identification went on.
 func (x *host) step(id uint16, other bool) {

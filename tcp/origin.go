@@ -101,7 +101,7 @@ func (e *Ending) Counter() string {
 	fits := false
 	if p.Seen && p.IPID != 0 {
 		step := p.step(r.IPID)
-		if near(p.IPID, r.IPID, closeStep) || p.Shared && step > 0 && uint32(step) <= min(p.Allowed, hostStep) {
+		if near(p.IPID, r.IPID, closeStep) || p.Shared && near(p.IPID, r.IPID, smallStep) || p.Shared && step > 0 && uint32(step) <= min(p.Allowed, hostStep) {
 			return "continues"
 		}
 		fits = p.Shared && step > 0 && uint32(step) <= p.Allowed

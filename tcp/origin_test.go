@@ -139,7 +139,9 @@ func TestHosts(t *testing.T) {
 	if own.Refused != 1 {
 		t.Errorf("%d refused, want 1", own.Refused)
 	}
-	own.Sent(same, 0, 1, 64, at+2*hostKeep)
+	for range hostLook {
+		own.Sent(same, 0, 1, 64, at+2*hostKeep)
+	}
 	if p := own.Reset(same, 2, at+2*hostKeep); !p.Seen {
 		t.Error("a host that is silent for long keeps its place")
 	}

@@ -343,7 +343,7 @@ func (w *worker) record(b *shared, i int) {
 			w.tick(rec.Time)
 		}
 		if simple && !w.mine(hash) {
-			w.foreign(rec.Time)
+			w.foreign(b.First+int64(i), rec.Time)
 			return
 		}
 	}
@@ -354,11 +354,15 @@ func (w *worker) record(b *shared, i int) {
 		if w.of > 1 && !simple {
 			w.tick(rec.Time)
 			if !w.mine(s.FlowHash()) {
-				w.hosts.Take(s, false)
+				if followed(s.Frame) || s.Flags&packet.RST != 0 {
+					w.hosts.Take(s, false)
+				}
 				return
 			}
 		}
-		w.hosts.Take(s, true)
+		if followed(s.Frame) || s.Flags&packet.RST != 0 {
+			w.hosts.Take(s, true)
+		}
 		w.waiting++
 		// What was put together from fragments is in memory that the decoder uses again.
 		if w.waiting == len(w.segments) || s.Layers&packet.LayerFragments != 0 {
@@ -377,10 +381,18 @@ func (w *worker) record(b *shared, i int) {
 	}
 }
 
+// followed reports whether a frame is noted for what it tells of its host: each of
+// the first ones, later one in four, so that long captures are read as quickly as
+// without. The next identification of a host is then a few further.
+func followed(frame int64) bool {
+	const all = 1 << 18
+	return frame < all || frame&3 == 0
+}
+
 // foreign notes what a segment of another worker tells of its host.
-func (w *worker) foreign(now int64) {
+func (w *worker) foreign(frame, now int64) {
 	switch p := &w.decoder.Peek; {
-	case !p.V4:
+	case !p.V4 || !p.RST && !followed(frame):
 	case p.RST:
 		w.hosts.Reset(p.Src, p.IPID, now)
 	default:
