@@ -178,7 +178,7 @@ func (c *collector) await(ctx context.Context, limit time.Duration, res lab.Resu
 // or, unless strict, the first one at all. Nil when there is none.
 func primary(list []sighting, truth labTruth, strict bool) *sighting {
 	for i := range list {
-		if truth.Sender != fact.Nobody && list[i].f.Sender.Role == fact.Nobody {
+		if truth.Sender != fact.Nobody && before(&list[i].f) {
 			continue // the silence before the RST
 		}
 		if !slices.Contains(truth.Also, list[i].f.Cause.ID) && list[i].f.Story == "" {
@@ -196,10 +196,14 @@ func primary(list []sighting, truth labTruth, strict bool) *sighting {
 func wrongProved(f *fact.Finding, truth labTruth) bool {
 	also := slices.Contains(truth.Also, f.Cause.ID)
 	wrongCause := f.Cause.Grade == fact.Proved && f.Cause.ID != truth.Cause && !also
-	silence := f.Sender.Role == fact.Nobody && truth.Sender != fact.Nobody && f.Cause.ID == truth.Cause // before a RST of the same cause
+	silence := before(f) && truth.Sender != fact.Nobody && f.Cause.ID == truth.Cause // before a RST of the same cause
 	wrongSender := f.Sender.Grade == fact.Proved && f.Sender.Role != truth.Sender && !also && !silence
 	return wrongCause || wrongSender
 }
+
+// before reports whether a finding speaks of what came before a RST: silence, or
+// an end in order.
+func before(f *fact.Finding) bool { return f.Sender.Role == fact.Nobody || f.Outcome == "closed" }
 
 // onFlows reports whether a finding speaks of a connection of res, in either
 // direction, at or after the decisive moment.
