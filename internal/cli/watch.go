@@ -21,10 +21,10 @@ import (
 // watchFlags are the flags of holdfast watch.
 type watchFlags struct {
 	filter
-	all, details, why, facts, stacks, demo, noFold, light bool
-	source, wire                                          string
-	knowledge                                             []string
-	duration                                              time.Duration
+	all, details, why, facts, stacks, demo, noFold, light, noPayload bool
+	source, wire                                                     string
+	knowledge                                                        []string
+	duration                                                         time.Duration
 }
 
 var sources = []string{"auto", "kernel", "packet", "counters"}
@@ -59,6 +59,7 @@ sees less and says so.`,
 	fs.BoolVar(&w.stacks, "stacks", false, "record the kernel and user stack of whoever closed")
 	fs.StringVar(&w.wire, "wire", "auto", "the wire witness, which sees resets that no socket sent: always, never, or auto (from the first sign of one)")
 	fs.Lookup("wire").NoOptDefVal = "always"
+	fs.BoolVar(&w.noPayload, "no-payload", false, "never look at the data of connections, not even at the first bytes that tell TLS from HTTP")
 	fs.BoolVar(&w.demo, "demo", false, "make a dozen different resets in private namespaces while watching, then stop")
 	fs.BoolVar(&w.noFold, "no-fold", false, "print repeats as lines of their own")
 	fs.StringVar(&w.source, "source", "auto", "where to look: auto, kernel, packet or counters")
@@ -105,7 +106,7 @@ func (o *options) watch(ctx context.Context, w *watchFlags) error {
 		return err
 	}
 	s := newScreen(o, w)
-	watcher, err := daemon.Open(daemon.Config{Lost: s.lost, Source: w.source, Stacks: w.stacks, Wire: w.wire != "never", Demand: w.wire == "auto" && !w.demo, Light: w.light, Knowledge: base, Why: w.why, Facts: true})
+	watcher, err := daemon.Open(daemon.Config{Lost: s.lost, Source: w.source, Stacks: w.stacks, Wire: w.wire != "never", Demand: w.wire == "auto" && !w.demo, Light: w.light, NoPayload: w.noPayload, Knowledge: base, Why: w.why, Facts: true})
 	if err != nil {
 		return err
 	}

@@ -83,6 +83,14 @@ func TestNoFold(t *testing.T) { // --no-fold
 	}
 }
 
+// TestRootNoPayload keeps the data of connections out: --no-payload.
+func TestRootNoPayload(t *testing.T) {
+	needRoot(t)
+	if code, out, errOut := run(t, 0, "watch", "--no-payload", "--for", "100ms", "-o", "ndjson"); code != codeOK {
+		t.Errorf("exit code %d\n%s%s", code, out, errOut)
+	}
+}
+
 func TestFoldsAreBounded(t *testing.T) {
 	s, _, _ := testScreen(0, "text", &watchFlags{})
 	for i := range foldMax + 100 {

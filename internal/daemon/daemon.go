@@ -24,6 +24,7 @@ type Config struct {
 	Source    string           // auto, kernel, packet, counters; "" is auto
 	Stacks    bool             // take user stacks of the closing call
 	Wire      bool             // allow the wire witness
+	NoPayload bool             // never look at what connections carry
 	Demand    bool             // attach it only after a sign of resets that no socket sent
 	Knowledge *diagnosis.Base  // the causes
 	Why       bool             // fill Finding.Arithmetic
@@ -154,7 +155,7 @@ func (w *Watcher) learn() {
 // a test of the ladder, not a setting.
 func (w *Watcher) openSource(cfg Config) (source, error) {
 	tc := cfg.Trace
-	tc.Stacks, tc.NoWire, tc.Demand = cfg.Stacks, !cfg.Wire, cfg.Demand
+	tc.Stacks, tc.NoWire, tc.Demand, tc.NoPayload = cfg.Stacks, !cfg.Wire, cfg.Demand, cfg.NoPayload
 	if skip := os.Getenv("HOLDFAST_SKIP_PROGRAMS"); skip != "" {
 		tc.Skip = append(slices.Clone(tc.Skip), strings.Split(skip, ",")...)
 	}

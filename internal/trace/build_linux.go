@@ -561,15 +561,15 @@ func (b *builder) keep(jiffies uint32, _ string) fact.Opt[time.Duration] {
 
 // history copies what only a socket that was established has.
 func (b *builder) history(s *fact.Socket, e *resetEvent, prev uint8) {
-	unread, unacked := int64(int32(e.UnreadBytes)), int64(int32(e.UnackedBytes))
+	unread, unacked, received := int64(int32(e.UnreadBytes)), int64(int32(e.UnackedBytes)), int64(e.BytesReceived)
 	if prev == stCloseWait || prev == stLastAck || prev == stClosing || prev == stTimeWait {
-		unread-- // the peer's FIN counts as one
+		unread, received = unread-1, received-1 // the peer's FIN counts as one
 	}
 	if finSent(prev) && unacked > 0 {
 		unacked--
 	}
 	s.Unread, s.Unacked, s.Unsent = some(max(unread, 0)), some(max(unacked, 0)), some(max(int64(int32(e.UnsentBytes)), 0))
-	s.BytesSent, s.BytesAcked, s.BytesRecv = some(int64(e.BytesSent)), some(int64(e.BytesAcked)), some(int64(e.BytesReceived))
+	s.BytesSent, s.BytesAcked, s.BytesRecv = some(int64(e.BytesSent)), some(int64(e.BytesAcked)), some(max(received, 0))
 	s.SRTT, s.RTTVar = some(time.Duration(e.SrttUs)*time.Microsecond), some(time.Duration(e.RttvarUs)*time.Microsecond)
 	s.TotalRetr, s.Lost, s.Cwnd = some(int64(e.TotalRetrans)), some(int64(e.Lost)), some(int64(e.Cwnd))
 	s.SndWnd, s.RcvWnd, s.MSS = some(int64(e.SndWnd)), some(int64(e.RcvWnd)), some(int64(e.Mss))

@@ -238,6 +238,9 @@ func (k *kernel) configure(spec *ebpf.CollectionSpec, cfg Config) error {
 	if cfg.Stacks {
 		vars["want_ustack"] = 1
 	}
+	if vars["payload"] = 1; cfg.NoPayload {
+		vars["payload"] = 0
+	}
 	for name, v := range vars {
 		if spec.Variables[name] == nil {
 			continue // the compiler dropped it

@@ -283,6 +283,7 @@ const (
 	resetVarDropTcpReset        = "drop_tcp_reset"
 	resetVarDropTooBig          = "drop_too_big"
 	resetVarOpenSlots           = "open_slots"
+	resetVarPayload             = "payload"
 	resetVarSecond              = "second"
 	resetVarSelf                = "self"
 	resetVarUnusedClose         = "unused_close"
@@ -410,6 +411,7 @@ type resetVariableSpecs struct {
 	DropTcpReset        *ebpf.VariableSpec `ebpf:"drop_tcp_reset"`
 	DropTooBig          *ebpf.VariableSpec `ebpf:"drop_too_big"`
 	OpenSlots           *ebpf.VariableSpec `ebpf:"open_slots"`
+	Payload             *ebpf.VariableSpec `ebpf:"payload"`
 	Second              *ebpf.VariableSpec `ebpf:"second"`
 	Self                *ebpf.VariableSpec `ebpf:"self"`
 	UnusedClose         *ebpf.VariableSpec `ebpf:"unused_close"`
@@ -504,6 +506,7 @@ type resetVariables struct {
 	DropTcpReset        *ebpf.Variable `ebpf:"drop_tcp_reset"`
 	DropTooBig          *ebpf.Variable `ebpf:"drop_too_big"`
 	OpenSlots           *ebpf.Variable `ebpf:"open_slots"`
+	Payload             *ebpf.Variable `ebpf:"payload"`
 	Second              *ebpf.Variable `ebpf:"second"`
 	Self                *ebpf.Variable `ebpf:"self"`
 	UnusedClose         *ebpf.Variable `ebpf:"unused_close"`

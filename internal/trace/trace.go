@@ -31,14 +31,15 @@ import (
 
 // Config says what to observe. The zero value is useful.
 type Config struct {
-	Stacks bool          // take user stacks of the closing call
-	NoWire bool          // leave the wire witness off
-	Demand bool          // attach the wire witness only after a sign of resets that no socket sent
-	Burst  int           // events for each CPU and hook at once, and a half of it each second (a quarter and an eighth where no connection took part), before folding; 0 means 4000
-	Hold   time.Duration // how long the parts of one case are collected; 0 means 30 ms
-	Skip   []string      // programs not to try, for tests of the ladder
-	Tick   func()        // called every half second from Run's goroutine, may be nil
-	Lost   func(Loss)    // called from Run's goroutine soon after records were lost or folded, may be nil
+	Stacks    bool          // take user stacks of the closing call
+	NoWire    bool          // leave the wire witness off
+	NoPayload bool          // never look at what connections carry
+	Demand    bool          // attach the wire witness only after a sign of resets that no socket sent
+	Burst     int           // events for each CPU and hook at once, and a half of it each second (a quarter and an eighth where no connection took part), before folding; 0 means 4000
+	Hold      time.Duration // how long the parts of one case are collected; 0 means 30 ms
+	Skip      []string      // programs not to try, for tests of the ladder
+	Tick      func()        // called every half second from Run's goroutine, may be nil
+	Lost      func(Loss)    // called from Run's goroutine soon after records were lost or folded, may be nil
 	// Blocked is called from Run's goroutine within milliseconds of netfilter
 	// dropping a segment in that namespace, long before the case; may be nil.
 	Blocked func(netns uint64)

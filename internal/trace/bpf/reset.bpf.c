@@ -27,6 +27,7 @@ enum origin { ORIGIN_UNKNOWN, ORIGIN_ACTIVE, ORIGIN_REPLY, ORIGIN_NONE, ORIGIN_R
 // Events for each CPU and kind at once, and a half of it each second; of replies without a connection, which floods consist of, a
 // quarter and an eighth; the rest is counted.
 const volatile __u32 burst = 4000;
+const volatile __u32 payload = 1;       // look at the first bytes of data: off with --no-payload
 const volatile __u32 want_ustack = 0;   // --stacks
 const volatile __u32 close_slots = 16384; // for each CPU, a power of two
 const volatile __u32 open_slots = 16384;
@@ -219,7 +220,7 @@ static __noinline void copy_packet_at(struct packet *p, const struct sk_buff *sk
 	if (ip_payload > doff && doff >= 20) {
 		p->payload_bytes = ip_payload - doff;
 		// fixed sizes keep every verifier content; Go looks only at the valid part
-		if (!READ(skb, data_len) && !bpf_probe_read_kernel(p->first, sizeof(p->first), th + doff)) p->first_bytes = p->payload_bytes < 16 ? p->payload_bytes : 16;
+		if (payload && !READ(skb, data_len) && !bpf_probe_read_kernel(p->first, sizeof(p->first), th + doff)) p->first_bytes = p->payload_bytes < 16 ? p->payload_bytes : 16;
 	}
 	if (doff > 20 && !bpf_probe_read_kernel(p->options, sizeof(p->options), th + 20)) p->options_bytes = doff - 20;
 }
@@ -241,6 +242,7 @@ static __always_inline void copy_addresses(struct event *e, const struct sock *s
 
 // What the application would have read next.
 static __noinline void copy_unread(struct event *e, const struct sock *sk) {
+	if (!payload) return;
 	struct sk_buff *skb = BPF_CORE_READ(sk, sk_receive_queue.next);
 	if ((void *)skb == (void *)__builtin_preserve_access_index(&sk->sk_receive_queue) || !skb) return;
 	__u32 linear = READ(skb, len) - READ(skb, data_len), seq = 0;
@@ -370,7 +372,6 @@ static __always_inline int on_send(void *ctx, const struct sock *sk, const struc
 	e->netns = netns;
 	copy_task(e);
 	e->prev_state = state_before(cp, sk);
-	if (e->full && e->unread_bytes && state != LISTEN) copy_unread(e, sk);
 	copy_stacks(ctx, e);
 	bpf_ringbuf_submit(e, BPF_RB_WAKE_IF_IDLE);
 	return 0;
