@@ -249,7 +249,7 @@ func idles(list []*tcp.Ending, out []pattern) {
 }
 
 // counters looks for RSTs in the name of different hosts whose IP
-// identifications continue one counter: one box wrote them. A chance
+// identifications continue one counter, from one distance: one box wrote them. A chance
 // continuation has a probability of chainStep in 65536 for each link.
 func counters(list []*tcp.Ending, out []pattern) {
 	const chainStep, chainTime = 100, int64(time.Minute)
@@ -263,7 +263,7 @@ func counters(list []*tcp.Ending, out []pattern) {
 			to := from + 1
 			for ; to < len(g); to++ {
 				a, b := list[g[to-1]], list[g[to]]
-				if step := b.Reset.IPID - a.Reset.IPID; step == 0 || step > chainStep || b.Time-a.Time > chainTime {
+				if step := b.Reset.IPID - a.Reset.IPID; step == 0 || step > chainStep || b.Time-a.Time > chainTime || a.Reset.TTL != b.Reset.TTL {
 					break
 				}
 				hosts[b.Conn.Addr[b.From]] = true

@@ -313,8 +313,15 @@ func (w *world) device() {
 	b.struck, b.lost, b.id = map[*conn]int{}, map[*conn]bool{}, uint16(w.chance.Uint32())
 	b.hops = w.between(0, 12)
 	hosts := w.between(1, 4)
+	var guest *host
+	if b.kind == "speaks for all" { // of one guest to several servers
+		guest, hosts = w.host(true), w.between(2, 6)
+	}
 	for range hosts {
-		a, s := w.host(true), w.host(false)
+		a, s := guest, w.host(false)
+		if a == nil {
+			a = w.host(true)
+		}
 		// The box stands on the servers' side, no further than the server.
 		b.left = min(max(s.delay/int64(w.between(2, 6)), 3*us), 40*ms)
 		w.others(a, s, 2*second)
