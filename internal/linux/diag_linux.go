@@ -108,6 +108,23 @@ func (h *Host) OwnersOfInodes(set map[uint64]bool) map[uint64]int {
 	return out
 }
 
+// SocketOwners finds the processes that hold sockets, by the sockets' inodes, at
+// most so many. Of several that share a socket it names the one with the lowest
+// process id.
+func (h *Host) SocketOwners(most int) map[uint64]int {
+	out := map[uint64]int{}
+	pids, _ := h.pids()
+	for _, pid := range pids {
+		h.socketFDs(pid, func(inode uint64) bool {
+			if _, done := out[inode]; !done {
+				out[inode] = pid
+			}
+			return len(out) < most
+		})
+	}
+	return out
+}
+
 // socketFDs calls f with the inode of each socket that a process has open.
 func (h *Host) socketFDs(pid int, f func(inode uint64) bool) {
 	dir, err := unix.Open(h.proc(pid, "fd"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

@@ -27,6 +27,9 @@ func (h *Host) Socket(Netns, netip.AddrPort, netip.AddrPort) (Socket, bool, erro
 // OwnersOfInodes needs Linux; it finds nothing elsewhere.
 func (h *Host) OwnersOfInodes(map[uint64]bool) map[uint64]int { return nil }
 
+// SocketOwners needs Linux; it is empty elsewhere.
+func (h *Host) SocketOwners(int) map[uint64]int { return nil }
+
 // Firewall needs Linux.
 func (h *Host) Firewall(Netns) (Ruleset, error) { return Ruleset{}, ErrUnsupported }
 

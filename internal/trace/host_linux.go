@@ -124,16 +124,16 @@ func (v *hostView) ownerOfInode(inode uint64) int {
 		return 0
 	}
 	begin := time.Now()
-	pid := v.host.OwnersOfInodes(map[uint64]bool{inode: true})[inode]
+	list := v.host.SocketOwners(maxOwners) // one walk answers for all
 	v.scanned = time.Now()
 	v.scanPause = 3 * v.scanned.Sub(begin) // a walk may take a quarter of the time at most
-	if len(v.owners) > maxOwners {
+	if len(v.owners)+len(list) > 2*maxOwners {
 		clear(v.owners)
 	}
-	if pid != 0 {
-		v.owners[inode] = ownerAt{pid, v.scanned}
+	for i, pid := range list {
+		v.owners[i] = ownerAt{pid, v.scanned}
 	}
-	return pid
+	return list[inode]
 }
 
 // listener returns the listening socket that serves addr, and whether
