@@ -341,7 +341,7 @@ func TestRootPacket(t *testing.T) {
 	got, stop := run(t, src)
 	for _, addr := range []string{"127.0.0.1", "::1"} {
 		t.Run("refused "+addr, func(t *testing.T) { testRefused(t, got, addr) })
-		t.Run("abort "+addr, func(t *testing.T) { testAbort(t, src, got, addr) })
+		t.Run("abort "+addr, func(t *testing.T) { testAbort(t, src, got, addr, time.Now()) })
 	}
 	stop()
 	st := src.Stats()
@@ -380,7 +380,7 @@ func testRefused(t *testing.T, got *cases, addr string) {
 	}
 }
 
-func testAbort(t *testing.T, src *PacketSource, got *cases, addr string) {
+func testAbort(t *testing.T, src *PacketSource, got *cases, addr string, begun time.Time) {
 	client, server := pairOf(t, addr)
 	port, cport := portOf(server.LocalAddr()), portOf(client.LocalAddr())
 	var found polled
@@ -395,6 +395,10 @@ func testAbort(t *testing.T, src *PacketSource, got *cases, addr string) {
 	server.Close()
 	o := got.on(t, port, cport)
 	checkWitness(t, o.Case, fact.ByKernel)
+	if o.Outcome.State() == fact.NotLooked && time.Since(begun) < 20*time.Second { // the host is busy, and the source says so
+		testAbort(t, src, got, addr, begun)
+		return
+	}
 	if o.Outcome.Or("") != "reset" || o.Phase.Or("") != "established" || o.RST.Form.Or("") != "active-abort" || o.Emit.Role.Or("") != "server" {
 		t.Errorf("outcome %q, phase %q, form %q, emitter %q", o.Outcome.Or(""), o.Phase.Or(""), o.RST.Form.Or(""), o.Emit.Role.Or(""))
 	}
