@@ -1,0 +1,207 @@
+// Package logline reads one line of a log, or of what somebody pasted, and says
+// what it proves about a connection and what it does not: which software wrote
+// it, what happened, who ended it, and which causes fit that software.
+//
+// The sentences are data (lines.yaml). The longest match wins, wherever it
+// stands; numbers are errnos only where a form says so. A line is hostile: it is
+// read in bounded time and memory, and nothing of it is executed or trusted. To
+// debug a reading, look at its ID.
+package logline
+
+import (
+	_ "embed"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/goccy/go-yaml"
+)
+
+//go:embed lines.yaml
+var linesYAML []byte
+
+//go:embed named.yaml
+var namedYAML []byte
+
+//go:embed hints.yaml
+var hintsYAML []byte
+
+// Entry is a sentence that programs write.
+type Entry struct {
+	ID       string   `yaml:"id"`
+	Software string   `yaml:"software"` // who writes it; empty: many
+	Say      []string `yaml:"say"`      // any of them, in lower case; "..." is anything between
+	Re       string   `yaml:"re"`       // instead; with upper-case letters it is case-sensitive
+	Event    string   `yaml:"event"`    // reset refused timeout closed aborted tls-alert http-error unreachable resource none
+	By       string   `yaml:"by"`       // who ended it, as far as the line proves: speaker peer device unknown
+	Side     string   `yaml:"side"`     // which side of that connection the speaker is on: client server unknown
+	Weight   string   `yaml:"weight"`   // noise weak medium strong
+	Proves   string   `yaml:"proves"`
+	Not      string   `yaml:"not"` // what it does not prove
+	Causes   []string `yaml:"causes"`
+	Next     []string `yaml:"next"` // steps, the cheapest first
+}
+
+// Named is a cause that a text can name and that the knowledge base does not
+// have.
+type Named struct {
+	ID    string `yaml:"id"`
+	Title string `yaml:"title"`
+	Fix   string `yaml:"fix"`
+}
+
+// Weights are the weights of entries, the least telling first.
+var Weights = []string{"noise", "weak", "medium", "strong"}
+
+// form is a compiled way in which an entry is written.
+type form struct {
+	entry *Entry
+	parts []string       // in order; nil for a pattern
+	re    *regexp.Regexp // nil for parts
+	exact bool           // case-sensitive
+	size  int            // of what must be there: the longest wins
+}
+
+// Reader reads lines. It is immutable and safe for concurrent use.
+type Reader struct {
+	entries []Entry
+	named   []Named
+	hints   []hint
+	forms   []form
+	words   *words // finds the forms whose longest word is in a line
+}
+
+// New returns the reader of the built-in sentences.
+var New = sync.OnceValues(func() (*Reader, error) { return compile(linesYAML, namedYAML, hintsYAML) })
+
+func compile(lines, named, hints []byte) (*Reader, error) {
+	r := &Reader{}
+	if err := yaml.UnmarshalWithOptions(lines, &r.entries, yaml.Strict()); err != nil {
+		return nil, fmt.Errorf("read lines: %w", err)
+	}
+	if err := yaml.UnmarshalWithOptions(named, &r.named, yaml.Strict()); err != nil {
+		return nil, fmt.Errorf("read named causes: %w", err)
+	}
+	if err := r.readHints(hints); err != nil {
+		return nil, err
+	}
+	var anchors []string
+	add := func(f form, anchor string) {
+		r.forms = append(r.forms, f)
+		anchors = append(anchors, strings.ToLower(anchor))
+	}
+	for i := range r.entries {
+		e := &r.entries[i]
+		for _, s := range e.Say {
+			f := form{entry: e, parts: strings.Split(strings.ToLower(s), "...")}
+			longest := ""
+			for k, p := range f.parts {
+				f.parts[k] = strings.TrimSpace(p)
+				f.size += len(f.parts[k])
+				if len(f.parts[k]) > len(longest) {
+					longest = f.parts[k]
+				}
+			}
+			add(f, longest)
+		}
+		if e.Re == "" {
+			continue
+		}
+		re, err := regexp.Compile(e.Re)
+		if err != nil {
+			return nil, fmt.Errorf("line %s: %w", e.ID, err)
+		}
+		literals := required(e.Re)
+		if len(literals) == 0 {
+			return nil, fmt.Errorf("line %s: pattern has no word that must be there", e.ID)
+		}
+		cased := escaped.ReplaceAllString(e.Re, "")
+		for _, l := range literals {
+			size := len(classes.ReplaceAllString(e.Re, ""))
+			if e.Software == "" {
+				size = len(l) // a number says less than a sentence
+			}
+			add(form{entry: e, re: re, exact: strings.ToLower(cased) != cased, size: size}, l)
+		}
+	}
+	r.words = newWords(anchors)
+	return r, nil
+}
+
+// escaped are classes such as \S, whose letter is no text.
+var escaped = regexp.MustCompile(`\\.`)
+
+// classes are the parts of a pattern that are no text.
+var classes = regexp.MustCompile(`\\.|\[[^\]]*\]|\{[^}]*\}|[().*+?|]`)
+
+// Entries returns all sentences. Do not change them.
+func (r *Reader) Entries() []Entry { return r.entries }
+
+// Named returns the title and the fix of a cause that only texts name.
+func (r *Reader) Named(id string) (Named, bool) {
+	i := slices.IndexFunc(r.named, func(n Named) bool { return n.ID == id })
+	if i < 0 {
+		return Named{}, false
+	}
+	return r.named[i], true
+}
+
+// Reading is what a line says.
+type Reading struct {
+	Entry
+	Text     string // the line, decoded
+	TimerS   float64
+	Peer     string // address of the other end, with its port when the line has it
+	Longer   int    // length of the match, to compare readings
+	Software string
+}
+
+// Read reads one line; ok is false when it says nothing about a connection.
+func (r *Reader) Read(line string) (Reading, bool) {
+	text := normal(line)
+	low := strings.ToLower(text)
+	best := -1
+	var room [16]int
+	tried := room[:0] // a word may stand in a line many times
+	r.words.each(low, func(i int) {
+		f := &r.forms[i]
+		if best >= 0 && f.size <= r.forms[best].size || slices.Contains(tried, i) {
+			return
+		}
+		tried = append(tried, i)
+		if f.matches(text, low) {
+			best = i
+		}
+	})
+	if best < 0 {
+		return Reading{}, false
+	}
+	f := &r.forms[best]
+	x := Reading{Entry: *f.entry, Text: text, Longer: f.size, TimerS: timer(low)}
+	x.Software = x.Entry.Software
+	if x.Software == "" {
+		x.Software = softwareOf(low)
+	}
+	x.Peer = peer(&x, text)
+	return x, true
+}
+
+func (f *form) matches(text, low string) bool {
+	if f.re != nil {
+		if f.exact {
+			return f.re.MatchString(text)
+		}
+		return f.re.MatchString(low)
+	}
+	at := 0
+	for _, p := range f.parts {
+		i := strings.Index(low[at:], p)
+		if i < 0 {
+			return false
+		}
+		at += i + len(p)
+	}
+	return true
+}
