@@ -29,6 +29,7 @@ type segments struct {
 
 	mu      sync.Mutex
 	open    map[uint64]*follower // guarded by mu; by inode
+	conns   int                  // guarded by mu; connections that the open ones may follow
 	running int                  // guarded by mu; captures that really run
 	failed  string               // guarded by mu; why a namespace is not followed; "" when all are
 	closed  bool                 // guarded by mu
@@ -37,6 +38,7 @@ type segments struct {
 // follower is the capture in one namespace.
 type follower struct {
 	netns  uint64 // cookie
+	conns  int    // how many it may follow
 	cancel context.CancelFunc
 
 	live    *capture.Live // the rest is of its goroutine
@@ -60,7 +62,9 @@ const (
 	maxFollowed  = 32
 	followBytes  = 256     // of each frame: all headers, and enough to know the protocol
 	followRing   = 2 << 20 // bytes
-	followConns  = 40_000  // in each namespace
+	followConns  = 40_000  // in each namespace, as long as there are few
+	followAll    = 120_000 // in all namespaces together, of about a kilobyte each
+	followLeast  = 1_000   // in each
 	followAfter  = time.Second
 	followLag    = 250 * time.Millisecond
 	waitingSight = 4096
@@ -84,7 +88,8 @@ func (s *segments) enter(ns linux.Netns) {
 		return
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
-	f := &follower{netns: ns.Cookie, cancel: cancel}
+	f := &follower{netns: ns.Cookie, cancel: cancel, conns: max(followLeast, min(followConns, (followAll-s.conns)/2))}
+	s.conns += f.conns
 	s.open[ns.Inode] = f
 	s.work.Go(func() { s.follow(ctx, ns, f) })
 }
@@ -95,6 +100,7 @@ func (s *segments) leave(ns linux.Netns) {
 	defer s.mu.Unlock()
 	if f := s.open[ns.Inode]; f != nil {
 		f.cancel()
+		s.conns -= f.conns
 		delete(s.open, ns.Inode)
 	}
 }
@@ -134,7 +140,7 @@ func (s *segments) run(ctx context.Context, ns linux.Netns, f *follower) {
 	s.note(1, "")
 	defer s.note(-1, "")
 	p := capture.Watch(ctx, ns.Name, f.live, capture.WatchOptions{
-		Conns: followConns, After: followAfter, Lag: followLag,
+		Conns: f.conns, After: followAfter, Lag: followLag,
 		Each: func(c *capture.Case, _ fact.Where) { s.send(f, c) },
 	})
 	s.spaces.Add(1)

@@ -20,10 +20,10 @@ import (
 type space struct {
 	cookie uint64
 	do     chan func()
+	packet int // the witness's socket
 
 	mu     sync.Mutex
 	resets map[netip.AddrPort][]Reset // guarded by mu; by sender
-	lost   uint64                     // guarded by mu; packets that the witness missed
 }
 
 func newSpace() (*space, error) {
@@ -36,11 +36,13 @@ func newSpace() (*space, error) {
 		if err == nil {
 			fd, err = s.setUp()
 		}
+		if s.packet = fd; err == nil {
+			go s.witness(fd)
+		}
 		ready <- err
 		if err != nil {
 			return
 		}
-		go s.witness(fd)
 		for f := range s.do {
 			f()
 		}
@@ -100,6 +102,15 @@ func (s *space) witness(fd int) {
 			s.mu.Unlock()
 		}
 	}
+}
+
+// missed counts the packets that the witness could not take.
+func (s *space) missed() uint32 {
+	st, err := unix.GetsockoptTpacketStats(s.packet, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	if err != nil {
+		return 0
+	}
+	return st.Drops
 }
 
 // resetOf reads a packet by itself, on purpose not with the code under test.

@@ -69,6 +69,11 @@ func Run(ctx context.Context, o Options) ([]*Ending, error) {
 	close(jobs)
 	work.Wait()
 	time.Sleep(200 * time.Millisecond) // the witnesses read on
+	for _, sp := range s.spaces {
+		if n := sp.missed(); n > 0 {
+			return nil, fmt.Errorf("the witness missed %d packets: nothing can be compared with it", n)
+		}
+	}
 	for _, e := range s.list {
 		for _, sp := range s.spaces {
 			if sp.cookie == e.Netns {
