@@ -26,7 +26,7 @@ type Wire struct {
 	IPIDKind   Opt[string] `fact:"ip_id" doc:"its IP identification: zero, counts-on (continues its side's counter), copied (that of the segment it answers), jump, unknown"`
 	IPIDBreaks Opt[bool]   `fact:"ip_id_breaks" doc:"its side's IP identifications count up steadily, and that of this RST+ACK does not fit: another stack wrote it"`
 	IPIDShared Opt[int64]  `fact:"ip_id_shared_hosts" by:"pattern" doc:"different hosts whose RSTs continue one IP identification counter, this one included"`
-	TTLKind    Opt[string] `fact:"ttl" doc:"its TTL against that of most other segments of its side, or else of its address in other connections: same, near (one or two hops), far (more), other-start (another initial value)"`
+	TTLKind    Opt[string] `fact:"ttl" doc:"its TTL against that of most other segments of its side, or else of its address in other connections: same, near (one or two hops), far (more, or it passed no router and the others did), other-start (another initial value)"`
 	TTLSure    Opt[bool]   `fact:"ttl_sure" doc:"several segments, not only the handshake, show the TTL that it is compared with"`
 	TTLUsual   Opt[int64]  `fact:"ttl_usual" doc:"the TTL that it is compared with"`
 	Counter    Opt[string] `fact:"counter" doc:"its IP identification against the counters of its side and of its host over all connections: continues (one of the next values), fits (possible after the pause), breaks (a counter is known and it is no value of it), copied, zero"`

@@ -9,7 +9,8 @@ import (
 
 // TTLKind compares the TTL of the RST with that of most other segments of its
 // side, or else of its address in other connections: same, near (one or two
-// hops: another path), far (more), other-start (another initial value: another
+// hops: another path), far (more, or it passed no router and its host's other
+// segments did), other-start (another initial value: another
 // stack), or unknown. There are devices that answer for a host at its distance,
 // and hosts behind changing paths, so that neither same nor near says who it was.
 func (e *Ending) TTLKind() string {
@@ -50,10 +51,10 @@ func (e *Ending) TTLKind() string {
 			return "near"
 		}
 		return "other-start"
-	case max(d, -d) <= 2:
-		return "near"
+	case max(d, -d) > 2, Hops(ttl) == 0 && e.Conn.Dups == 0: // no path of a host behind routers has none
+		return "far"
 	}
-	return "far"
+	return "near"
 }
 
 // Usual is the TTL that TTLKind compares with, 0 when there is none.

@@ -25,7 +25,8 @@ by a program; to repeat it, as root:
 	} else {
 		doc += `    holdfast lab run --all --source none --pcap captures
     holdfast lab field -o ndjson > field.ndjson
-    holdfast accuracy --from lab.ndjson --captures captures --captures "$HOLDFAST_CAPTURES" --field field.ndjson --write docs/accuracy.md
+    holdfast lab captures --scenes 3200 simulated
+    holdfast accuracy --from lab.ndjson --captures captures --captures simulated --captures "$HOLDFAST_CAPTURES" --field field.ndjson --write docs/accuracy.md
 
 ` + "`HOLDFAST_CAPTURES`" + ` is a directory of labelled captures; who has none leaves it out.
 `
