@@ -7,6 +7,8 @@ require (
 	golang.org/x/sys v0.49.0
 )
 
+require github.com/Shopify/toxiproxy/v2 v2.5.0
+
 require (
 	github.com/avast/retry-go/v5 v5.1.1
 	github.com/bits-and-blooms/bitset v1.24.4 // indirect

@@ -31,8 +31,10 @@ func (o *options) labProxyCommand() *cobra.Command {
 		Use:   "proxy",
 		Short: "Relay TCP connections and reset them on purpose, as an HTTP API says",
 		Long: `proxy stands between a client and a server and makes connections fail in named
-ways with known truth, without root. The API is in the manner of toxiproxy: the
-type of a toxic is the name of a fault, and holdfast lab faults lists them.
+ways with known truth, without root. The API is that of toxiproxy, whose clients
+work with it: the type of a toxic is one of toxiproxy's (latency, bandwidth,
+slow_close, timeout, reset_peer, slicer, limit_data), with a stream, or the name of
+a fault, which holdfast lab faults lists.
 
 It listens on loopback only. Beyond it, with --public, every request to the API
 needs the token; without --token one is made and printed.`,

@@ -1,11 +1,13 @@
 package resettest
 
 import (
+	"cmp"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -16,22 +18,30 @@ import (
 	"time"
 )
 
-// API is an http.Handler that makes and controls proxies, in the manner of
-// toxiproxy: proxies have toxics, and the type of a toxic is the name of a fault.
+// API is an http.Handler that makes and controls proxies, as toxiproxy does: proxies
+// have toxics.
 //
 //	GET    /faults                        every fault with its truth
 //	GET    /proxies                       the proxies
 //	POST   /proxies                       {"name","listen","upstream"}
 //	GET    /proxies/{name}
-//	POST   /proxies/{name}                {"enabled":false}
+//	POST   /populate                      an array of proxies
+//	POST   /proxies/{name}                {"enabled","listen","upstream"}; PATCH does the same
 //	DELETE /proxies/{name}
 //	GET    /proxies/{name}/toxics
-//	POST   /proxies/{name}/toxics         {"name","type","toxicity","attributes":{"at","after_ms","skip","times"}}
+//	POST   /proxies/{name}/toxics         {"name","type","stream","toxicity","attributes"}
 //	GET    /proxies/{name}/toxics/{toxic}
+//	POST   /proxies/{name}/toxics/{toxic} {"toxicity","attributes"}; PATCH does the same
 //	DELETE /proxies/{name}/toxics/{toxic}
 //	GET    /proxies/{name}/streams        what happened to each connection
 //	POST   /proxies/{name}/reset          abort the connections that are open now
 //	POST   /reset                         enable every proxy, remove every toxic
+//	GET    /version
+//
+// The clients of toxiproxy work with it. The type of a toxic is one of toxiproxy's
+// (ToxicTypes), which has a stream and takes effect at once, or the name of a fault,
+// whose attributes are at, after_ms, skip and times, and which strikes connections
+// that are accepted later. Unknown fields are ignored.
 //
 // Whoever reaches the API can make this process listen and connect. So it answers
 // only requests with the token, or, when there is none, from this machine, for a
@@ -53,30 +63,27 @@ const (
 	maxRequest = 64 << 10
 )
 
+// apiVersion is the version of toxiproxy whose API this is.
+const apiVersion = "2.5.0"
+
 // apiProxy, apiToxic and apiAttributes are the JSON of the API.
 type apiProxy struct {
 	Name     string     `json:"name"`
 	Listen   string     `json:"listen"`
 	Upstream string     `json:"upstream"`
 	Enabled  *bool      `json:"enabled,omitempty"`
-	Toxics   []apiToxic `json:"toxics,omitempty"`
+	Toxics   []apiToxic `json:"toxics"`
 	Refused  int        `json:"refused,omitempty"`
 }
 
 type apiToxic struct {
-	Name       string        `json:"name"`
-	Type       string        `json:"type"`
-	Toxicity   *float64      `json:"toxicity,omitempty"` // 1 by default
-	Attributes apiAttributes `json:"attributes"`
-	Chosen     int           `json:"chosen"`
-	Truth      *Truth        `json:"truth,omitempty"`
-}
-
-type apiAttributes struct {
-	At      int64 `json:"at,omitempty"`
-	AfterMS int64 `json:"after_ms,omitempty"`
-	Skip    int   `json:"skip,omitempty"`
-	Times   int   `json:"times,omitempty"`
+	Name       string             `json:"name"`
+	Type       string             `json:"type"`
+	Stream     string             `json:"stream,omitempty"`
+	Toxicity   *float64           `json:"toxicity,omitempty"` // 1 by default
+	Attributes map[string]float64 `json:"attributes"`
+	Chosen     int                `json:"chosen"`
+	Truth      *Truth             `json:"truth,omitempty"` // of a fault
 }
 
 // apiError is an error with its HTTP status.
@@ -135,6 +142,10 @@ func (a *API) handle(w http.ResponseWriter, r *http.Request) (any, error) {
 		return a.list(), nil
 	case len(parts) == 1 && route == "POST proxies":
 		return a.create(r.Body)
+	case len(parts) == 1 && route == "GET version":
+		return map[string]string{"version": apiVersion}, nil
+	case len(parts) == 1 && route == "POST populate":
+		return a.populate(r.Body)
 	case len(parts) == 1 && route == "POST reset":
 		return nil, a.resetAll()
 	case len(parts) >= 2 && parts[0] == "proxies":
@@ -186,8 +197,8 @@ func (a *API) proxyRoute(r *http.Request, name string, rest []string) (any, erro
 	switch {
 	case route == "GET ":
 		return show(name, p), nil
-	case route == "POST ":
-		return change(name, p, r.Body)
+	case route == "POST ", route == "PATCH ":
+		return a.change(name, p, r.Body)
 	case route == "DELETE ":
 		a.forget(name)
 		return nil, p.Close()
@@ -201,9 +212,11 @@ func (a *API) proxyRoute(r *http.Request, name string, rest []string) (any, erro
 		return map[string]int{"reset": p.Abort()}, nil
 	case len(rest) == 2 && rest[0] == "toxics" && r.Method == http.MethodGet:
 		return findToxic(name, p, rest[1])
+	case len(rest) == 2 && rest[0] == "toxics" && (r.Method == http.MethodPost || r.Method == http.MethodPatch):
+		return updateToxic(name, p, rest[1], r.Body)
 	case len(rest) == 2 && rest[0] == "toxics" && r.Method == http.MethodDelete:
 		ok, err := p.Remove(rest[1])
-		if !ok {
+		if ok = ok || p.RemoveToxic(rest[1]); !ok {
 			return nil, apiErrorf(http.StatusNotFound, "proxy %s has no toxic %q", name, rest[1])
 		}
 		return nil, err
@@ -246,9 +259,7 @@ func (a *API) list() map[string]apiProxy {
 }
 
 func decode(r io.Reader, v any) error {
-	d := json.NewDecoder(r)
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
+	if err := json.NewDecoder(r).Decode(v); err != nil {
 		return apiErrorf(http.StatusBadRequest, "read JSON: %w", err)
 	}
 	return nil
@@ -261,6 +272,61 @@ func (a *API) create(body io.Reader) (any, error) {
 	if err := decode(body, &in); err != nil {
 		return nil, err
 	}
+	return a.add(in)
+}
+
+// populate makes the proxies of a list, and moves those that are there already.
+func (a *API) populate(body io.Reader) (any, error) {
+	var list []apiProxy
+	if err := decode(body, &list); err != nil {
+		return nil, err
+	}
+	out := make([]any, 0, len(list))
+	for _, in := range list {
+		p := a.Proxy(in.Name)
+		if p == nil {
+			one, err := a.add(in)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, one.(created).value)
+			continue
+		}
+		if err := a.move(p, in); err != nil {
+			return nil, err
+		}
+		out = append(out, show(in.Name, p))
+	}
+	return created{map[string]any{"proxies": out}}, nil
+}
+
+// move gives a proxy the addresses of in, as far as they are set, and switches it.
+func (a *API) move(p *Proxy, in apiProxy) error {
+	listen, to := in.Listen, in.Upstream
+	if listen == "" {
+		listen = p.Addr()
+	}
+	if to == "" {
+		to = p.Upstream()
+	}
+	if !a.Public && !loopbackHost(listen) {
+		return apiErrorf(http.StatusForbidden, "listen on %q: only loopback is allowed here", listen)
+	}
+	if in.Enabled != nil && !*in.Enabled { // first, so that nothing is opened in vain
+		if err := p.Enable(false); err != nil {
+			return err
+		}
+	}
+	if err := p.Move(listen, to); err != nil {
+		return &apiError{http.StatusBadRequest, err}
+	}
+	if in.Enabled != nil {
+		return p.Enable(*in.Enabled)
+	}
+	return nil
+}
+
+func (a *API) add(in apiProxy) (any, error) {
 	p, err := a.Add(in.Name, in.Listen, in.Upstream)
 	if err != nil {
 		return nil, err
@@ -309,32 +375,43 @@ func show(name string, p *Proxy) apiProxy {
 	on := p.Enabled()
 	out := apiProxy{Name: name, Listen: p.Addr(), Upstream: p.Upstream(), Enabled: &on, Refused: p.Refused(), Toxics: []apiToxic{}}
 	for _, n := range p.Injections() {
-		out.Toxics = append(out.Toxics, showToxic(n))
+		out.Toxics = append(out.Toxics, showFault(n))
+	}
+	for _, t := range p.Toxics() {
+		out.Toxics = append(out.Toxics, showToxic(t))
 	}
 	return out
 }
 
-func showToxic(n Named) apiToxic {
+func showFault(n Named) apiToxic {
 	rate := n.Rate
 	if rate == 0 {
 		rate = 1
 	}
 	f, _ := Lookup(n.Fault)
-	at := apiAttributes{At: n.At, AfterMS: n.After.Milliseconds(), Skip: n.Skip, Times: n.Times}
-	return apiToxic{Name: n.Name, Type: n.Fault, Toxicity: &rate, Attributes: at, Chosen: n.Chosen, Truth: &f.Truth}
+	at := map[string]float64{}
+	for name, v := range map[string]int64{"at": n.At, "after_ms": n.After.Milliseconds(), "skip": int64(n.Skip), "times": int64(n.Times)} {
+		if v != 0 {
+			at[name] = float64(v)
+		}
+	}
+	return apiToxic{Name: n.Name, Type: n.Fault, Stream: downstream, Toxicity: &rate, Attributes: at, Chosen: n.Chosen, Truth: &f.Truth}
 }
 
-func change(name string, p *Proxy, body io.Reader) (any, error) {
-	var in struct {
-		Enabled *bool `json:"enabled"`
+func showToxic(t Toxic) apiToxic {
+	if t.Attributes == nil {
+		t.Attributes = map[string]float64{}
 	}
+	return apiToxic{Name: t.Name, Type: t.Type, Stream: t.Stream, Toxicity: &t.Toxicity, Attributes: t.Attributes}
+}
+
+func (a *API) change(name string, p *Proxy, body io.Reader) (any, error) {
+	var in apiProxy
 	if err := decode(body, &in); err != nil {
 		return nil, err
 	}
-	if in.Enabled != nil {
-		if err := p.Enable(*in.Enabled); err != nil {
-			return nil, err
-		}
+	if err := a.move(p, in); err != nil {
+		return nil, err
 	}
 	return show(name, p), nil
 }
@@ -344,34 +421,100 @@ func addToxic(name string, p *Proxy, body io.Reader) (any, error) {
 	if err := decode(body, &in); err != nil {
 		return nil, err
 	}
+	_, known := lookupToxic(in.Type)
 	if in.Name == "" {
 		in.Name = in.Type
+		if known {
+			in.Name += "_" + cmp.Or(in.Stream, downstream)
+		}
 	}
 	if !plainName.MatchString(in.Name) {
 		return nil, apiErrorf(http.StatusBadRequest, "name %q: use up to 64 letters, digits and _.-", in.Name)
 	}
-	inj := Injection{Fault: in.Type, At: in.Attributes.At, Skip: in.Attributes.Skip, Times: in.Attributes.Times}
-	if in.Attributes.AfterMS < 0 || in.Attributes.AfterMS > int64(time.Hour/time.Millisecond) {
-		return nil, apiErrorf(http.StatusBadRequest, "after_ms %d is not between 0 and an hour", in.Attributes.AfterMS)
+	add := addFault
+	if known {
+		add = func(p *Proxy, in apiToxic) error {
+			t := Toxic{Name: in.Name, Type: in.Type, Stream: in.Stream, Toxicity: 1, Attributes: in.Attributes}
+			if in.Toxicity != nil {
+				t.Toxicity = *in.Toxicity
+			}
+			return p.AddToxic(t)
+		}
 	}
-	inj.After = time.Duration(in.Attributes.AfterMS) * time.Millisecond
+	switch err := add(p, in); {
+	case errors.Is(err, errThere):
+		return nil, &apiError{http.StatusConflict, err}
+	case err != nil:
+		return nil, &apiError{http.StatusBadRequest, err}
+	}
+	return findToxic(name, p, in.Name)
+}
+
+// addFault adds a toxic whose type is the name of a fault.
+func addFault(p *Proxy, in apiToxic) error {
+	const hour = float64(time.Hour / time.Millisecond)
+	for _, name := range []string{"at", "after_ms", "skip", "times"} {
+		if v := in.Attributes[name]; !(v >= 0 && v < toxicLimit) || name == "after_ms" && v > hour {
+			return fmt.Errorf("%s %v is not between 0 and its limit", name, v)
+		}
+	}
+	inj := Injection{
+		Fault: in.Type, At: int64(in.Attributes["at"]), Skip: int(in.Attributes["skip"]), Times: int(in.Attributes["times"]),
+		After: time.Duration(in.Attributes["after_ms"] * float64(time.Millisecond)),
+	}
 	if in.Toxicity != nil {
 		if *in.Toxicity == 0 { // 0 of an Injection is the default, 1
-			return nil, apiErrorf(http.StatusBadRequest, "a toxic of toxicity 0 does nothing")
+			return errors.New("a fault of toxicity 0 does nothing")
 		}
 		inj.Rate = *in.Toxicity
 	}
-	if err := p.Inject(in.Name, inj); err != nil {
+	return p.Inject(in.Name, inj)
+}
+
+// updateToxic changes toxicity and attributes. A fault is taken back and added anew.
+func updateToxic(name string, p *Proxy, toxic string, body io.Reader) (any, error) {
+	var in apiToxic
+	if err := decode(body, &in); err != nil {
+		return nil, err
+	}
+	ok, err := p.UpdateToxic(toxic, func(t *Toxic) {
+		if in.Toxicity != nil {
+			t.Toxicity = *in.Toxicity
+		}
+		attributes := maps.Clone(t.Attributes)
+		if attributes == nil {
+			attributes = map[string]float64{}
+		}
+		maps.Copy(attributes, in.Attributes)
+		t.Attributes = attributes
+	})
+	if !ok {
+		old, err := findToxic(name, p, toxic)
+		if err != nil {
+			return nil, err
+		}
+		was := old.(apiToxic)
+		maps.Copy(was.Attributes, in.Attributes)
+		if in.Toxicity != nil {
+			was.Toxicity = in.Toxicity
+		}
+		if _, err := p.Remove(toxic); err != nil {
+			return nil, err
+		}
+		if err := addFault(p, was); err != nil {
+			return nil, &apiError{http.StatusBadRequest, err}
+		}
+	}
+	if err != nil {
 		return nil, &apiError{http.StatusBadRequest, err}
 	}
-	t, err := findToxic(name, p, in.Name)
-	return created{t}, err
+	return findToxic(name, p, toxic)
 }
 
 func findToxic(name string, p *Proxy, toxic string) (any, error) {
-	for _, n := range p.Injections() {
-		if n.Name == toxic {
-			return showToxic(n), nil
+	for _, t := range show(name, p).Toxics {
+		if t.Name == toxic {
+			return t, nil
 		}
 	}
 	return nil, apiErrorf(http.StatusNotFound, "proxy %s has no toxic %q", name, toxic)
@@ -387,6 +530,9 @@ func (a *API) resetAll() error {
 		for _, n := range p.Injections() {
 			_, err := p.Remove(n.Name)
 			errs = append(errs, err)
+		}
+		for _, t := range p.Toxics() {
+			p.RemoveToxic(t.Name)
 		}
 		errs = append(errs, p.Enable(true))
 	}

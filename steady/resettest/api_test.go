@@ -59,7 +59,7 @@ func TestAPI(t *testing.T) {
 		t.Fatalf("healthy: %s", saw)
 	}
 	var tox apiToxic
-	if st := call(t, "POST", url+"/web/toxics", `{"name":"cut","type":"rst-after-commit","toxicity":1,"attributes":{"times":1}}`, nil, &tox); st != http.StatusCreated || !tox.Truth.Executed {
+	if st := call(t, "POST", url+"/web/toxics", `{"name":"cut","type":"rst-after-commit","toxicity":1,"attributes":{"times":1}}`, nil, &tox); st != http.StatusOK || !tox.Truth.Executed {
 		t.Fatalf("toxic: %d %+v", st, tox)
 	}
 	if saw := try(t, p.Listen, 10, patient); saw != "reset" {

@@ -9,7 +9,7 @@
 //     of its sockets, and keeps a [Ledger]: what really happened to each request.
 //   - A [Listener] puts faults in front of a server of your own.
 //   - A [Proxy] puts them between two programs; [API] controls proxies over HTTP,
-//     in the manner of toxiproxy, and holdfast lab proxy runs both.
+//     that of toxiproxy, and holdfast lab proxy runs both.
 //
 // A [Fault] is data: a name, a text, parameters and its [Truth]. Which requests
 // are hit depends only on the seed and on the identity of the request (see

@@ -18,7 +18,7 @@ type Proxy struct {
 	addr     *net.TCPAddr
 	upstream string
 
-	mu      sync.Mutex
+	mu      sync.Mutex      // guards addr and upstream, too
 	plan    *plan           // never replaced
 	ln      *Listener       // guarded by mu; nil while the port itself is the fault, or off
 	free    func()          // guarded by mu; gives the faulty port back
@@ -27,6 +27,9 @@ type Proxy struct {
 	past    []Stream        // guarded by mu; of listeners before this one
 	off     bool            // guarded by mu
 	closed  bool            // guarded by mu
+	toxics  []Toxic         // guarded by mu; replaced as a whole
+	changed chan struct{}   // guarded by mu; closed when toxics are replaced
+	relayed int             // guarded by mu; connections so far
 	relays  sync.WaitGroup
 	running chan struct{} // as many as may relay at once
 	refused int           // guarded by mu
@@ -63,10 +66,42 @@ func NewProxy(listen, upstream string, seed uint64) (*Proxy, error) {
 }
 
 // Addr returns host:port of the proxy.
-func (p *Proxy) Addr() string { return p.addr.String() }
+func (p *Proxy) Addr() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.addr.String()
+}
 
 // Upstream returns host:port of the upstream.
-func (p *Proxy) Upstream() string { return p.upstream }
+func (p *Proxy) Upstream() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.upstream
+}
+
+// Move makes the proxy listen on another address, and relay to another upstream, as
+// far as they differ. Connections that are open are aborted then.
+func (p *Proxy) Move(listen, upstream string) error {
+	if _, _, err := net.SplitHostPort(upstream); err != nil {
+		return fmt.Errorf("upstream %q: %w", upstream, err)
+	}
+	addr, err := net.ResolveTCPAddr("tcp", listen)
+	if err != nil {
+		return fmt.Errorf("listen on %q: %w", listen, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if same := addr.Port == p.addr.Port && addr.IP.Equal(p.addr.IP); same && upstream == p.upstream {
+		return nil
+	}
+	old, oldUpstream := p.addr, p.upstream
+	p.addr, p.upstream = addr, upstream
+	if err := p.lockedReopen(); err != nil {
+		p.addr, p.upstream = old, oldUpstream
+		return errors.Join(err, p.lockedReopen())
+	}
+	return nil
+}
 
 // lockedOpen listens, or does what the fault of the port says.
 func (p *Proxy) lockedOpen() error {
@@ -151,7 +186,7 @@ func (p *Proxy) relay(c *faultConn) {
 		}
 	})
 	// A connection that comes to be while it is given up must see a reset, too.
-	u, err := (&net.Dialer{Timeout: dialLimit, Control: abortive}).DialContext(ctx, "tcp", p.upstream)
+	u, err := (&net.Dialer{Timeout: dialLimit, Control: abortive}).DialContext(ctx, "tcp", p.Upstream())
 	if err != nil {
 		c.note(func(s *Stream) { s.Upstream = err.Error() })
 		c.kill(nil, func() { _ = abort(c.TCPConn) })
@@ -162,15 +197,28 @@ func (p *Proxy) relay(c *faultConn) {
 	defer func() { _ = up.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = abort(up) })
 	defer stop()
+	p.mu.Lock()
+	p.relayed++
+	conn := p.relayed
+	p.mu.Unlock()
+	watch.Go(func() {
+		p.endByToxic(ctx, conn, func(reset bool) {
+			if reset {
+				c.kill(nil, func() { _ = abort(c.TCPConn) })
+			} else {
+				_ = c.Close()
+			}
+		})
+	})
 	var upward sync.WaitGroup
 	upward.Go(func() {
-		if relayOne(up, c) {
+		if relayOne(up, c, &link{p: p, ctx: ctx, conn: conn, stream: upstream}) {
 			_ = up.CloseWrite()
 			return
 		}
 		_ = abort(up)
 	})
-	if relayOne(c, up) {
+	if relayOne(c, up, &link{p: p, ctx: ctx, conn: conn, stream: downstream}) {
 		_ = c.CloseWrite()
 	} else {
 		flushed(c.TCPConn)
@@ -181,18 +229,22 @@ func (p *Proxy) relay(c *faultConn) {
 
 // relayOne copies until the end of src. It says no when the stream was cut: then
 // the other side must see a reset.
-func relayOne(dst, src net.Conn) bool {
+func relayOne(dst, src net.Conn, l *link) bool {
 	b := make([]byte, copyBuffer)
 	for {
 		n, err := src.Read(b)
 		if n > 0 {
-			if _, werr := dst.Write(b[:n]); werr != nil {
+			if werr := l.write(dst, b[:n]); errors.Is(werr, errLimit) {
+				_ = src.Close()
+				return true
+			} else if werr != nil {
 				// The reader is gone. What it sent before is still to be copied by the
 				// other direction, whose end decides.
 				return !errors.Is(werr, errStruck) && !errors.Is(werr, net.ErrClosed)
 			}
 		}
 		if err != nil {
+			l.beforeClose()
 			return errors.Is(err, io.EOF)
 		}
 	}
@@ -214,8 +266,8 @@ func (p *Proxy) Inject(name string, in Injection) error {
 	switch {
 	case p.closed:
 		return net.ErrClosed
-	case p.byName[name] != nil:
-		return fmt.Errorf("an injection named %q is there already", name)
+	case p.byName[name] != nil || slices.ContainsFunc(p.toxics, func(t Toxic) bool { return t.Name == name }):
+		return fmt.Errorf("%w: an injection named %q", errThere, name)
 	case len(p.names) >= maxFaults:
 		return fmt.Errorf("a proxy has at most %d injections", maxFaults)
 	}

@@ -1,0 +1,288 @@
+package resettest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Toxic is one of the toxics of toxiproxy, which Proxy knows besides its faults. They
+// touch one direction of a connection and take effect at once, also on connections
+// that are open. What a client's request did at the server they cannot know.
+type Toxic struct {
+	Name       string
+	Type       string             // one of ToxicTypes
+	Stream     string             // "downstream", towards the client, or "upstream"; empty: downstream
+	Toxicity   float64            // share of the connections, 0 to 1
+	Attributes map[string]float64 // see ToxicTypes; what is not there is 0
+}
+
+// ToxicType says what a toxic does.
+type ToxicType struct {
+	Type       string   `json:"type"`
+	Doc        string   `json:"doc"`
+	Attributes []string `json:"attributes,omitempty"`
+	ends       bool     // it ends connections by a clock, with or without data
+}
+
+// ToxicTypes are the toxics. The eighth of toxiproxy, down, is a proxy that is not
+// enabled.
+func ToxicTypes() []ToxicType {
+	return []ToxicType{
+		{Type: "latency", Doc: "Each piece of data waits.", Attributes: []string{"latency: ms", "jitter: ms, more or less"}},
+		{Type: "bandwidth", Doc: "No more than so much data passes in a second.", Attributes: []string{"rate: KB/s"}},
+		{Type: "slow_close", Doc: "The end of the stream waits.", Attributes: []string{"delay: ms"}},
+		{Type: "timeout", Doc: "Data is dropped, and the connection closed after a while.", Attributes: []string{"timeout: ms; 0 for never"}, ends: true},
+		{Type: "reset_peer", Doc: "Both ends are reset after a while.", Attributes: []string{"timeout: ms"}, ends: true},
+		{Type: "slicer", Doc: "Data is cut into small pieces.", Attributes: []string{"average_size: octets", "size_variation: octets, more or less", "delay: us between pieces"}},
+		{Type: "limit_data", Doc: "The connection is closed behind so much data.", Attributes: []string{"bytes: octets"}},
+	}
+}
+
+const (
+	downstream = "downstream"
+	upstream   = "upstream"
+)
+
+func lookupToxic(kind string) (ToxicType, bool) {
+	list := ToxicTypes()
+	i := slices.IndexFunc(list, func(t ToxicType) bool { return t.Type == kind })
+	if i < 0 {
+		return ToxicType{}, false
+	}
+	return list[i], true
+}
+
+// toxicLimit bounds every attribute: no timer is longer than a day, and no count of
+// octets beyond what a float64 holds exactly.
+const toxicLimit = 1 << 53
+
+// check fills defaults and refuses what cannot be done.
+func (t *Toxic) check() error {
+	kind, ok := lookupToxic(t.Type)
+	if t.Stream == "" {
+		t.Stream = downstream
+	}
+	switch {
+	case !ok:
+		return fmt.Errorf("no toxic or fault is called %q", t.Type)
+	case t.Stream != downstream && t.Stream != upstream:
+		return fmt.Errorf("toxic %s: stream %q is neither upstream nor downstream", t.Name, t.Stream)
+	case !(t.Toxicity >= 0 && t.Toxicity <= 1):
+		return fmt.Errorf("toxic %s: toxicity %v is not between 0 and 1", t.Name, t.Toxicity)
+	}
+	for name, v := range t.Attributes {
+		if !slices.ContainsFunc(kind.Attributes, func(a string) bool { return strings.HasPrefix(a, name+":") }) {
+			delete(t.Attributes, name) // as toxiproxy does
+		} else if !(v >= 0 && v < toxicLimit) {
+			return fmt.Errorf("toxic %s: %s %v", t.Name, name, v)
+		}
+	}
+	return nil
+}
+
+func (t *Toxic) ms(name string) time.Duration {
+	return time.Duration(min(t.Attributes[name], float64(24*time.Hour/time.Millisecond)) * float64(time.Millisecond))
+}
+
+// AddToxic adds a toxic.
+func (p *Proxy) AddToxic(t Toxic) error {
+	if err := t.check(); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return net.ErrClosed
+	case p.byName[t.Name] != nil || slices.ContainsFunc(p.toxics, func(o Toxic) bool { return o.Name == t.Name }):
+		return fmt.Errorf("%w: a toxic named %q", errThere, t.Name)
+	case len(p.toxics) >= maxFaults:
+		return fmt.Errorf("a proxy has at most %d toxics", maxFaults)
+	}
+	p.lockedSetToxics(append(slices.Clone(p.toxics), t))
+	return nil
+}
+
+// errThere is the error for a name that is taken.
+var errThere = errors.New("is there already")
+
+// UpdateToxic changes the toxic of that name, and reports whether there is one.
+func (p *Proxy) UpdateToxic(name string, change func(*Toxic)) (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := slices.Clone(p.toxics)
+	i := slices.IndexFunc(list, func(o Toxic) bool { return o.Name == name })
+	if i < 0 {
+		return false, nil
+	}
+	change(&list[i])
+	if err := list[i].check(); err != nil {
+		return true, err
+	}
+	p.lockedSetToxics(list)
+	return true, nil
+}
+
+// RemoveToxic takes a toxic back, and reports whether there was one.
+func (p *Proxy) RemoveToxic(name string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := slices.DeleteFunc(slices.Clone(p.toxics), func(o Toxic) bool { return o.Name == name })
+	there := len(list) < len(p.toxics)
+	p.lockedSetToxics(list)
+	return there
+}
+
+// Toxics returns the toxics in the order in which they were added.
+func (p *Proxy) Toxics() []Toxic {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.toxics
+}
+
+// lockedSetToxics replaces the list, which is never changed in place, and wakes those
+// who wait for a change.
+func (p *Proxy) lockedSetToxics(list []Toxic) {
+	p.toxics = list
+	if p.changed != nil {
+		close(p.changed)
+	}
+	p.changed = make(chan struct{})
+}
+
+// active returns the toxics of one direction of a connection, and what is closed when
+// that may have changed. An empty stream stands for both directions.
+func (p *Proxy) active(conn int, stream string) ([]Toxic, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.changed == nil {
+		p.changed = make(chan struct{})
+	}
+	var list []Toxic
+	for _, t := range p.toxics {
+		hit := t.Toxicity == 1 || t.Toxicity > 0 && chance(p.plan.seed, "toxic "+t.Name, fmt.Sprint(conn)) < t.Toxicity
+		if hit && (stream == "" || t.Stream == stream) {
+			list = append(list, t)
+		}
+	}
+	return list, p.changed
+}
+
+// endByToxic ends a connection when a toxic says so, until ctx is done.
+func (p *Proxy) endByToxic(ctx context.Context, conn int, end func(reset bool)) {
+	began := map[string]time.Time{}
+	for {
+		list, changed := p.active(conn, "")
+		var next *Toxic
+		var at time.Time
+		for i, t := range list {
+			kind, _ := lookupToxic(t.Type)
+			if !kind.ends || t.Type == "timeout" && t.Attributes["timeout"] == 0 {
+				continue
+			}
+			if began[t.Name].IsZero() {
+				began[t.Name] = time.Now()
+			}
+			if due := began[t.Name].Add(t.ms("timeout")); next == nil || due.Before(at) {
+				next, at = &list[i], due
+			}
+		}
+		var fire <-chan time.Time
+		if next != nil {
+			fire = time.After(time.Until(at))
+		}
+		select {
+		case <-fire:
+			end(next.Type == "reset_peer")
+			return
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// link is one direction of a relayed connection.
+type link struct {
+	p      *Proxy
+	ctx    context.Context // done when the connection has ended
+	conn   int
+	stream string
+	passed int64 // octets
+}
+
+// errLimit ends a connection behind limit_data.
+var errLimit = errors.New("the limit of limit_data is reached")
+
+// write passes b on to dst as the toxics say.
+func (l *link) write(dst net.Conn, b []byte) error {
+	list, _ := l.p.active(l.conn, l.stream)
+	if len(list) == 0 {
+		l.passed += int64(len(b))
+		_, err := dst.Write(b)
+		return err
+	}
+	piece, pause, last := len(b), time.Duration(0), false
+	for _, t := range list {
+		switch t.Type {
+		case "timeout":
+			return nil // dropped
+		case "latency":
+			jitter := t.ms("jitter")
+			l.sleep(max(0, t.ms("latency")+rand.N(2*jitter+1)-jitter))
+		case "limit_data":
+			if left := int64(t.Attributes["bytes"]) - l.passed; left <= int64(len(b)) {
+				b, last = b[:max(0, left)], true
+			}
+		case "slicer":
+			size, vary := int(t.Attributes["average_size"]), int(t.Attributes["size_variation"])
+			piece = min(piece, max(1, size+rand.IntN(2*vary+1)-vary))
+			pause += time.Duration(t.Attributes["delay"]) * time.Microsecond
+		case "bandwidth":
+			perSecond := max(1, t.Attributes["rate"]*1000)
+			piece = min(piece, max(1, int(perSecond/50))) // a fiftieth of a second at once
+			pause += time.Duration(float64(min(piece, len(b))) / perSecond * float64(time.Second))
+		}
+	}
+	for len(b) > 0 && l.ctx.Err() == nil {
+		n := min(max(1, piece), len(b))
+		if _, err := dst.Write(b[:n]); err != nil {
+			return err
+		}
+		l.passed += int64(n)
+		b = b[n:]
+		l.sleep(pause)
+	}
+	if last {
+		return errLimit
+	}
+	return nil
+}
+
+// beforeClose waits as slow_close says.
+func (l *link) beforeClose() {
+	list, _ := l.p.active(l.conn, l.stream)
+	for _, t := range list {
+		if t.Type == "slow_close" {
+			l.sleep(t.ms("delay"))
+		}
+	}
+}
+
+func (l *link) sleep(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-l.ctx.Done():
+	}
+}
