@@ -75,7 +75,7 @@ func TestLabProxy(t *testing.T) {
 	if st, err := post(proxy, "x"); st != http.StatusOK || err != nil {
 		t.Errorf("the second request: %d, %v", st, err)
 	}
-	if st, err := post(api+"/proxies/default/toxics", `{"type":"accept-rst"}`); st != http.StatusCreated || err != nil {
+	if st, err := post(api+"/proxies/default/toxics", `{"type":"accept-rst"}`); st != http.StatusOK || err != nil {
 		t.Errorf("a toxic: %d, %v", st, err)
 	}
 	if _, err := post(proxy, "x"); err == nil {
