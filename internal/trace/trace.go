@@ -12,10 +12,16 @@
 //	err    inet_sk_error_report    timeouts and unreachables; the errno the application will see
 //	state  inet_sock_set_state     memory of closes and opens, in per-CPU rings
 //	drop   kfree_skb               refused RSTs, listen overflows, netfilter drops, PAWS, MD5
+//	state  (the same)              ends in order that fail a user: an answer owed, a program that gave up
 //	wire   net_dev_queue           every RST handed to a device, whoever made it
+//	arrive netif_receive_skb       every RST that comes, with its TTL, flags and numbers, and the TTL of the handshake before
 //	owner  tcp_destroy_sock        which process let go of a socket that was hit
 //	icmp   icmp_send               ICMP errors that this host answers with
 //	signal signal_generate, oom mark_victim   who killed whom
+//	fork, exec, exit sched_process_*, tasks iter/task   whose credentials a socket's file bears, for what kernel threads close
+//
+// One goroutine only empties the ring buffer, into a bounded inbox; another joins
+// records into observations and builds the cases, with everything that may block.
 //
 // Every hook counts: seen = sent to user space + lost + suppressed. To debug,
 // run holdfast watch --verbose, which prints what was attached and why not.
