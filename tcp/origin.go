@@ -89,7 +89,8 @@ const closeStep = 16
 // Counter says how the IP identification of the RST fits the counters of its
 // side and of its host: continues (it is one of the next values), fits (it may be,
 // after a pause), breaks (a counter is known, and it is no value of it), copied,
-// zero, or unknown.
+// zero, or unknown. A counter of the host counts only where other segments of the
+// side had part in it: newer Windows counts for each destination.
 func (e *Ending) Counter() string {
 	r, p, me := &e.Reset, &e.Prior, e.Sender()
 	if r.V6 {
@@ -120,7 +121,7 @@ func (e *Ending) Counter() string {
 		return "copied"
 	case fits:
 		return "fits"
-	case p.Seen && p.Shared, known && counts && r.Flags&packet.ACK != 0 && e.Trigger.Frame == 0:
+	case p.Seen && p.Shared && me.Segments > uint32(me.IPIDZero), known && counts && r.Flags&packet.ACK != 0 && e.Trigger.Frame == 0:
 		return "breaks"
 	}
 	return "unknown"

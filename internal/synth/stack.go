@@ -7,6 +7,7 @@ const (
 	idSocket idPolicy = iota // counts for each socket; what belongs to none has 0
 	idHost                   // one counter for the host
 	idHostLE                 // the same, written in the order of a little-endian processor
+	idPath                   // one counter for each destination
 	idRandom
 	idZero
 )
@@ -40,7 +41,7 @@ var stacks = []stack{
 	{name: "Linux 3", ttl: 64, ids: idSocket, window: 29200, options: true, replyCounts: true, often: 4},
 	{name: "Windows XP", ttl: 128, ids: idHost, abort: abortBare, window: 65535, givesUp: true, often: 1},
 	{name: "Windows 7", ttl: 128, ids: idHost, abort: abortEmpty, window: 8192, givesUp: true, often: 4},
-	{name: "Windows 11", ttl: 128, ids: idHost, abort: abortEmpty, window: 64240, givesUp: true, often: 5},
+	{name: "Windows 11", ttl: 128, ids: idPath, abort: abortEmpty, window: 64240, givesUp: true, often: 5},
 	{name: "FreeBSD", ttl: 64, ids: idRandom, abort: abortLive, window: 65535, options: true, givesUp: true, often: 2},
 	{name: "OpenBSD", ttl: 64, ids: idRandom, abort: abortLive, window: 16384, options: true, givesUp: true, often: 1},
 	{name: "macOS", ttl: 64, ids: idZero, abort: abortLive, window: 65535, options: true, givesUp: true, often: 3},
@@ -58,6 +59,7 @@ type host struct {
 	delay   int64 // the same way, ns
 	near    bool  // on the left of the place of capture, where the clients are
 	id      uint16
+	paths   map[*host]uint16
 	v6      bool
 	front   *host // load balancer that makes the handshake
 	wobbles bool  // its packets take another way now and then
@@ -65,10 +67,19 @@ type host struct {
 	busy    int   // what it sends elsewhere moves its counter by up to so much between two packets
 }
 
-// identify returns the identification of a packet; sock is the counter of its
+// identify returns the identification of a packet to a host; sock is the counter of its
 // socket, nil when it belongs to none.
-func (w *world) identify(h *host, sock *uint16) uint16 {
+func (w *world) identify(h, to *host, sock *uint16) uint16 {
 	switch h.ids {
+	case idPath:
+		if h.paths == nil {
+			h.paths = map[*host]uint16{}
+		}
+		if _, ok := h.paths[to]; !ok {
+			h.paths[to] = uint16(w.chance.Uint32())
+		}
+		h.paths[to]++
+		return h.paths[to]
 	case idHost, idHostLE:
 		h.id += 1 + uint16(w.chance.IntN(h.busy+1))
 		if h.ids == idHostLE {

@@ -59,7 +59,7 @@ func (w *world) connect(client, server *host, port uint16, class string) *conn {
 	c := &conn{w: w, name: class}
 	c.client = &end{host: client, c: c, port: w.port, next: w.chance.Uint32(), id: uint16(w.chance.Uint32()), window: 502}
 	c.server = &end{host: server, c: c, port: port, state: listening, next: w.chance.Uint32(), id: uint16(w.chance.Uint32()), window: 509}
-	if client.options == false {
+	if !client.options {
 		c.client.window = client.stack.window
 	}
 	if !server.options {
@@ -88,7 +88,7 @@ func (e *end) emit(flags uint8, seq, ackno uint32, data []byte) {
 	if flags&(syn|ack) == syn|ack && e.ids == idSocket {
 		id = nil // a SYN-ACK belongs to no socket yet
 	}
-	g.id = e.c.w.identify(e.host, id)
+	g.id = e.c.w.identify(e.host, g.dst, id)
 	if id == nil && e.ids == idSocket {
 		g.id = 0
 	}
@@ -137,7 +137,7 @@ func (e *end) abort(why string) {
 	case abortBare:
 		g.flags, g.window = rst, e.window
 	}
-	g.id = e.c.w.identify(e.host, &e.id)
+	g.id = e.c.w.identify(e.host, g.dst, &e.id)
 	g.truth = e.truth(why)
 	e.state, e.lost = nothing, "answer_after_own_reset"
 	e.c.w.send(g, e.c)
@@ -166,7 +166,7 @@ func (e *end) answer(g *seg, why string) {
 	if g.flags&ack == 0 {
 		r.flags, r.seq, r.ack = rst|ack, 0, g.end()
 	}
-	r.id = e.c.w.identify(e.host, nil)
+	r.id = e.c.w.identify(e.host, r.dst, nil)
 	r.truth = e.truth(why)
 	e.c.w.send(r, e.c)
 }
