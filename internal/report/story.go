@@ -157,26 +157,36 @@ func collect(list []fact.Finding, s *sets) []Story {
 var gradeRank = map[fact.Grade]int{fact.Proved: 3, fact.Probable: 2, fact.Possible: 1}
 
 // compareFindings puts what matters first: harm, roots before what follows from
-// them, bytes lost, grade, time.
+// them, grade, bytes lost, time.
 func compareFindings(a, b *fact.Finding) int {
 	return cmp.Or(
 		-cmp.Compare(b2i(a.Harmful), b2i(b.Harmful)),
 		cmp.Compare(b2i(a.Story != ""), b2i(b.Story != "")),
-		-cmp.Compare(lost(a), lost(b)),
 		-cmp.Compare(gradeRank[a.Cause.Grade], gradeRank[b.Cause.Grade]),
+		-cmp.Compare(lost(a), lost(b)),
 		a.Time.Compare(b.Time),
 	)
 }
 
+// compareStories puts what matters first: harm, what a third party did, the
+// connections that were harmed, bytes lost, grade, time.
 func compareStories(a, b Story) int {
 	x, y := a.Findings[0], b.Findings[0]
 	return cmp.Or(
 		-cmp.Compare(b2i(x.Harmful), b2i(y.Harmful)),
+		-cmp.Compare(b2i(byThirdParty(x)), b2i(byThirdParty(y))),
+		-cmp.Compare(a.Harmful(), b.Harmful()),
 		-cmp.Compare(a.Lost(), b.Lost()),
 		-cmp.Compare(gradeRank[x.Cause.Grade], gradeRank[y.Cause.Grade]),
 		-cmp.Compare(a.Endings(), b.Endings()),
 		x.Time.Compare(y.Time),
 	)
+}
+
+// byThirdParty reports whether a device or an injector is at least probably the
+// sender.
+func byThirdParty(f *fact.Finding) bool {
+	return (f.Sender.Role == fact.Middlebox || f.Sender.Role == fact.Injector) && gradeRank[f.Sender.Grade] >= gradeRank[fact.Probable]
 }
 
 // lost is what a reset destroyed, in bytes, as far as known.

@@ -15,7 +15,7 @@ func TestStories(t *testing.T) {
 	for _, s := range Stories(list) {
 		got = append(got, fmt.Sprintf("%s %d/%d", s.Findings[0].ID, s.Endings(), len(s.Findings)))
 	}
-	want := "edge-1 12/12, refused-1 37/1, forged-1 1/1, tls-1 2/2, health-1 118/1"
+	want := "edge-1 12/12, forged-1 1/1, refused-1 37/1, tls-1 2/2, health-1 118/1"
 	if s := strings.Join(got, ", "); s != want {
 		t.Errorf("stories are %s, want %s", s, want)
 	}
