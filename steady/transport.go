@@ -119,12 +119,14 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// CancelRequest cancels req, as http.Transport.CancelRequest does. Deprecated there
-// and here: use a context. It is for programs that still call it.
+// CancelRequest cancels req, as http.Transport.CancelRequest does. It is for
+// programs that still call it.
+//
+// Deprecated: use a context, as net/http says.
 func (t *Transport) CancelRequest(req *http.Request) {
 	t.once.Do(t.init)
 	for _, p := range t.passes.of(req) {
-		t.inner.CancelRequest(&p.req)
+		t.inner.CancelRequest(&p.req) //nolint:staticcheck // deprecated there too; those who call it expect it
 	}
 }
 
