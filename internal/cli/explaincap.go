@@ -238,11 +238,17 @@ func (g *captured) explain(base *diagnosis.Base, cf *captureFlags) {
 	}
 }
 
+// stale is from which age on nobody can look at the host of a capture any more.
+const stale = 7 * 24 * time.Hour
+
 func explainCase(base *diagnosis.Base, c *capture.Case, cf *captureFlags) fact.Finding {
 	f := base.Explain(c.Fact(), diagnosis.Options{Why: cf.why, Facts: cf.facts})
 	where := c.Where()
 	f.Where = &where
 	proofFrames(&f, c)
+	if time.Since(f.Time) > stale { // what only a watch on the host could have seen is gone
+		f.Missing = slices.DeleteFunc(f.Missing, func(m fact.Missing) bool { return strings.Contains(m.How, "holdfast watch") })
+	}
 	if n := c.Ending.Folded; n > 0 {
 		f.Count = n + 1
 	}
