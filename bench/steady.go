@@ -33,7 +33,7 @@ type steadyFlags struct {
 func (f *steadyFlags) register(fs *flag.FlagSet) {
 	fs.IntVar(&f.posts, "posts", 20_000, "steady: POSTs of each client to each server; the full proof is 100000")
 	fs.IntVar(&f.restarts, "restarts", 100, "steady: restarts under load")
-	fs.StringVar(&f.only, "only", "", "steady: one table alone: behaviours, servers, restarts, overhead or outage")
+	fs.StringVar(&f.only, "only", "", "steady: one table alone: behaviours, refused, servers, restarts, overhead or outage")
 	fs.StringVar(&f.client, "client", "", "steady: in the table behaviours, this client alone, such as steady")
 }
 
@@ -50,7 +50,8 @@ func (b *bench) steady() (string, error) {
 		name, title string
 		run         func(dir string) (string, error)
 	}{
-		{"behaviours", "Four ways to lose an answer", b.steadyBehaviours},
+		{"behaviours", "Six ways to lose an answer", b.steadyBehaviours},
+		{"refused", "HAProxy with HTTP/2: FIN after commit behind it, 5 %", b.steadyRefused},
 		{"servers", "Servers that people run, idle-close race", b.steadyServers},
 		{"restarts", "Restarts under load", b.steadyRestarts},
 		{"overhead", "Overhead, 64 connections", b.steadyOverhead},
@@ -273,7 +274,8 @@ func (b *bench) steadyBehaviours(dir string) (string, error) {
 	var rows [][]string
 	for i, m := range misbehaviours {
 		ledger := filepath.Join(dir, fmt.Sprintf("ledger-%d", i))
-		srv, url, err := b.startSteady("-idle", m.idle.String(), "-rst", fmt.Sprint(m.rst), "-fin", fmt.Sprint(m.fin), "-ledger", ledger)
+		srv, url, err := b.startSteady("-idle", m.idle.String(), "-rst", fmt.Sprint(m.rst), "-fin", fmt.Sprint(m.fin),
+			"-half", fmt.Sprint(m.half), "-oob="+fmt.Sprint(m.oob), "-ledger", ledger)
 		if err != nil {
 			return "", err
 		}

@@ -67,13 +67,16 @@ func plainClient(name string, key bool) *postClient {
 
 func steadyClient() *postClient {
 	c, tr := newClient("steady")
-	st := &steady.Transport{Base: tr, Observer: func(ctx context.Context, e steady.Event) {
-		if t, ok := ctx.Value(trailKey{}).(*trail); ok {
-			t.add(e)
-		}
-	}}
+	st := &steady.Transport{Base: tr, Observer: observeTrail}
 	c.do, c.close, c.stats = st.RoundTrip, st.CloseIdleConnections, st.Stats
 	return c
+}
+
+// observeTrail notes what steady says of an attempt.
+func observeTrail(ctx context.Context, e steady.Event) {
+	if t, ok := ctx.Value(trailKey{}).(*trail); ok {
+		t.add(e)
+	}
 }
 
 func retryableClient(quick bool) *postClient {

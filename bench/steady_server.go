@@ -25,13 +25,17 @@ type misbehaviour struct {
 	idle time.Duration // close connections that are idle for so long
 	rst  float64       // share of the executions whose answer is lost by a RST
 	fin  float64       // share whose answer is lost by a close in good order
+	half float64       // share before whose execution the server shuts its sending side down, and aborts behind it
+	oob  bool          // every connection carries an octet of urgent data
 }
 
 var misbehaviours = []misbehaviour{
-	{"idle-close race", 5 * time.Millisecond, 0, 0},
-	{"RST after commit, 5 %", 0, 0.05, 0},
-	{"FIN after commit, 5 %", 0, 0, 0.05},
-	{"mixed", 5 * time.Millisecond, 0.025, 0.025},
+	{name: "idle-close race", idle: 5 * time.Millisecond},
+	{name: "RST after commit, 5 %", rst: 0.05},
+	{name: "FIN after commit, 5 %", fin: 0.05},
+	{name: "mixed", idle: 5 * time.Millisecond, rst: 0.025, fin: 0.025},
+	{name: "half-close, execute, abort, 5 %", half: 0.05},
+	{name: "urgent octet, RST after commit, 5 %", rst: 0.05, oob: true},
 }
 
 // steadyServer is a role: an HTTP server on the standard library that executes
@@ -51,6 +55,8 @@ func runSteadyServer(args []string) error {
 	fs.DurationVar(&s.idle, "idle", 0, "idle timeout")
 	fs.Float64Var(&s.rst, "rst", 0, "share of answers lost by a RST")
 	fs.Float64Var(&s.fin, "fin", 0, "share of answers lost by a FIN")
+	fs.Float64Var(&s.half, "half", 0, "share executed behind a half-close, and aborted")
+	fs.BoolVar(&s.oob, "oob", false, "send an octet of urgent data on every connection")
 	fs.BoolVar(&s.abort, "abort", false, "abort everything")
 	ledger := fs.String("ledger", os.DevNull, "file to append to")
 	addr := fs.String("addr", "127.0.0.1:0", "where to listen")
@@ -63,7 +69,7 @@ func runSteadyServer(args []string) error {
 	if s.ledger, err = os.OpenFile(*ledger, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
 		return fmt.Errorf("open the ledger: %w", err)
 	}
-	srv := &http.Server{Handler: s, IdleTimeout: s.idle}
+	srv := &http.Server{Handler: s, IdleTimeout: s.idle, ConnContext: withConn}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if *handover != "" {
@@ -122,6 +128,13 @@ func (s *steadyServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if id == "" {
 		return // the overhead is measured without a ledger
 	}
+	if s.oob {
+		sendUrgent(r)
+	}
+	if s.half > 0 && chance(id, s.times(id)) < s.half {
+		s.halfClose(w, id, string(body))
+		return
+	}
 	n, err := s.execute(id, string(body))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -154,6 +167,59 @@ func chance(id string, n int) float64 {
 	fmt.Fprint(h, id, "#", n)
 	x := h.Sum64() * 0x9e3779b97f4a7c15 // FNV mixes its upper bits badly
 	return float64(x>>11) / (1 << 53)
+}
+
+// times is how often id was executed.
+func (s *steadyServer) times(id string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen[id]
+}
+
+// halfClose shuts the sending side down, executes and aborts.
+func (s *steadyServer) halfClose(w http.ResponseWriter, id, body string) {
+	c, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	_ = tcp.CloseWrite() // a client that is gone loses nothing
+	if _, err := s.execute(id, body); err == nil {
+		_ = tcp.SetLinger(0)
+	}
+}
+
+type connKey struct{}
+
+// told is a connection, and whether it carried urgent data.
+type told struct {
+	net.Conn
+	once sync.Once
+}
+
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, &told{Conn: c})
+}
+
+// sendUrgent sends one octet of urgent data, once on each connection.
+func sendUrgent(r *http.Request) {
+	c, ok := r.Context().Value(connKey{}).(*told)
+	if !ok {
+		return
+	}
+	tcp, ok := c.Conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	c.once.Do(func() {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { _ = syscall.Sendto(int(fd), []byte{'!'}, syscall.MSG_OOB, nil) })
+		}
+	})
 }
 
 // hangUp ends the connection without an answer.

@@ -54,7 +54,9 @@ type Conn struct {
 	proto    string // negotiated by TLS
 	readErr  error
 	last     Snapshot
-	watched  int64 // when not 0, it is closed for its user, and stays open to see when the server ends it: the last read before
+	watched  int64  // when not 0, it is closed for its user, and stays open to see when the server ends it: the last read before
+	used     bool   // a request was answered on it, by a Pool
+	pool     string // what it is known by in a Pool
 	watchdog *time.Timer
 
 	base      Snapshot // when the tracking began
@@ -635,7 +637,7 @@ func (c *Conn) Close() error {
 		return net.ErrClosed
 	}
 	close(c.closed)
-	if c.flight.left && c.lockedWatch() {
+	if c.flight.left && c.pool == "" && c.lockedWatch() { // nobody reads what a Pool leaves
 		return nil
 	}
 	if !c.ended || c.last.State != stateClose {
