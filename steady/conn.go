@@ -458,8 +458,9 @@ func (c *Conn) beginWrite(n int) (late, probe bool, err error) {
 }
 
 // liveAfter is the silence after which the kernel is asked whether a pooled
-// connection lives. No idle timer is shorter, and a connection that is used
-// again sooner meets the end of it, if at all, on the way.
+// connection lives, and the first octet goes out alone. No idle timer is shorter, and
+// a connection that is used again sooner meets the end of it, if at all, on the way.
+// For a request that may not be executed twice the kernel is asked in any case.
 const liveAfter = time.Millisecond
 
 // lockedBegin begins a request with its first write, of n bytes. It refuses the
@@ -481,7 +482,7 @@ func (c *Conn) lockedBegin(n int) {
 		limit = c.up.idleLimit(c.base.RTT, at)
 	}
 	silence := f.idle
-	if !f.reused || f.idle >= liveAfter || f.tapped || limit > 0 && since >= limit {
+	if !f.reused || f.careful || f.idle >= liveAfter || f.tapped || limit > 0 && since >= limit {
 		if s := c.snapshot(false); s.Taken {
 			f.asked, f.retrans, f.segments = true, s.BytesRetrans, s.DataSegments
 			f.refused = s.State != stateEstablished
