@@ -194,6 +194,9 @@ func primary(list []sighting, truth labTruth, strict bool) *sighting {
 // wrongProved reports whether a finding on the connections of a scenario claims
 // to have proved what is not so.
 func wrongProved(f *fact.Finding, truth labTruth) bool {
+	if before(f) && !f.Harmful {
+		return false // a note on an end that hurt nobody
+	}
 	also := slices.Contains(truth.Also, f.Cause.ID)
 	wrongCause := f.Cause.Grade == fact.Proved && f.Cause.ID != truth.Cause && !also
 	silence := before(f) && truth.Sender != fact.Nobody && f.Cause.ID == truth.Cause // before a RST of the same cause

@@ -14,6 +14,10 @@ import (
 // Some protocols speak last without asking anything (HTTP/2), and then rest.
 const owedFor = 10 * time.Second
 
+// requestSize is how much a client sends at most that waits for an answer and
+// sends nothing more; a service that takes data in has more.
+const requestSize = 64 << 10
+
 // failed says whether the end is worth a case.
 func (b *builder) failed(o *observation) bool {
 	e := o.ended
@@ -29,7 +33,7 @@ func (b *builder) failed(o *observation) bool {
 	case cutByExit:
 		return known && !active && e.ExitCode != 0 && b.jiffies(e.IdleRecvJiffies) < owedFor
 	case noAnswer:
-		return known && !active
+		return known && !active && e.BytesReceived <= requestSize
 	}
 	return false
 }

@@ -89,6 +89,7 @@ type joiner struct {
 	bySock  map[uint64]*observation // victim and sender sockets
 	bySeq   map[uint32]*observation // RSTs by sequence number, to follow them through NAT
 	queue   []*observation          // by deadline, as the hold is constant
+	ends    []*observation          // likewise, of ends in order, which wait for a RST that says more
 	drops   map[conn]*droppedSegment
 	icmps   map[conn]*droppedSegment
 	scans   scans
@@ -158,6 +159,12 @@ func (j *joiner) expire(now uint64) {
 		n++
 	}
 	j.queue = append(j.queue[:0], j.queue[n:]...)
+	for n = 0; n < len(j.ends) && j.ends[n].deadline <= now; n++ {
+		if !j.resetSince(j.ends[n]) {
+			j.flush(j.ends[n])
+		}
+	}
+	j.ends = append(j.ends[:0], j.ends[n:]...)
 	if len(j.quiet) > maxDrops {
 		clear(j.quiet)
 	}
@@ -360,18 +367,37 @@ func (j *joiner) translated(p place, e *resetEvent) *observation {
 	return nil
 }
 
+// endHold is how long an end in order waits for a RST of its connection.
+const endHold = uint64(time.Second)
+
 // addEnded takes the end of a connection by a process. Whoever gave up was hit;
 // whoever owed an answer is the one that ended it.
 func (j *joiner) addEnded(e *resetEvent) {
-	k := rstKey{e.local(), e.remote()}
-	if e.Reason == gaveUpConnecting || e.Reason == gaveUpWaiting {
-		k = rstKey{e.remote(), e.local()}
-	}
 	if e.Rport == 0 || e.remote().Addr().IsUnspecified() {
 		return
 	}
-	p := placeOf(k, e.Netns)
-	j.observe(p, obsEnded, e.TimeNs, func(*observation) bool { return false }).ended = e
+	if e.Reason == gaveUpConnecting || e.Reason == gaveUpWaiting {
+		p := placeOf(rstKey{e.remote(), e.local()}, e.Netns)
+		j.observe(p, obsEnded, e.TimeNs, func(*observation) bool { return false }).ended = e
+		return
+	}
+	if len(j.ends) >= maxPending {
+		j.evicted++
+		return
+	}
+	p := placeOf(rstKey{e.local(), e.remote()}, e.Netns)
+	j.ends = append(j.ends, &observation{place: p, kind: obsEnded, first: e.TimeNs, deadline: e.TimeNs + endHold, ended: e})
+}
+
+// resetSince says whether a RST came after an end in order, which tells the same
+// and more.
+func (j *joiner) resetSince(o *observation) bool {
+	for _, p := range []place{o.place, {rstKey{o.dst, o.src}, o.netns}} {
+		if was, ok := j.recent[p]; ok && was.at >= o.first || len(j.pending[p]) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // addArrival takes a RST that a device received. By itself it is no case: what
