@@ -36,7 +36,10 @@ by a program; to repeat it, as root:
 is the worst defect this program can have: a verdict with the grade proved that is not the truth, counted over every
 finding on the connections of a scenario, the secondary ones too. The Brier score is the mean squared distance
 between the probabilities that a verdict gives and the truth: 0 is certain and right, 1 says nothing, 2 is certain and
-wrong.
+wrong. Shares stand with their 95 % interval (Wilson). Judged by values that were measured on all other scenarios, the
+recorded cases keep their verdicts: ` + "`holdfast causes seen internal/cli/testdata/cases --leave-one-out`" + `. Before what could contradict a
+verdict had to be checked, 122 of the laboratory's 156 causes were called *proved* (commit 5f57d52); the first table of grades says how
+many are now.
 
 ` + accuracyText(acc)
 }
