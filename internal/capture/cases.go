@@ -117,7 +117,7 @@ func socket(s *fact.Socket, e *tcp.Ending, me, peer *tcp.Side) {
 // reset fills the facts of the RST segment.
 func reset(c *fact.Case, e *tcp.Ending) {
 	r, s := &c.RST, &e.Reset
-	r.Seen, r.Form = byWire(true), byWire(e.Form())
+	r.Seen, r.Form = byWire(!e.Corrupt && !senseless(s)), byWire(e.Form()) // what is damaged is no RST
 	r.TTL, r.Window = byWire(int64(s.TTL)), byWire(int64(s.Window))
 	r.ACK, r.Timestamp = byWire(s.Flags&packet.ACK != 0), byWire(s.Options&packet.OptTimestamp != 0)
 	r.PayloadSize = byWire(int64(s.Length))

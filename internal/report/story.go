@@ -213,9 +213,12 @@ func (s *Story) Lost() int64 {
 // included, with a reset or without.
 func (s *Story) Endings() int64 { return s.sum(func(*fact.Finding) bool { return true }) }
 
+// damaged is the cause of a RST that nobody sent as it is.
+const damaged = "corrupt-packet"
+
 // Resets is how many of them ended by a reset.
 func (s *Story) Resets() int64 {
-	return s.sum(func(f *fact.Finding) bool { return f.Sender.Role != fact.Nobody })
+	return s.sum(func(f *fact.Finding) bool { return f.Sender.Role != fact.Nobody || f.Cause.ID == damaged })
 }
 
 // Harmful is how many of them did harm.
