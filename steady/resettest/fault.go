@@ -200,6 +200,14 @@ func answerFaults() []Fault {
 			Truth: truth(Yes, Yes, done, No, Nobody, "fin", "eof"),
 		},
 		{
+			Name: "half-close-rst", Layer: "http/1.1", stage: stageRequest, run: runHalfCloseRST, Doc: "The server shuts down its sending side, executes the request, and aborts: to a client's kernel it looks like a request that met a closed socket.",
+			Truth: truth(Yes, Yes, done, No, ServerApp+" "+Nobody, "fin then rst-ack, or fin", "eof reset"),
+		},
+		{
+			Name: "urgent-rst", Layer: "http/1.1", stage: stageRequest, Only: "unix", run: runUrgentRST, Doc: "The server sends an octet of urgent data, executes the request, and aborts. The octet counts as received and is not read, as a FIN.",
+			Truth: truth(Yes, Yes, done, No, ServerApp, "rst-ack", "reset"),
+		},
+		{
 			Name: "slow-rst", Layer: "http/1.1", Stream: true, stage: stageRequest, run: runSlowRST, Params: []string{"after: how long the server takes before it aborts, 50ms by default"}, Doc: "The server executes the request, takes its time, and aborts instead of answering.",
 			Truth: truth(Yes, Yes, done, No, ServerApp, "rst-ack", "reset"),
 		},

@@ -192,6 +192,28 @@ func runHalfClose(x *exchange) error {
 	return errEnd
 }
 
+func runHalfCloseRST(x *exchange) error {
+	if err := x.readBody(); err != nil {
+		return err
+	}
+	if err := x.tcp.CloseWrite(); err != nil {
+		return err
+	}
+	x.execute()
+	return runAbort(x)
+}
+
+func runUrgentRST(x *exchange) error {
+	if err := x.readBody(); err != nil {
+		return err
+	}
+	if err := urgent(x.tcp); err != nil {
+		return err
+	}
+	x.execute()
+	return runAbort(x)
+}
+
 func runSlowRST(x *exchange) error {
 	if _, err := x.commit(); err != nil {
 		return err

@@ -29,6 +29,14 @@ func h2Faults() []Fault {
 			Truth: truth(Yes, Yes, notDone, No, Nobody, "rst_stream", "stream-reset retried"),
 		},
 		{
+			Name: "refused-stream-after-commit", Layer: "h2", stage: stageStream, run: runRefusedAfterCommit, Doc: "The server executes the request and resets the stream with REFUSED_STREAM, which stands for not processed: so do intermediaries whose connection to the server behind them ended.",
+			Truth: truth(Yes, Yes, done, No, Nobody, "rst_stream", "stream-reset retried"),
+		},
+		{
+			Name: "goaway-lying", Layer: "h2", stage: stageStream, run: runGoAwayLying, Doc: "The server executes the request and says GOAWAY with a last stream below it, which stands for not processed.",
+			Truth: truth(Yes, Yes, done, No, Nobody, "goaway then fin", "goaway retried"),
+		},
+		{
 			Name: "rst-stream-after-commit", Layer: "h2", stage: stageStream, run: runStreamAfterCommit, Doc: "The server executes the request and resets the stream with INTERNAL_ERROR.",
 			Truth: truth(Yes, Yes, done, No, Nobody, "rst_stream", "stream-reset"),
 		},
@@ -73,6 +81,17 @@ func runGoAwayGraceful(x *exchange) error {
 }
 
 func runRefusedStream(x *exchange) error { return x.h2.reset(x.stream.id, codeRefused) }
+
+func runRefusedAfterCommit(x *exchange) error {
+	x.h2.last = max(x.h2.last, x.stream.id)
+	x.execute()
+	return x.h2.reset(x.stream.id, codeRefused)
+}
+
+func runGoAwayLying(x *exchange) error {
+	x.execute()
+	return runGoAwayUnprocessed(x)
+}
 
 func runStreamAfterCommit(x *exchange) error {
 	x.h2.last = max(x.h2.last, x.stream.id)

@@ -20,3 +20,5 @@ func abortive(string, string, syscall.RawConn) error { return nil }
 
 // hold needs a socket that is bound and does not listen.
 func hold(*net.TCPAddr) (*net.TCPAddr, func(), error) { return nil, nil, errors.ErrUnsupported }
+
+func urgent(*net.TCPConn) error { return errors.ErrUnsupported }

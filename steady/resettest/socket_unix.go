@@ -109,3 +109,16 @@ func localAddr(fd int) (*net.TCPAddr, error) {
 	}
 	return nil, errors.New("socket is not TCP")
 }
+
+// urgent sends one octet of urgent data.
+func urgent(c *net.TCPConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var serr error
+	if err := raw.Control(func(fd uintptr) { serr = syscall.Sendto(int(fd), []byte{'!'}, syscall.MSG_OOB, nil) }); err != nil {
+		return err
+	}
+	return serr
+}

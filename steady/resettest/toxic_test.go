@@ -42,7 +42,7 @@ func TestToxics(t *testing.T) {
 		{Toxic{Type: "slicer", Attributes: map[string]float64{"average_size": 100, "size_variation": 10, "delay": 2000}}, func(s sight) bool { return s.n == 1000 && s.reads >= 5 }},
 		{Toxic{Type: "limit_data", Attributes: map[string]float64{"bytes": 300}}, func(s sight) bool { return s.n == 300 && s.err == nil }},
 		{Toxic{Type: "timeout", Attributes: map[string]float64{"timeout": 60}}, func(s sight) bool { return s.n == 0 && s.took >= 59*time.Millisecond }},
-		{Toxic{Type: "reset_peer", Attributes: map[string]float64{"timeout": 0}}, func(s sight) bool { return errors.Is(s.err, syscall.ECONNRESET) }},
+		{Toxic{Type: "reset_peer", Attributes: map[string]float64{"timeout": 30}}, func(s sight) bool { return errors.Is(s.err, syscall.ECONNRESET) }},
 		{Toxic{Type: "latency", Attributes: map[string]float64{"latency": 1, "nonsense": 5}}, func(s sight) bool { return s.n == 1000 }},
 	} {
 		for _, open := range []bool{false, true} {
@@ -73,7 +73,7 @@ func TestToxics(t *testing.T) {
 			}
 			begin := time.Now()
 			conn.Write(make([]byte, 1000))
-			if c.toxic.Type != "timeout" { // the end passes, and would end it sooner
+			if c.toxic.Type != "timeout" && c.toxic.Type != "reset_peer" { // the end passes, and would end it sooner
 				conn.(*net.TCPConn).CloseWrite()
 			}
 			var s sight
