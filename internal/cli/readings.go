@@ -200,7 +200,7 @@ func (t *textReader) lines(file string, in io.Reader) error {
 var traceLine = regexp.MustCompile(`^\s+at [\w$.<]|^\s*File "|^\s+\.\.\. \d+ (more|common)|^During handling of the above|^The above exception was`)
 
 func (t *textReader) line(file string, n int, line string) {
-	if traceLine.MatchString(line) {
+	if line == "" || strings.IndexByte(" \tDT", line[0]) >= 0 && traceLine.MatchString(line) {
 		return
 	}
 	x, ok := t.r.Read(line)

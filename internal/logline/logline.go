@@ -162,22 +162,19 @@ type Reading struct {
 func (r *Reader) Read(line string) (Reading, bool) {
 	text := normal(line)
 	low := strings.ToLower(text)
-	best := -1
-	var room [16]int
-	tried := room[:0] // a word may stand in a line many times
+	var room [32]int
+	candidates := room[:0]
 	r.words.each(low, func(i int) {
-		f := &r.forms[i]
-		if best >= 0 && f.size <= r.forms[best].size || slices.Contains(tried, i) {
-			return
-		}
-		tried = append(tried, i)
-		if f.matches(text, low) {
-			best = i
+		if !slices.Contains(candidates, i) {
+			candidates = append(candidates, i)
 		}
 	})
+	slices.SortFunc(candidates, func(a, b int) int { return r.forms[b].size - r.forms[a].size })
+	best := slices.IndexFunc(candidates, func(i int) bool { return r.forms[i].matches(text, low) })
 	if best < 0 {
 		return Reading{}, false
 	}
+	best = candidates[best]
 	f := &r.forms[best]
 	x := Reading{Entry: *f.entry, Text: text, Longer: f.size, TimerS: timer(low)}
 	x.Software = x.Entry.Software

@@ -27,7 +27,9 @@ func normal(line string) string {
 	if len(line) > maxLine {
 		line = line[:maxLine]
 	}
-	line = strings.ToValidUTF8(line, "?")
+	if !utf8.ValidString(line) {
+		line = strings.ToValidUTF8(line, "?")
+	}
 	if strings.ContainsAny(line, "\x1b\\") {
 		line = colours.ReplaceAllString(line, "")
 		line = escape.ReplaceAllStringFunc(line, func(s string) string { return escapes[strings.ToLower(s[4:])] })
@@ -149,7 +151,7 @@ func peer(x *Reading, text string) string {
 			return valid(m[1])
 		}
 	}
-	if m := arrow.FindStringSubmatch(text); m != nil {
+	if m := arrowIn(text); m != nil {
 		a, b := valid(trim(m[1])), valid(trim(m[2]))
 		if x.Side == "server" && x.Software != "Go" {
 			return a
@@ -167,6 +169,14 @@ func peer(x *Reading, text string) string {
 		}
 	}
 	return ""
+}
+
+// arrowIn finds "a -> b".
+func arrowIn(text string) []string {
+	if !strings.Contains(text, "->") {
+		return nil
+	}
+	return arrow.FindStringSubmatch(text)
 }
 
 func trim(s string) string { return strings.Trim(s, "()[]{}<>,;\"'/") }
