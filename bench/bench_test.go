@@ -33,9 +33,9 @@ func TestReplaceSection(t *testing.T) {
 
 func TestParseAccount(t *testing.T) {
 	a, err := parseAccount("seen 43 = reported 3 + folded 30 + lost 10: 10 lost\n" +
-		"ledger: the kernel's count of resets out (OutRsts) equals ours in 2 namespaces, 1 ended before it could be read\n" +
-		"ledger: namespace 4096: OutRsts 40, seen leaving the stack 40\n" +
-		"ledger: namespace blue: OutRsts 7, seen leaving the stack 6, remainder 1\n")
+		"cross-check: the kernel's own count of resets (OutRsts) equals ours in 2 namespaces, 1 ended before it could be read\n" +
+		"cross-check: namespace 4096: OutRsts 40, seen leaving the stack 40\n" +
+		"cross-check: namespace blue: OutRsts 7, seen leaving the stack 6, remainder 1\n")
 	if err != nil || a.seen != 43 || a.reported != 3 || a.folded != 30 || a.lost != 10 || !a.adds || a.agree != 2 {
 		t.Errorf("%+v, %v", a, err)
 	}

@@ -166,11 +166,11 @@ func parseAccount(text string) (account, error) {
 		if n, _ := fmt.Sscanf(line, "seen %d = reported %d + folded %d + lost %d:", &a.seen, &a.reported, &a.folded, &a.lost); n == 4 {
 			found, a.adds = true, !strings.Contains(line, "does not add up")
 		}
-		_, counts, ok := strings.Cut(line, "ledger: the kernel's count of resets out (OutRsts) equals ours in ")
+		_, counts, ok := strings.Cut(line, "cross-check: the kernel's own count of resets (OutRsts) equals ours in ")
 		if ok {
 			_, _ = fmt.Sscanf(counts, "%d", &a.agree) // no number, no agreement
 		}
-		if n, _ := fmt.Sscanf(line, "ledger: namespace %s OutRsts %d, seen leaving the stack %d", &name, &l.outRsts, &l.stack); n == 3 {
+		if n, _ := fmt.Sscanf(line, "cross-check: namespace %s OutRsts %d, seen leaving the stack %d", &name, &l.outRsts, &l.stack); n == 3 {
 			a.ledgers[strings.TrimSuffix(name, ":")] = l
 		}
 	}
