@@ -357,13 +357,28 @@ func (b *bench) takeTurns(clients []*postClient, url, ledger string, n int, p pa
 		return nil, nil, err
 	}
 	if len(counts.requests) == 0 {
-		return nil, nil, errors.New("the ledger is empty")
+		return nil, nil, fmt.Errorf("the ledger %s is empty: the server executed nothing; %s", ledger, firstFailure(notable))
 	}
 	for i, c := range clients {
 		counts.judge(&tallies[i], fmt.Sprintf("c%d", i), notable[i])
 		tallies[i].dials = c.dials.Load()
 	}
 	return tallies, names, nil
+}
+
+// firstFailure says how many POSTs failed, and how the first of them did.
+func firstFailure(notable [][]*trail) string {
+	var first error
+	n := 0
+	for _, t := range slices.Concat(notable...) {
+		if t.err == nil {
+			continue
+		}
+		if n++; first == nil {
+			first = t.err
+		}
+	}
+	return fmt.Sprintf("%d POSTs failed, the first with: %v", n, first)
 }
 
 // processCPU is the time this process spent on a CPU, in seconds.
