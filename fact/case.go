@@ -188,25 +188,26 @@ type Process struct {
 // Dead is what is remembered of a socket that no longer exists. Known is
 // absent when nothing is remembered within Horizon.
 type Dead struct {
-	Known    Opt[bool]          `fact:"known" doc:"a close of this tuple is remembered; false means none within the horizon"`
-	Horizon  Opt[time.Duration] `fact:"horizon_s" doc:"how far back the memory reaches"`
-	Age      Opt[time.Duration] `fact:"age_ms" doc:"time from that close to the event"`
-	PID      Opt[int64]         `fact:"pid" doc:"process that closed it"`
-	Name     Opt[string]        `fact:"name" doc:"its name"`
-	Syscall  Opt[string]        `fact:"syscall" doc:"system call that closed it"`
-	From     Opt[string]        `fact:"state" doc:"TCP state in which it was closed"`
-	How      Opt[string]        `fact:"how" doc:"close (by its process), shutdown, exit (process ended), reset (by a RST from the peer), refused (by the peer), timeout (gave up), icmp (an ICMP error ended it), abort (sent a RST itself), peer (closed after the peer's FIN), other"`
-	Exiting  Opt[bool]          `fact:"exiting" doc:"the process was ending"`
-	Signal   Opt[string]        `fact:"signal" doc:"signal that ended the process"`
-	ExitCode Opt[int64]         `fact:"exit_code" doc:"exit status of the process"`
-	OOM      Opt[bool]          `fact:"oom" doc:"the OOM killer chose the process"`
-	Killer   Opt[string]        `fact:"killer_name" doc:"who sent the signal"`
-	Unread   Opt[int64]         `fact:"unread_bytes" doc:"unread at the close"`
-	Unacked  Opt[int64]         `fact:"unacked_bytes" doc:"sent or written, unacknowledged at the close"`
-	Idle     Opt[time.Duration] `fact:"idle_ms" doc:"time without data before the close"`
-	Life     Opt[time.Duration] `fact:"life_ms" doc:"age of the connection at the close"`
-	Received Opt[int64]         `fact:"received_bytes" doc:"payload bytes it had received"`
-	Sent     Opt[int64]         `fact:"sent_bytes" doc:"payload bytes it had sent"`
+	Known     Opt[bool]          `fact:"known" doc:"a close of this tuple is remembered; false means none within the horizon"`
+	Horizon   Opt[time.Duration] `fact:"horizon_s" doc:"how far back the memory reaches"`
+	Age       Opt[time.Duration] `fact:"age_ms" doc:"time from that close to the event"`
+	PID       Opt[int64]         `fact:"pid" doc:"process that closed it"`
+	Name      Opt[string]        `fact:"name" doc:"its name"`
+	Syscall   Opt[string]        `fact:"syscall" doc:"system call that closed it"`
+	From      Opt[string]        `fact:"state" doc:"TCP state in which it was closed"`
+	How       Opt[string]        `fact:"how" doc:"close (by its process), shutdown, exit (process ended), reset (by a RST from the peer), refused (by the peer), timeout (gave up), icmp (an ICMP error ended it), abort (sent a RST itself), peer (closed after the peer's FIN), other"`
+	Exiting   Opt[bool]          `fact:"exiting" doc:"the process was ending"`
+	Signal    Opt[string]        `fact:"signal" doc:"signal that ended the process"`
+	ExitCode  Opt[int64]         `fact:"exit_code" doc:"exit status of the process"`
+	OOM       Opt[bool]          `fact:"oom" doc:"the OOM killer chose the process"`
+	Killer    Opt[string]        `fact:"killer_name" doc:"who sent the signal"`
+	Unread    Opt[int64]         `fact:"unread_bytes" doc:"unread at the close"`
+	Unacked   Opt[int64]         `fact:"unacked_bytes" doc:"sent or written, unacknowledged at the close"`
+	Idle      Opt[time.Duration] `fact:"idle_ms" doc:"time without data, either way, before the close"`
+	SpokeLast Opt[bool]          `fact:"spoke_last" doc:"the last data before the close was its own, so that it owed no answer; to a tick of the kernel (1 to 10 ms)"`
+	Life      Opt[time.Duration] `fact:"life_ms" doc:"age of the connection at the close"`
+	Received  Opt[int64]         `fact:"received_bytes" doc:"payload bytes it had received"`
+	Sent      Opt[int64]         `fact:"sent_bytes" doc:"payload bytes it had sent"`
 }
 
 // Listener is the listening socket of a port.

@@ -32,7 +32,7 @@ func (b *builder) dead(ob *Observed, o *observation) {
 	}
 	d.Unread, d.Unacked = some(max(int64(int32(rec.UnreadBytes)), 0)), some(max(int64(int32(rec.UnackedBytes)), 0))
 	d.Received, d.Sent = some(int64(rec.ReceivedBytes)), some(int64(rec.SentBytes))
-	d.Idle = some(b.jiffies(rec.IdleMsJiffies))
+	d.Idle, d.SpokeLast = some(b.jiffies(rec.IdleJiffies)), some(rec.SpokeLast == 1)
 	if ts, _, ok := b.mem.opened(rec.Sk, rec.Key, rec.TsNs); ok {
 		d.Life = some(time.Duration(rec.TsNs - ts))
 	}

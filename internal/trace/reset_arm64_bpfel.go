@@ -25,7 +25,7 @@ type resetCloseRecord struct {
 	UnreadBytes   uint32
 	ReceivedBytes uint32
 	SentBytes     uint32
-	IdleMsJiffies uint32
+	IdleJiffies   uint32
 	Comm          [16]int8
 	Lport         uint16
 	Rport         uint16
@@ -34,7 +34,8 @@ type resetCloseRecord struct {
 	Exiting       uint8
 	Owned         uint8
 	SkErr         uint16
-	Kernel        uint16
+	Kernel        uint8
+	SpokeLast     uint8
 	Opener        uint32
 	Cred          uint64
 }

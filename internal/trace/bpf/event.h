@@ -53,11 +53,12 @@ struct close_record { // one local close; ts is written last, 0 first, so that a
 	__u64 ts_ns, key, sk;
 	__u32 tgid;
 	__s32 exit_code, syscall;
-	__u32 unacked_bytes, unread_bytes, received_bytes, sent_bytes, idle_ms_jiffies;
+	__u32 unacked_bytes, unread_bytes, received_bytes, sent_bytes, idle_jiffies;
 	char comm[16];
 	__u16 lport, rport;
 	__u8 from, to, exiting, owned;
-	__u16 sk_err, kernel; // kernel: a thread of the kernel closed it, for opener or whoever has cred
+	__u16 sk_err;
+	__u8 kernel, spoke_last; // kernel: a thread of the kernel closed it, for opener or whoever has cred
 	__u32 opener;
 	__u64 cred;
 };

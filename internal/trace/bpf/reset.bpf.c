@@ -490,7 +490,9 @@ static __always_inline void put_close(struct cpu *cp, const struct sock *sk, int
 	r->unread_bytes = tp->rcv_nxt - tp->copied_seq;
 	r->received_bytes = tp->bytes_received;
 	r->sent_bytes = tp->bytes_sent;
-	r->idle_ms_jiffies = (__u32)bpf_jiffies64() - tp->inet_conn.icsk_ack.lrcvtime;
+	__u32 now = (__u32)bpf_jiffies64(), heard = now - tp->inet_conn.icsk_ack.lrcvtime, spoke = now - tp->lsndtime;
+	r->spoke_last = spoke <= heard;
+	r->idle_jiffies = r->spoke_last ? spoke : heard;
 	r->from = old;
 	r->to = new;
 	r->owned = sk->sk_lock.owned != 0;
