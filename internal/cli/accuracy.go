@@ -119,6 +119,11 @@ func (o *options) accuracy(ctx context.Context, a *accuracyFlags) error {
 	case a.write == "":
 		o.printf("%s", accuracyText(acc))
 	}
+	for _, s := range acc.Sources {
+		if a.limits.wrongProved >= 0 && s.WrongProved > a.limits.wrongProved {
+			err = errors.Join(err, &cliError{codeFindings, fmt.Errorf("source %s: %d wrong proved, more than %d", s.Source, s.WrongProved, a.limits.wrongProved), "sudo holdfast lab run, for each scenario"})
+		}
+	}
 	for i := range acc.Captures {
 		err = errors.Join(err, a.limits.check(&acc.Captures[i]))
 	}
