@@ -47,7 +47,7 @@ func quiet(c *fact.Case) bool {
 		return false
 	case c.Trigger.PayloadSize.Or(-1) == 0 && strings.Contains(c.Trigger.Flags.Or(""), "F"):
 		return zero(inFlight(c), c.Wire.Unacked) // the end of a connection that its other end forgot
-	case c.Emit.Role.Or("") == "client" && (cancelled(&c.Emit.Dead) || finished(c)):
+	case c.Emit.Role.Or("") == "client" && (cancelled(&c.Emit.Dead) || finished(c) || unused(c)):
 		return true
 	case c.RST.Form.Or("") == "reply":
 		return false
@@ -70,6 +70,15 @@ func cancelled(d *fact.Dead) bool {
 func finished(c *fact.Case) bool {
 	p, s := &c.Emit.Proc, &c.Emit.Sock
 	return p.Exiting.Or(false) && p.ExitCode.Or(1) == 0 && min(s.IdleSend.Or(patience), s.IdleRecv.Or(patience)) < patience
+}
+
+// unused reports whether the client never used the connection: of its own accord
+// it closed what it had sent nothing on and read nothing from, as a health check
+// does to a server that greets.
+func unused(c *fact.Case) bool {
+	s, p := &c.Emit.Sock, &c.Emit.Proc
+	unread, ok := s.Unread.Get()
+	return ok && s.Known.Or(false) && zero(s.BytesSent) && s.BytesRecv.Or(-1) == unread && p.Signal.State() == fact.Absent && p.ExitCode.Or(0) == 0
 }
 
 // quietSocket is quiet as the socket of the emitting end shows it, and that of
