@@ -18,21 +18,23 @@ type Proxy struct {
 	addr     *net.TCPAddr
 	upstream string
 
-	mu      sync.Mutex      // guards addr and upstream, too
-	plan    *plan           // never replaced
-	ln      *Listener       // guarded by mu; nil while the port itself is the fault, or off
-	free    func()          // guarded by mu; gives the faulty port back
-	names   []string        // guarded by mu; of the injections, in order
-	byName  map[string]*use // guarded by mu
-	past    []Stream        // guarded by mu; of listeners before this one
-	off     bool            // guarded by mu
-	closed  bool            // guarded by mu
-	toxics  []Toxic         // guarded by mu; replaced as a whole
-	changed chan struct{}   // guarded by mu; closed when toxics are replaced
-	relayed int             // guarded by mu; connections so far
-	relays  sync.WaitGroup
-	running chan struct{} // as many as may relay at once
-	refused int           // guarded by mu
+	mu       sync.Mutex      // guards addr and upstream, too
+	plan     *plan           // never replaced
+	ln       *Listener       // guarded by mu; nil while the port itself is the fault, or off
+	free     func()          // guarded by mu; gives the faulty port back
+	names    []string        // guarded by mu; of the injections, in order
+	byName   map[string]*use // guarded by mu
+	past     []Stream        // guarded by mu; of listeners before this one
+	off      bool            // guarded by mu
+	closed   bool            // guarded by mu
+	toxics   []Toxic         // guarded by mu; replaced as a whole
+	toxicIDs int             // guarded by mu; given so far
+	changed  chan struct{}   // guarded by mu; closed when toxics are replaced
+	relayed  int             // guarded by mu; connections so far
+	open     map[int]func()  // guarded by mu; ends a relayed connection
+	relays   sync.WaitGroup
+	running  chan struct{} // as many as may relay at once
+	refused  int           // guarded by mu
 }
 
 // use is an injection with its name.
@@ -58,7 +60,7 @@ func NewProxy(listen, upstream string, seed uint64) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on %q: %w", listen, err)
 	}
-	p := &Proxy{addr: addr, upstream: upstream, plan: &plan{seed: seed}, byName: map[string]*use{}, running: make(chan struct{}, maxRelays)}
+	p := &Proxy{addr: addr, upstream: upstream, plan: &plan{seed: seed}, byName: map[string]*use{}, open: map[int]func(){}, running: make(chan struct{}, maxRelays)}
 	if err := p.lockedOpen(); err != nil { // nobody else knows it yet
 		return nil, err
 	}
@@ -200,16 +202,15 @@ func (p *Proxy) relay(c *faultConn) {
 	p.mu.Lock()
 	p.relayed++
 	conn := p.relayed
+	end := func() { _ = c.Close() }
+	p.open[conn] = end
 	p.mu.Unlock()
-	watch.Go(func() {
-		p.endByToxic(ctx, conn, func(reset bool) {
-			if reset {
-				c.kill(nil, func() { _ = abort(c.TCPConn) })
-			} else {
-				_ = c.Close()
-			}
-		})
-	})
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.open, conn)
+	}()
+	watch.Go(func() { p.endByTimeout(ctx, conn, end) })
 	var upward sync.WaitGroup
 	upward.Go(func() {
 		if relayOne(up, c, &link{p: p, ctx: ctx, conn: conn, stream: upstream}) {
@@ -240,12 +241,11 @@ func relayOne(dst, src net.Conn, l *link) bool {
 			} else if werr != nil {
 				// The reader is gone. What it sent before is still to be copied by the
 				// other direction, whose end decides.
-				return !errors.Is(werr, errStruck) && !errors.Is(werr, net.ErrClosed)
+				return !errors.Is(werr, errStruck) && !errors.Is(werr, errCut) && !errors.Is(werr, net.ErrClosed)
 			}
 		}
 		if err != nil {
-			l.beforeClose()
-			return errors.Is(err, io.EOF)
+			return l.finish() && errors.Is(err, io.EOF)
 		}
 	}
 }

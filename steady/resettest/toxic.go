@@ -20,6 +20,8 @@ type Toxic struct {
 	Stream     string             // "downstream", towards the client, or "upstream"; empty: downstream
 	Toxicity   float64            // share of the connections, 0 to 1
 	Attributes map[string]float64 // see ToxicTypes; what is not there is 0
+
+	id int // tells it from another one that had its name before
 }
 
 // ToxicType says what a toxic does.
@@ -27,7 +29,6 @@ type ToxicType struct {
 	Type       string   `json:"type"`
 	Doc        string   `json:"doc"`
 	Attributes []string `json:"attributes,omitempty"`
-	ends       bool     // it ends connections by a clock, with or without data
 }
 
 // ToxicTypes are the toxics. The eighth of toxiproxy, down, is a proxy that is not
@@ -37,10 +38,10 @@ func ToxicTypes() []ToxicType {
 		{Type: "latency", Doc: "Each piece of data waits.", Attributes: []string{"latency: ms", "jitter: ms, more or less"}},
 		{Type: "bandwidth", Doc: "No more than so much data passes in a second.", Attributes: []string{"rate: KB/s"}},
 		{Type: "slow_close", Doc: "The end of the stream waits.", Attributes: []string{"delay: ms"}},
-		{Type: "timeout", Doc: "Data is dropped, and the connection closed after a while.", Attributes: []string{"timeout: ms; 0 for never"}, ends: true},
-		{Type: "reset_peer", Doc: "Both ends are reset after a while.", Attributes: []string{"timeout: ms"}, ends: true},
+		{Type: "timeout", Doc: "Data is dropped, and the connection closed after a while, or when the toxic is removed.", Attributes: []string{"timeout: ms; 0 for never"}},
+		{Type: "reset_peer", Doc: "The first data, or the end, of the stream is dropped, and both ends are reset a while later.", Attributes: []string{"timeout: ms"}},
 		{Type: "slicer", Doc: "Data is cut into small pieces.", Attributes: []string{"average_size: octets", "size_variation: octets, more or less", "delay: us between pieces"}},
-		{Type: "limit_data", Doc: "The connection is closed behind so much data.", Attributes: []string{"bytes: octets"}},
+		{Type: "limit_data", Doc: "The connection is closed behind so much data, counted from when the toxic was added.", Attributes: []string{"bytes: octets"}},
 	}
 }
 
@@ -105,6 +106,8 @@ func (p *Proxy) AddToxic(t Toxic) error {
 	case len(p.toxics) >= maxFaults:
 		return fmt.Errorf("a proxy has at most %d toxics", maxFaults)
 	}
+	p.toxicIDs++
+	t.id = p.toxicIDs
 	p.lockedSetToxics(append(slices.Clone(p.toxics), t))
 	return nil
 }
@@ -130,13 +133,34 @@ func (p *Proxy) UpdateToxic(name string, change func(*Toxic)) (bool, error) {
 }
 
 // RemoveToxic takes a toxic back, and reports whether there was one.
+//
+// The connections whose data a timeout has dropped are closed, as toxiproxy does: the
+// data is lost, and nothing behind it may pass.
 func (p *Proxy) RemoveToxic(name string) bool {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	list := slices.DeleteFunc(slices.Clone(p.toxics), func(o Toxic) bool { return o.Name == name })
-	there := len(list) < len(p.toxics)
-	p.lockedSetToxics(list)
-	return there
+	i := slices.IndexFunc(p.toxics, func(o Toxic) bool { return o.Name == name })
+	if i < 0 {
+		p.mu.Unlock()
+		return false
+	}
+	old := p.toxics[i]
+	p.lockedSetToxics(slices.Delete(slices.Clone(p.toxics), i, i+1))
+	var ends []func()
+	for conn, end := range p.open {
+		if old.Type == "timeout" && p.hits(old, conn) {
+			ends = append(ends, end)
+		}
+	}
+	p.mu.Unlock()
+	for _, end := range ends {
+		end()
+	}
+	return true
+}
+
+// hits says whether a toxic concerns a connection.
+func (p *Proxy) hits(t Toxic, conn int) bool {
+	return t.Toxicity == 1 || t.Toxicity > 0 && chance(p.plan.seed, "toxic "+t.Name, fmt.Sprint(conn)) < t.Toxicity
 }
 
 // Toxics returns the toxics in the order in which they were added.
@@ -166,40 +190,35 @@ func (p *Proxy) active(conn int, stream string) ([]Toxic, <-chan struct{}) {
 	}
 	var list []Toxic
 	for _, t := range p.toxics {
-		hit := t.Toxicity == 1 || t.Toxicity > 0 && chance(p.plan.seed, "toxic "+t.Name, fmt.Sprint(conn)) < t.Toxicity
-		if hit && (stream == "" || t.Stream == stream) {
+		if p.hits(t, conn) && (stream == "" || t.Stream == stream) {
 			list = append(list, t)
 		}
 	}
 	return list, p.changed
 }
 
-// endByToxic ends a connection when a toxic says so, until ctx is done.
-func (p *Proxy) endByToxic(ctx context.Context, conn int, end func(reset bool)) {
-	began := map[string]time.Time{}
+// endByTimeout ends a connection when a toxic timeout says so, until ctx is done. The other toxics act on data and need no clock of their own.
+func (p *Proxy) endByTimeout(ctx context.Context, conn int, end func()) {
+	began := map[int]time.Time{}
 	for {
 		list, changed := p.active(conn, "")
-		var next *Toxic
-		var at time.Time
-		for i, t := range list {
-			kind, _ := lookupToxic(t.Type)
-			if !kind.ends || t.Type == "timeout" && t.Attributes["timeout"] == 0 {
+		fire := make(<-chan time.Time) // never
+		var first time.Duration
+		for _, t := range list {
+			if t.Type != "timeout" {
 				continue
 			}
-			if began[t.Name].IsZero() {
-				began[t.Name] = time.Now()
+			if began[t.id].IsZero() {
+				began[t.id] = time.Now()
 			}
-			if due := began[t.Name].Add(t.ms("timeout")); next == nil || due.Before(at) {
-				next, at = &list[i], due
+			if left := time.Until(began[t.id].Add(t.ms("timeout"))); t.ms("timeout") > 0 && (first == 0 || left < first) {
+				first = max(1, left)
+				fire = time.After(first)
 			}
-		}
-		var fire <-chan time.Time
-		if next != nil {
-			fire = time.After(time.Until(at))
 		}
 		select {
 		case <-fire:
-			end(next.Type == "reset_peer")
+			end()
 			return
 		case <-changed:
 		case <-ctx.Done():
@@ -214,17 +233,19 @@ type link struct {
 	ctx    context.Context // done when the connection has ended
 	conn   int
 	stream string
-	passed int64 // octets
+	passed map[int]int64 // octets, for each toxic limit_data
 }
 
-// errLimit ends a connection behind limit_data.
-var errLimit = errors.New("the limit of limit_data is reached")
+// How toxics end a connection: errLimit in good order, errCut with a reset.
+var (
+	errLimit = errors.New("the limit of limit_data is reached")
+	errCut   = errors.New("reset_peer resets both ends")
+)
 
 // write passes b on to dst as the toxics say.
 func (l *link) write(dst net.Conn, b []byte) error {
 	list, _ := l.p.active(l.conn, l.stream)
 	if len(list) == 0 {
-		l.passed += int64(len(b))
 		_, err := dst.Write(b)
 		return err
 	}
@@ -233,13 +254,17 @@ func (l *link) write(dst net.Conn, b []byte) error {
 		switch t.Type {
 		case "timeout":
 			return nil // dropped
+		case "reset_peer":
+			l.sleep(t.ms("timeout"))
+			return errCut
 		case "latency":
 			jitter := t.ms("jitter")
 			l.sleep(max(0, t.ms("latency")+rand.N(2*jitter+1)-jitter))
 		case "limit_data":
-			if left := int64(t.Attributes["bytes"]) - l.passed; left <= int64(len(b)) {
+			if left := int64(t.Attributes["bytes"]) - l.passed[t.id]; left <= int64(len(b)) {
 				b, last = b[:max(0, left)], true
 			}
+			l.count(t.id, len(b))
 		case "slicer":
 			size, vary := int(t.Attributes["average_size"]), int(t.Attributes["size_variation"])
 			piece = min(piece, max(1, size+rand.IntN(2*vary+1)-vary))
@@ -255,7 +280,6 @@ func (l *link) write(dst net.Conn, b []byte) error {
 		if _, err := dst.Write(b[:n]); err != nil {
 			return err
 		}
-		l.passed += int64(n)
 		b = b[n:]
 		l.sleep(pause)
 	}
@@ -265,14 +289,28 @@ func (l *link) write(dst net.Conn, b []byte) error {
 	return nil
 }
 
-// beforeClose waits as slow_close says.
-func (l *link) beforeClose() {
+// count remembers what passed a toxic.
+func (l *link) count(id, n int) {
+	if l.passed == nil {
+		l.passed = map[int]int64{}
+	}
+	l.passed[id] += int64(n)
+}
+
+// finish does with the end of the stream what the toxics say, and reports whether
+// the other end may see it as one.
+func (l *link) finish() bool {
 	list, _ := l.p.active(l.conn, l.stream)
 	for _, t := range list {
-		if t.Type == "slow_close" {
+		switch t.Type {
+		case "slow_close":
 			l.sleep(t.ms("delay"))
+		case "reset_peer":
+			l.sleep(t.ms("timeout"))
+			return false
 		}
 	}
+	return true
 }
 
 func (l *link) sleep(d time.Duration) {
