@@ -31,7 +31,7 @@ func (a Answer) String() string { return [...]string{"false", "true", "not looke
 // The syntax is that of github.com/expr-lang/expr, of which it takes
 // comparisons, and/or/not, in with a constant list or range, contains,
 // startsWith, endsWith, matches with a constant pattern, + - * /, and the
-// functions abs, near, present and absent.
+// functions abs, near, past, present and absent.
 //
 // A comparison with a fact that was not looked at is NotKnown. With an absent
 // fact it is No, and Yes for != and the other negated ones; a bare absent bool

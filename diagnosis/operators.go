@@ -12,7 +12,7 @@ import (
 )
 
 // functions are the names that an expression may call.
-var functions = []string{"present", "absent", "near", "abs"}
+var functions = []string{"present", "absent", "near", "past", "abs"}
 
 func (x *compiler) binary(n *ast.BinaryNode) operand {
 	switch n.Operator {
@@ -279,7 +279,9 @@ func (x *compiler) call(n ast.Node, name string, args []ast.Node) operand {
 	case "present", "absent":
 		return x.state(n, name, args)
 	case "near":
-		return x.near(n, args)
+		return x.around(n, name, args, func(v, w, fraction float64) bool { return math.Abs(v-w) <= fraction*math.Abs(w) })
+	case "past":
+		return x.around(n, name, args, func(v, w, fraction float64) bool { return v >= w && v <= w*(1+fraction) })
 	case "abs":
 		return x.abs(n, args)
 	}
@@ -315,12 +317,13 @@ func (x *compiler) state(n ast.Node, name string, args []ast.Node) operand {
 	})
 }
 
-// near compiles near(x, value, tolerance): |x - value| <= tolerance * |value|
-// for value, or any value of a list. The tolerance is a fraction, 0.02 when left out.
-func (x *compiler) near(n ast.Node, args []ast.Node) operand {
-	const usage = "near(emit.sock.idle_recv_ms, 60000, 0.02), near(x, [5, 60, 75], 0.02)"
+// around compiles near(x, value, tolerance), |x - value| <= tolerance * |value|,
+// and past(x, value, tolerance), value <= x <= value * (1 + tolerance), for value
+// or any value of a list. The tolerance is a fraction, 0.02 when left out.
+func (x *compiler) around(n ast.Node, name string, args []ast.Node, fits func(v, w, fraction float64) bool) operand {
+	usage := name + "(emit.sock.idle_recv_ms, 60000, 0.02), " + name + "(x, [5, 60, 75], 0.02)"
 	if len(args) != 2 && len(args) != 3 {
-		return x.fail(n, "near takes a number, a value or list of values, and a tolerance", usage)
+		return x.fail(n, name+" takes a number, a value or list of values, and a tolerance", usage)
 	}
 	v, to, tol := x.operand(args[0]), x.operand(args[1]), operand{kind: number, konst: true, n: 0.02}
 	if len(args) == 3 {
@@ -330,20 +333,20 @@ func (x *compiler) near(n ast.Node, args []ast.Node) operand {
 		return operand{}
 	}
 	if v.kind != number || tol.kind != number || !tol.konst || tol.n < 0 || tol.n >= 1 || to.kind != number && to.nums == nil || to.kind == span {
-		return x.fail(n, "near needs numbers, and a constant tolerance from 0 to 1", usage)
+		return x.fail(n, name+" needs numbers, and a constant tolerance from 0 to 1", usage)
 	}
 	f, fraction := v.number(), tol.n
 	if to.kind == list {
 		return known(func(c *fact.Case) Answer {
 			v, s := f(c)
-			return answer(s, slices.ContainsFunc(to.nums, func(w float64) bool { return math.Abs(v-w) <= fraction*math.Abs(w) }))
+			return answer(s, slices.ContainsFunc(to.nums, func(w float64) bool { return fits(v, w, fraction) }))
 		})
 	}
 	g := to.number()
 	return known(func(c *fact.Case) Answer {
 		v, s := f(c)
 		w, t := g(c)
-		return answer(settle(s, t), math.Abs(v-w) <= fraction*math.Abs(w))
+		return answer(settle(s, t), fits(v, w, fraction))
 	})
 }
 

@@ -152,7 +152,8 @@ type CauseSpec struct {
 	Requires    []Text
 	Contradicts []Contradiction
 	Evidence    []Line
-	Excludes    []Text // ids of causes that are only consequences of this one
+	Excludes    []Text   // ids of causes that are only consequences of this one
+	Symptoms    []string // how people describe it
 	Says        Text
 	Effect      Text
 	Fixes       []fact.Fix

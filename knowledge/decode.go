@@ -2,6 +2,7 @@ package knowledge
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -12,12 +13,12 @@ import (
 
 var (
 	causeKeys = []string{"id", "title", "class", "outcome", "benign", "senders", "frequency", "family", "requires", "contradicts", "evidence",
-		"excludes", "says", "effect", "fixes", "confirm", "prevent", "references", "lab", "look_alikes", "cases"}
-	senderKeys = []string{"id", "title", "outcome", "frequency", "prior", "requires", "contradicts", "evidence", "says", "cases"}
+		"excludes", "symptoms", "says", "effect", "fixes", "confirm", "prevent", "references", "lab", "look_alikes", "given", "cases"}
+	senderKeys = []string{"id", "title", "outcome", "frequency", "prior", "requires", "contradicts", "evidence", "says", "given", "cases"}
 	lineKeys   = []string{"if", "weight", "against", "seen", "otherwise", "witness", "says"}
 	vetoKeys   = []string{"if", "must_check"}
 	fixKeys    = []string{"title", "commands", "risk", "undo", "automatic"}
-	caseKeys   = []string{"name", "facts", "expect", "not"}
+	caseKeys   = []string{"name", "like", "facts", "expect", "not"}
 	expectKeys = []string{"sender", "cause", "grade", "sender_grade", "harmful"}
 )
 
@@ -27,18 +28,22 @@ var (
 type source struct {
 	name  string // in problems
 	level int    // 0 is embedded, then the directories in order
+	names *names // what the file may say by name
 	read  func() ([]byte, error)
 }
 
-// withoutCases cuts the self-tests off src when they are the last key of the
-// file; found says whether there are any.
+// withoutCases cuts the self-tests, and what they have in common, off src when
+// they are the last keys of the file; found says whether there are any.
 func withoutCases(src string) (head string, found bool) {
 	i := strings.Index(src, "\ncases:")
 	if i < 0 {
 		return src, false
 	}
-	for line := range strings.SplitSeq(src[i+len("\ncases:"):], "\n") {
-		if line != "" && !strings.ContainsRune(" \t\r-#", rune(line[0])) && line[0] != src[i+len("\ncases:")] {
+	if g := strings.Index(src, "\ngiven:"); g >= 0 && g < i {
+		i = g
+	}
+	for line := range strings.SplitSeq(src[i+1:], "\n") {
+		if line != "" && !strings.ContainsRune(" \t\r-#", rune(line[0])) && !strings.HasPrefix(line, "cases:") && !strings.HasPrefix(line, "given:") {
 			return src, true // another key follows: read it all
 		}
 	}
@@ -52,14 +57,14 @@ func (s source) tests() func() []diagnosis.SelfTest {
 		if err != nil {
 			return nil
 		}
-		list, _ := decodeTests(s.name, src)
+		list, _ := decodeTests(s, src)
 		return list
 	}
 }
 
 // decodeTests reads only the self-tests of a file.
-func decodeTests(file string, src []byte) ([]diagnosis.SelfTest, []diagnosis.Problem) {
-	d := &document{file: file, src: string(src)}
+func decodeTests(file source, src []byte) ([]diagnosis.SelfTest, []diagnosis.Problem) {
+	d := &document{file: file.name, src: string(src), names: file.names}
 	m, ok := d.parse()
 	if !ok {
 		return nil, d.problems
@@ -70,7 +75,7 @@ func decodeTests(file string, src []byte) ([]diagnosis.SelfTest, []diagnosis.Pro
 // decodeCause reads one cause file. Problems do not stop it.
 func decodeCause(file source, src string) (diagnosis.CauseSpec, []diagnosis.Problem) {
 	head, tests := withoutCases(src)
-	d := &document{file: file.name, src: head}
+	d := &document{file: file.name, src: head, names: file.names}
 	c := diagnosis.CauseSpec{Pos: diagnosis.Pos{File: file.name}}
 	if tests {
 		c.Cases = file.tests()
@@ -87,9 +92,10 @@ func decodeCause(file source, src string) (diagnosis.CauseSpec, []diagnosis.Prob
 	c.Senders = m.texts("senders")
 	c.Frequency = m.str("frequency")
 	c.Family = m.text("family")
-	c.Requires, c.Contradicts = m.texts("requires"), decodeContradictions(m)
+	c.Requires, c.Contradicts = m.exprs("requires"), decodeContradictions(m)
 	c.Evidence = decodeLines(m)
 	c.Excludes = m.texts("excludes")
+	c.Symptoms = m.strs("symptoms")
 	c.Says, c.Effect = m.text("says"), m.text("effect")
 	c.Fixes = decodeFixes(m)
 	c.Confirm, c.Prevent = m.str("confirm"), m.str("prevent")
@@ -102,7 +108,7 @@ func decodeCause(file source, src string) (diagnosis.CauseSpec, []diagnosis.Prob
 // decodeSender reads one sender file. Problems do not stop it.
 func decodeSender(file source, src string) (diagnosis.SenderSpec, []diagnosis.Problem) {
 	head, tests := withoutCases(src)
-	d := &document{file: file.name, src: head}
+	d := &document{file: file.name, src: head, names: file.names}
 	s := diagnosis.SenderSpec{Pos: diagnosis.Pos{File: file.name}}
 	if tests {
 		s.Cases = file.tests()
@@ -119,7 +125,7 @@ func decodeSender(file source, src string) (diagnosis.SenderSpec, []diagnosis.Pr
 	if x, ok := m.num("prior"); ok {
 		s.Prior = &x
 	}
-	s.Requires, s.Contradicts = m.texts("requires"), decodeContradictions(m)
+	s.Requires, s.Contradicts = m.exprs("requires"), decodeContradictions(m)
 	s.Evidence = decodeLines(m)
 	s.Says = m.text("says")
 	return s, d.problems
@@ -145,7 +151,7 @@ func decodeLines(m mapping) []diagnosis.Line {
 			continue
 		}
 		e.allow("a line of evidence", lineKeys...)
-		l := diagnosis.Line{If: e.text("if"), Witness: e.text("witness"), Says: e.text("says")}
+		l := diagnosis.Line{If: e.expr("if"), Witness: e.text("witness"), Says: e.text("says")}
 		if l.If.S == "" {
 			m.d.problem(e.pos, "a line of evidence has no expression").Hint = "if: emit.reason == \"NO_SOCKET\""
 			continue
@@ -169,11 +175,11 @@ func decodeContradictions(m mapping) []diagnosis.Contradiction {
 		case *ast.MappingNode, *ast.MappingValueNode:
 			e, _ := m.d.mapping(n, "a contradiction")
 			e.allow("a contradiction", vetoKeys...)
-			c := diagnosis.Contradiction{If: e.text("if")}
+			c := diagnosis.Contradiction{If: e.expr("if")}
 			c.MustCheck, _ = e.flag("must_check")
 			list = append(list, c)
 		default:
-			list = append(list, diagnosis.Contradiction{If: m.d.text(n, "an entry of contradicts")})
+			list = append(list, diagnosis.Contradiction{If: m.d.expand(m.d.text(n, "an entry of contradicts"))})
 		}
 	}
 	return list
@@ -199,6 +205,7 @@ func decodeFixes(m mapping) []fact.Fix {
 
 func decodeCases(m mapping) []diagnosis.SelfTest {
 	var list []diagnosis.SelfTest
+	common := m.d.given(m.val["given"])
 	for _, n := range m.list("cases") {
 		t, ok := m.d.mapping(n, "a case")
 		if !ok {
@@ -206,8 +213,12 @@ func decodeCases(m mapping) []diagnosis.SelfTest {
 		}
 		t.allow("a case", caseKeys...)
 		c := diagnosis.SelfTest{Name: t.str("name"), Not: t.texts("not"), Pos: t.pos}
+		c.Facts = slices.Clone(common)
+		if _, ok := t.val["like"]; ok {
+			c.Facts = m.d.likes(t) // instead of what the file's cases have in common
+		}
 		if f, ok := t.val["facts"]; ok {
-			c.Facts = m.d.facts(f)
+			c.Facts = overlay(c.Facts, m.d.facts(f))
 		}
 		if x, ok := t.val["expect"]; ok {
 			c.Expect = m.d.expect(x)
@@ -233,6 +244,18 @@ func (d *document) expect(n ast.Node) *diagnosis.Expect {
 	return e
 }
 
+// given reads facts that begin with those of others: {like: idle-close, phase: closed}.
+func (d *document) given(n ast.Node) []diagnosis.FactSpec {
+	if n == nil {
+		return nil
+	}
+	m, ok := d.mapping(n, "given")
+	if !ok {
+		return nil
+	}
+	return overlay(d.likes(m), d.facts(n))
+}
+
 // facts reads a mapping of fact names to values; null is absent, and
 // {value: v, by: witness} names another witness than the declared one.
 func (d *document) facts(n ast.Node) []diagnosis.FactSpec {
@@ -245,6 +268,9 @@ func (d *document) facts(n ast.Node) []diagnosis.FactSpec {
 	}
 	var list []diagnosis.FactSpec
 	for _, k := range m.keys {
+		if k == "like" {
+			continue
+		}
 		f := diagnosis.FactSpec{Name: diagnosis.Text{S: k, Pos: m.at[k]}}
 		v := m.val[k]
 		switch v.(type) {

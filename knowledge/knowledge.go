@@ -8,12 +8,13 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-project/holdfast/diagnosis"
 )
 
-//go:embed all:causes all:senders
+//go:embed all:causes all:senders timers.yaml macros.yaml
 var embedded embed.FS
 
 // embeddedName stands before the names of embedded files in problems; it is
@@ -55,11 +56,12 @@ func Load(dirs ...string) (*diagnosis.Base, error) {
 }
 
 func load(dirs []string) (*diagnosis.Base, *shelf, error) {
-	set := &shelf{causes: map[string]int{}, senders: map[string]int{}, oldCauses: map[string]diagnosis.CauseSpec{}, oldSenders: map[string]diagnosis.SenderSpec{}}
+	set := &shelf{names: newNames(), causes: map[string]int{}, senders: map[string]int{}, oldCauses: map[string]diagnosis.CauseSpec{}, oldSenders: map[string]diagnosis.SenderSpec{}}
 	if err := set.level(embedded, embeddedName, 0); err != nil {
 		set.errs = append(set.errs, err)
 	}
 	for i, dir := range dirs {
+		set.names = set.names.copy()
 		if err := set.level(os.DirFS(dir), filepath.ToSlash(dir), i+1); err != nil {
 			set.errs = append(set.errs, err)
 		}
@@ -82,6 +84,7 @@ type shelf struct {
 	problems   []diagnosis.Problem
 	errs       []error
 	sources    []source
+	names      *names                         // of the level that is read
 	oldCauses  map[string]diagnosis.CauseSpec // that were replaced, by id
 	oldSenders map[string]diagnosis.SenderSpec
 }
@@ -105,6 +108,10 @@ func (s *shelf) restore(base *diagnosis.Base) (changed bool) {
 // level adds the files of one directory.
 func (s *shelf) level(files fs.FS, name string, number int) error {
 	firstCause, firstSender := len(s.causeList), len(s.senderList)
+	if err := s.names.level(files, name); err != nil {
+		return err
+	}
+	s.problems = append(s.problems, s.names.problems...)
 	for _, dir := range []string{".", "causes", "senders"} {
 		entries, err := fs.ReadDir(files, dir)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -115,10 +122,10 @@ func (s *shelf) level(files fs.FS, name string, number int) error {
 		}
 		for _, e := range entries {
 			file := path.Join(dir, e.Name())
-			if e.IsDir() || strings.HasPrefix(e.Name(), ".") || path.Ext(file) != ".yaml" && path.Ext(file) != ".yml" {
+			if e.IsDir() || strings.HasPrefix(e.Name(), ".") || path.Ext(file) != ".yaml" && path.Ext(file) != ".yml" || dir == "." && slices.Contains(notCauses, e.Name()) {
 				continue
 			}
-			from := source{path.Join(name, file), number, func() ([]byte, error) { return fs.ReadFile(files, file) }}
+			from := source{path.Join(name, file), number, s.names, func() ([]byte, error) { return fs.ReadFile(files, file) }}
 			s.sources = append(s.sources, from)
 			src, err := from.read()
 			if err != nil {

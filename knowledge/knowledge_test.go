@@ -120,7 +120,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(Skeleton("x"))
 	f.Add("lab: {none: x}\nfacts: 1\nevidence: [{if: |\n a\n, weight: .inf}]\ncases:\n- {not: x, facts: {a: {value: 1, by: x}}}")
 	f.Fuzz(func(t *testing.T, s string) {
-		from := source{"f", 0, func() ([]byte, error) { return []byte(s), nil }}
+		from := source{"f", 0, nil, func() ([]byte, error) { return []byte(s), nil }}
 		c, problems := decodeCause(from, s)
 		tests(c.Cases)
 		sender, more := decodeSender(from, s)

@@ -44,7 +44,7 @@ func Lint(dir string, scenario func(id string) bool) []diagnosis.Problem {
 			continue
 		}
 		if src, err := from.read(); err == nil {
-			_, problems := decodeTests(from.name, src)
+			_, problems := decodeTests(from, src)
 			l.problems = append(l.problems, problems...)
 		}
 	}

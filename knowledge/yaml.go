@@ -19,6 +19,7 @@ import (
 type document struct {
 	file     string
 	src      string
+	names    *names // what expressions and cases may say by name; may be nil
 	problems []diagnosis.Problem
 }
 
