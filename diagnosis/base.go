@@ -298,7 +298,10 @@ func (k *baseCompiler) specialise(c *cause, family Text) {
 func inherit(spec, general *CauseSpec) *CauseSpec {
 	s := *spec
 	s.Benign = s.Benign || general.Benign
-	s.Confirm, s.Prevent = cmp.Or(s.Confirm, general.Confirm), cmp.Or(s.Prevent, general.Prevent)
+	if s.Confirm == "" {
+		s.Confirm, s.HowToConfirm = general.Confirm, general.HowToConfirm
+	}
+	s.Prevent = cmp.Or(s.Prevent, general.Prevent)
 	if s.Effect.S == "" {
 		s.Effect = general.Effect
 	}

@@ -141,28 +141,29 @@ type SenderSpec struct {
 
 // CauseSpec is a file of causes/: one cause.
 type CauseSpec struct {
-	ID          string
-	Title       string
-	Class       string // one of Classes
-	Outcomes    []Text // one or several of Outcomes
-	Benign      bool   // nobody is hurt
-	Senders     []Text // roles that can emit it
-	Frequency   string // very-common, common (default), rare
-	Family      Text   // id of the general cause this one specialises
-	Requires    []Text
-	Contradicts []Contradiction
-	Evidence    []Line
-	Excludes    []Text   // ids of causes that are only consequences of this one
-	Symptoms    []string // how people describe it
-	Says        Text
-	Effect      Text
-	Fixes       []fact.Fix
-	Confirm     string
-	Prevent     string
-	References  []string
-	Lab         []Text // scenario ids, or one entry "none: reason"
-	LookAlikes  []Text
-	Cases       func() []SelfTest // reads the self-tests; nil when there are none
+	ID           string
+	Title        string
+	Class        string // one of Classes
+	Outcomes     []Text // one or several of Outcomes
+	Benign       bool   // nobody is hurt
+	Senders      []Text // roles that can emit it
+	Frequency    string // very-common, common (default), rare
+	Family       Text   // id of the general cause this one specialises
+	Requires     []Text
+	Contradicts  []Contradiction
+	Evidence     []Line
+	Excludes     []Text   // ids of causes that are only consequences of this one
+	Symptoms     []string // how people describe it
+	Says         Text
+	Effect       Text
+	Fixes        []fact.Fix
+	Confirm      string // HowToConfirm in one text
+	HowToConfirm fact.Confirm
+	Prevent      string
+	References   []string
+	Lab          []Text // scenario ids, or one entry "none: reason"
+	LookAlikes   []Text
+	Cases        func() []SelfTest // reads the self-tests; nil when there are none
 
 	Pos Pos            // of the file
 	At  map[string]Pos // of each top-level key

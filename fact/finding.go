@@ -2,6 +2,7 @@ package fact
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -132,13 +133,47 @@ type Effect struct {
 	Says        string `json:"says,omitempty"`
 }
 
-// Fix is one remedy.
+// Fix is one remedy. Commands, Undo and Verify follow from its kind.
 type Fix struct {
-	Title     string   `json:"title" yaml:"title"`
-	Commands  []string `json:"commands,omitempty" yaml:"commands"`
-	Risk      string   `json:"risk,omitempty" yaml:"risk"`
-	Undo      []string `json:"undo,omitempty" yaml:"undo"`
-	Automatic bool     `json:"automatic" yaml:"automatic"`
+	Title     string   `json:"title"`
+	Kind      string   `json:"kind"`              // sysctl, unit, edit, nft, nic, ask (shown for copying), advise (no command)
+	Product   string   `json:"product,omitempty"` // of an edit: whose configuration or code
+	At        string   `json:"at,omitempty"`      // of an edit: the place in it
+	Commands  []string `json:"commands,omitempty"`
+	Risk      string   `json:"risk,omitempty"`
+	Undo      []string `json:"undo,omitempty"`
+	Verify    []string `json:"verify,omitempty"` // shows that it took
+	Effect    string   `json:"effect,omitempty"` // what changes besides
+	Automatic bool     `json:"automatic"`
+}
+
+// Confirm is how to prove a cause.
+type Confirm struct {
+	Text    string   `json:"text,omitempty"`
+	Run     []string `json:"run,omitempty"`     // commands that only look
+	Probe   []string `json:"probe,omitempty"`   // commands that open connections
+	Counter string   `json:"counter,omitempty"` // of the kernel or a product, that moves by one for each case
+	Log     string   `json:"log,omitempty"`     // a line that names it
+}
+
+// String is the confirmation in one text.
+func (c Confirm) String() string {
+	var b strings.Builder
+	add := func(label, s string) {
+		if s == "" {
+			return
+		}
+		if b.Len() > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(label + s)
+	}
+	add("", strings.TrimSuffix(c.Text, "."))
+	add("", strings.Join(c.Run, "; "))
+	add("try ", strings.Join(c.Probe, "; "))
+	add("this counter rises by one for each: ", c.Counter)
+	add("the log says: ", c.Log)
+	return b.String()
 }
 
 // Where points into a capture: stream numbered as Wireshark's tcp.stream,

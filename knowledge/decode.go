@@ -8,7 +8,6 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/holdfast-project/holdfast/diagnosis"
-	"github.com/holdfast-project/holdfast/fact"
 )
 
 var (
@@ -17,7 +16,6 @@ var (
 	senderKeys = []string{"id", "title", "outcome", "frequency", "prior", "requires", "contradicts", "evidence", "says", "given", "cases"}
 	lineKeys   = []string{"if", "weight", "against", "seen", "otherwise", "witness", "says"}
 	vetoKeys   = []string{"if", "must_check"}
-	fixKeys    = []string{"title", "commands", "risk", "undo", "automatic"}
 	caseKeys   = []string{"name", "like", "facts", "expect", "not"}
 	expectKeys = []string{"sender", "cause", "grade", "sender_grade", "harmful"}
 )
@@ -97,8 +95,9 @@ func decodeCause(file source, src string) (diagnosis.CauseSpec, []diagnosis.Prob
 	c.Excludes = m.texts("excludes")
 	c.Symptoms = m.strs("symptoms")
 	c.Says, c.Effect = m.text("says"), m.text("effect")
-	c.Fixes = decodeFixes(m)
-	c.Confirm, c.Prevent = m.str("confirm"), m.str("prevent")
+	c.Fixes = d.fixes(m)
+	c.Confirm, c.HowToConfirm = d.confirm(m)
+	c.Prevent = m.str("prevent")
 	c.References = m.strs("references")
 	c.Lab = decodeLab(m)
 	c.LookAlikes = m.texts("look_alikes")
@@ -181,24 +180,6 @@ func decodeContradictions(m mapping) []diagnosis.Contradiction {
 		default:
 			list = append(list, diagnosis.Contradiction{If: m.d.expand(m.d.text(n, "an entry of contradicts"))})
 		}
-	}
-	return list
-}
-
-func decodeFixes(m mapping) []fact.Fix {
-	var list []fact.Fix
-	for _, n := range m.list("fixes") {
-		f, ok := m.d.mapping(n, "a fix")
-		if !ok {
-			continue
-		}
-		f.allow("a fix", fixKeys...)
-		fix := fact.Fix{Title: f.str("title"), Commands: f.strs("commands"), Risk: f.str("risk"), Undo: f.strs("undo")}
-		fix.Automatic, _ = f.flag("automatic")
-		if fix.Title == "" {
-			m.d.problem(f.pos, "a fix has no title")
-		}
-		list = append(list, fix)
 	}
 	return list
 }

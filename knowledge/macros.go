@@ -11,16 +11,28 @@ import (
 )
 
 // addMacros reads a macros.yaml: conditions by name, which expressions call
-// $NAME, and facts by name, which cases are like.
+// $NAME, facts by name, which cases are like, fixes that several causes use, and
+// the defaults of sysctls.
 func (n *names) addMacros(file, src string) {
 	d := &document{file: file, src: src, names: n}
 	m, ok := d.parse()
 	if ok {
-		m.allow("macros", "conditions", "given")
+		m.allow("macros", "sysctls", "conditions", "fixes", "given")
+		for _, p := range d.pairs(m, "sysctls") {
+			n.sysctls[p.key] = p.value
+		}
 		if node, there := m.val["conditions"]; there {
 			c, _ := d.mapping(node, "conditions")
 			for _, k := range c.keys {
 				n.conditions[k] = strings.TrimSpace(c.text(k).S)
+			}
+		}
+		if node, there := m.val["fixes"]; there {
+			f, _ := d.mapping(node, "fixes")
+			for _, k := range f.keys {
+				if x, ok := d.mapping(f.val[k], "a fix"); ok {
+					n.fixes[k] = d.fix(x)
+				}
 			}
 		}
 		if node, there := m.val["given"]; there {

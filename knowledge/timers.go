@@ -17,6 +17,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/holdfast-project/holdfast/diagnosis"
+	"github.com/holdfast-project/holdfast/fact"
 )
 
 // Timer is a row of timers.yaml: one number of one product, with where it comes
@@ -126,16 +127,18 @@ type names struct {
 	timers     []Timer
 	conditions map[string]string
 	given      map[string][]diagnosis.FactSpec
+	fixes      map[string]fact.Fix
+	sysctls    map[string]string // defaults that are the same on every host
 	problems   []diagnosis.Problem
 }
 
 func newNames() *names {
-	return &names{conditions: map[string]string{}, given: map[string][]diagnosis.FactSpec{}}
+	return &names{conditions: map[string]string{}, given: map[string][]diagnosis.FactSpec{}, fixes: map[string]fact.Fix{}, sysctls: map[string]string{}}
 }
 
 // copy returns the names for the next level, without problems.
 func (n *names) copy() *names {
-	return &names{timers: slices.Clip(n.timers), conditions: maps.Clone(n.conditions), given: maps.Clone(n.given)}
+	return &names{timers: slices.Clip(n.timers), conditions: maps.Clone(n.conditions), given: maps.Clone(n.given), fixes: maps.Clone(n.fixes), sysctls: maps.Clone(n.sysctls)}
 }
 
 // notCauses are the files of a knowledge directory that are no causes.
