@@ -92,7 +92,7 @@ type Wire struct {
 	TLSAlertFrom Opt[string] `fact:"tls_alert_from" doc:"who sent it: sender or receiver of the RST"`
 	TLSHello     Opt[bool]   `fact:"tls_handshake" doc:"the end came during a TLS handshake"`
 	Status       Opt[int64]  `fact:"http_status" doc:"HTTP status of the server's latest answer"`
-	LastWords    Opt[string] `fact:"last_words" doc:"start of the server's latest data when it is a message in words; of a PostgreSQL error its severity and the first four characters of its SQLSTATE; absent when it is something else"`
+	LastWords    Opt[string] `fact:"last_words" doc:"start of the server's latest data when it is a message in words; of a PostgreSQL error its severity and its SQLSTATE; absent when it is something else"`
 	Software     Opt[string] `fact:"server_software" doc:"name of the server in its first HTTP answer (Server header) or SSH banner"`
 	HalfRequest  Opt[bool]   `fact:"request_incomplete" doc:"all that the client sent is an HTTP/1 request whose headers have no end; looked at only when that is at most 64 bytes"`
 	CloseNotify  Opt[bool]   `fact:"close_notify" doc:"the latest data of the RST's side, or of the other, is a TLS alert such as close_notify"`

@@ -21,7 +21,7 @@ var fixKeys = map[string][]string{
 	"edit":   {"edit", "at", "lines", "was"},
 	"nft":    {"nft"},
 	"nic":    {"nic", "features", "was"},
-	"ask":    {"ask", "undo"},
+	"ask":    {"ask", "undo", "commands"},
 	"use":    {"use"},
 }
 
@@ -78,6 +78,9 @@ func (d *document) fix(m mapping) fact.Fix {
 		}
 		f.Kind = k
 	}
+	if _, commands := m.val["commands"]; commands && f.Kind == "advise" {
+		f.Kind = "ask" // as it was written before fixes had kinds
+	}
 	m.allow("a fix of the kind "+f.Kind, append(slices.Clone(everyFix), fixKeys[f.Kind]...)...)
 	if f.Title == "" {
 		d.problem(m.pos, "a fix has no title")
@@ -101,7 +104,7 @@ func (d *document) fix(m mapping) fact.Fix {
 	case "nic":
 		d.nic(m, &f)
 	case "ask":
-		f.Commands, f.Undo = m.strs("ask"), m.strs("undo")
+		f.Commands, f.Undo = append(m.strs("ask"), m.strs("commands")...), m.strs("undo")
 	}
 	return f
 }

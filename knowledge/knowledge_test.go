@@ -105,7 +105,7 @@ func TestFailuresExplainThemselves(t *testing.T) {
 	base, _ := Load(dir)
 	for _, f := range Test(base) {
 		if f.ID == "my-cause" {
-			for _, want := range []string{"my-cause.yaml:43:5: case", "grade should be unknown", "sender's grade should be possible", "harmful should be false", "emit.proc.name"} {
+			for _, want := range []string{"my-cause.yaml:44:5: case", "grade should be unknown", "sender's grade should be possible", "harmful should be false", "emit.proc.name"} {
 				if !strings.Contains(f.Error(), want) {
 					t.Errorf("no %s in %s", want, f.Error())
 				}

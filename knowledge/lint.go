@@ -46,11 +46,20 @@ func Lint(dir string, scenario func(id string) bool) []diagnosis.Problem {
 		if src, err := from.read(); err == nil {
 			_, problems := decodeTests(from, src)
 			l.problems = append(l.problems, problems...)
+			l.literals(from.name, string(src))
+		}
+	}
+	for i := range set.causeList {
+		if c := &set.causeList[i]; !inside(c.Pos.File) {
+			quiet := linter{values: l.values}
+			quiet.rules(c, set)
+			l.values = quiet.values // a new cause keeps to the values of the others
 		}
 	}
 	for i := range set.causeList {
 		if inside(set.causeList[i].Pos.File) {
 			l.cause(&set.causeList[i])
+			l.rules(&set.causeList[i], set)
 		}
 	}
 	for i := range set.senderList {
@@ -81,6 +90,7 @@ type linter struct {
 	scenario func(string) bool
 	named    map[string]bool // ids of all causes, the unsound ones too
 	problems []diagnosis.Problem
+	values   map[string]string // what fixes set sysctls to
 }
 
 func (l *linter) fail(at diagnosis.Pos, hint, format string, args ...any) {
@@ -168,7 +178,7 @@ func (l *linter) fixes(c *diagnosis.CauseSpec) {
 		if !slices.Contains(diagnosis.Risks, f.Risk) {
 			l.fail(at, "risk: "+strings.Join(diagnosis.Risks, ", "), "fix %q has risk %q", f.Title, f.Risk)
 		}
-		if f.Automatic && (len(f.Commands) == 0 || len(f.Undo) == 0) {
+		if f.Automatic && (len(f.Commands) == 0 || len(f.Undo) == 0 || f.Kind == "advise" || f.Kind == "ask") {
 			l.fail(at, "", "fix %q is automatic but has no commands, or no undo", f.Title)
 		}
 	}

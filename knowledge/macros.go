@@ -61,12 +61,12 @@ func (d *document) expand(t diagnosis.Text) diagnosis.Text {
 		text, hint := d.stands(name)
 		if hint != "" {
 			d.problem(t.At(len([]rune(t.S[:i[0]]))), "unknown name %s", name).Hint = hint
-			return diagnosis.Text{S: "outcome == outcome", Pos: t.Pos}
+			return t // which does not compile
 		}
 		t = replaced(t, i[0], i[1], text)
 	}
 	d.problem(t.Pos, "an expression with more than %d names, or conditions that name each other", deepest)
-	return diagnosis.Text{S: "outcome == outcome", Pos: t.Pos}
+	return diagnosis.Text{Pos: t.Pos}
 }
 
 // stands is what a name stands for, or a hint when there is none of that name.

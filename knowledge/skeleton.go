@@ -35,11 +35,12 @@ says: |
   unread, so the kernel answered with a reset instead of an orderly end.
 effect: "{{bytes .emit.sock.unread_bytes}} of the request were thrown away"
 fixes:
-  - title: Read the request to its end before closing
-    commands: []
-    risk: none             # none low medium high
-    undo: []
-    automatic: false
+  - title: The proxy of team X, let it drain for longer
+    unit: team-x-proxy     # one of sysctl: {KEY: VALUE}, unit: NAME with set, edit: PRODUCT with lines and was, nft: {...},
+    set: {TimeoutStopSec: 120}  # nic: DEVICE with features, ask: [commands] with undo; or none of them, which is advice
+    risk: low              # none low medium high
+symptoms:
+  - uploads through the proxy of team X end in connection reset by peer
 confirm: holdfast watch, and send a request body that is larger than the proxy accepts
 prevent: Drain the request before the answer is closed
 references:

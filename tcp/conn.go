@@ -45,13 +45,12 @@ type sideState struct {
 	IPIDSteps uint16 // small steps forward from one of its segments to the next
 	IPIDSwaps uint16 // such steps of a counter in the order of a little-endian processor
 	IPIDJumps uint16 // other steps
+	TailSize  uint16 // length of its latest data segment, at most 65535
 	ttlVotes  uint8  // how much TTL and DataTTL prevail (Boyer and Moore's majority vote)
 	dataVotes uint8
 	DataTTL   uint8           // of most of its segments with data
-	SYNTTL    uint8           // of its SYN or SYN-ACK
 	FirstLen  uint8           // bytes of First
 	TailLen   uint8           // bytes of Tail
-	TailSize  uint16          // length of its latest data segment, at most 65535
 	Tail      [TailBytes]byte // start of its latest data segment
 
 	FirstTry    int64 // first transmission of what is retransmitted now
@@ -69,13 +68,14 @@ type sideState struct {
 	KeepAlives  uint16
 	Absurd      uint16 // segments that acknowledge what the other side never sent, or lie a MiB away
 	Scale       uint8  // window scale of its SYN
+	SYNTTL      uint8  // of its SYN or SYN-ACK
 }
 
 // FirstBytes and TailBytes are how much of a side's first and latest data is
 // kept.
 const (
 	FirstBytes = 64
-	TailBytes  = 24
+	TailBytes  = 25
 )
 
 // SideBits are yes-or-no observations of a side.

@@ -86,8 +86,8 @@ func lastWords(tail string) string {
 		fields := strings.Split(tail[5:], "\x00")
 		severity, code := fields[0][1:], ""
 		for _, f := range fields[1:] {
-			if strings.HasPrefix(f, "C") && len(f) >= 5 {
-				code = " " + f[1:5]
+			if strings.HasPrefix(f, "C") && len(f) >= 6 {
+				code = " " + f[1:6]
 			}
 		}
 		if severity != "" && isText(severity) {

@@ -37,7 +37,7 @@ func samples() []fact.Finding {
 	unread.Proof = []fact.Proof{{Says: "the kernel recorded TCP_ABORT_ON_CLOSE with 1432 bytes unread", Witness: "kernel", Weight: 40}}
 	unread.Missing = []fact.Missing{{Fact: "rst.ttl", How: "run holdfast watch with the wire witness on, or capture packets"}}
 	unread.Effect = fact.Effect{Accepted: "accepted", AppError: "ECONNRESET", BytesUnread: new(int64(1432)), ProcessDied: new(false)}
-	unread.Fixes = []fact.Fix{{Title: "Read the request to its end before closing", Commands: []string{"shutdown(fd, SHUT_WR); while (read(fd, buf, n) > 0);"}, Risk: "none", Undo: []string{"nothing to undo"}}}
+	unread.Fixes = []fact.Fix{{Title: "Read the request to its end before closing", Kind: "edit", Product: "c", At: "code", Commands: []string{"shutdown(fd, SHUT_WR); while (read(fd, buf, n) > 0);"}, Risk: "none", Undo: []string{"nothing to undo"}}}
 	unread.References = []string{"RFC 9293 3.10.7"}
 	unread.Arithmetic = &fact.Arithmetic{
 		Senders: []fact.Score{{ID: fact.ServerApp, Prior: 0, Total: 42, Posterior: 0.998}},
