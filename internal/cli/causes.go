@@ -91,7 +91,7 @@ lab scenario that manufactures it, and what it is easily confused with.`,
 	fs.StringSliceVar(&f.outcomes, "outcome", nil, "only this outcome: "+strings.Join(diagnosis.Outcomes, ", "))
 	fs.StringSliceVar(&f.senders, "sender", nil, "only causes that this role can be the sender of")
 	c.PersistentFlags().StringSliceVar(&f.knowledge, "knowledge", nil, "directory with causes of your own (default "+userKnowledge+" if it exists)")
-	c.AddCommand(o.causesLintCommand(), o.causesTestCommand(), o.causesNewCommand(), o.causesSeenCommand())
+	c.AddCommand(o.causesLintCommand(), o.causesTestCommand(), o.causesNewCommand(), o.causesSeenCommand(), o.causesTimersCommand())
 	return c
 }
 
