@@ -23,6 +23,8 @@ type accuracy struct {
 	Sources  []sourceAccuracy  `json:"sources"`
 	Captures []captureAccuracy `json:"captures,omitempty"`
 	Field    *fieldAccuracy    `json:"field,omitempty"`
+	Lines    []linesAccuracy   `json:"lines,omitempty"`
+	Threads  []threadsAccuracy `json:"threads,omitempty"`
 }
 
 // sourceAccuracy is the accuracy of one source of cases.
@@ -64,6 +66,7 @@ const silent = "(nothing reported)"
 type accuracyFlags struct {
 	from, captures []string
 	field          []string
+	lines, threads []string
 	minField       float64
 	write          string
 	lab            labFlags
@@ -83,7 +86,10 @@ ndjson" wrote, or runs the whole lab itself (root).
 With --captures it judges what "holdfast explain" says about captures: those of
 a directory with a table of labels (truth.tsv), or those that "holdfast lab run
 --pcap" wrote: from the client's host, from the server's, from both, and from
-all hosts together.`,
+all hosts together.
+
+With --lines and --threads it judges what "holdfast explain" reads out of lines
+of logs and out of what people wrote in public threads.`,
 		Example: "  sudo holdfast lab run --all -o ndjson > lab.ndjson\n  holdfast accuracy --from lab.ndjson --write docs/accuracy.md\n" +
 			"  sudo holdfast lab run --all --source none --pcap captures\n  holdfast accuracy --captures captures --max-wrong-proved 0",
 		Args: usage(cobra.NoArgs),
@@ -92,6 +98,8 @@ all hosts together.`,
 	c.Flags().StringSliceVar(&a.from, "from", nil, "result of lab run -o ndjson, several may be given; - is standard input")
 	c.Flags().StringSliceVar(&a.captures, "captures", nil, "directory with truth.tsv, or of lab run --pcap; several may be given")
 	c.Flags().StringSliceVar(&a.field, "field", nil, "result of lab field -o ndjson; of a play that is there twice the later one counts")
+	c.Flags().StringSliceVar(&a.lines, "lines", nil, "lines with what an expert reads out of them, in YAML; several may be given")
+	c.Flags().StringSliceVar(&a.threads, "threads", nil, "threads with their established causes, in YAML; several may be given")
 	c.Flags().Float64Var(&a.minField, "min-field", -1, "fail when of the field's faults a smaller share is right or general, when anything wrong was proved, or of noise")
 	c.Flags().StringVar(&a.write, "write", "", "write the report as Markdown into this file")
 	c.Flags().Float64Var(&a.limits.sender, "min-sender", -1, "fail when of the captures a smaller share of senders is right, 0 to 1")
@@ -136,7 +144,7 @@ func (o *options) accuracy(ctx context.Context, a *accuracyFlags) error {
 // measured is the accuracy over what the flags name.
 func (o *options) measured(ctx context.Context, a *accuracyFlags) (*accuracy, error) {
 	acc := &accuracy{Schema: fact.Schema, Sources: []sourceAccuracy{}}
-	if len(a.from) > 0 || len(a.captures)+len(a.field) == 0 {
+	if len(a.from) > 0 || len(a.captures)+len(a.field)+len(a.lines)+len(a.threads) == 0 {
 		results, err := o.labResults(ctx, a)
 		if err != nil {
 			return nil, err
@@ -153,11 +161,14 @@ func (o *options) measured(ctx context.Context, a *accuracyFlags) (*accuracy, er
 			return nil, err
 		}
 	}
-	if len(a.captures) == 0 {
+	if len(a.captures)+len(a.lines)+len(a.threads) == 0 {
 		return acc, nil
 	}
 	base, err := o.loadBase(a.lab.knowledge)
 	if err != nil {
+		return nil, err
+	}
+	if err := acc.measureTexts(base, a); err != nil {
 		return nil, err
 	}
 	j := &captureJudge{base: base, explain: o.captureExplainer(ctx, base)}

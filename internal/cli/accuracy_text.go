@@ -59,6 +59,9 @@ func accuracyText(acc *accuracy) string {
 	if acc.Field != nil {
 		b.WriteString("\n" + fieldText(acc.Field))
 	}
+	if len(acc.Lines)+len(acc.Threads) > 0 {
+		b.WriteString("\n" + linesText(acc.Lines, acc.Threads))
+	}
 	return strings.TrimPrefix(b.String(), "\n")
 }
 
@@ -84,7 +87,12 @@ func sourcesText(acc *accuracy) string {
 	return b.String()
 }
 
-func share(n, of int) string { return fmt.Sprintf("%d (%.1f %%)", n, 100*float64(n)/float64(of)) }
+func share(n, of int) string {
+	if of == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d (%.1f %%)", n, 100*float64(n)/float64(of))
+}
 
 func gradeTable(list []calibration) string {
 	rows := [][]string{{"grade", "cases", "mean score", "right (95 %)"}}

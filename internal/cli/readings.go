@@ -89,15 +89,38 @@ func (o *options) explain(base *diagnosis.Base, args []string) error {
 	if err != nil {
 		return err
 	}
-	t := &textReader{r: r, byKey: map[string]*readingStory{}}
+	t := newTextReader(r)
 	if err := o.readTexts(t, args); err != nil {
 		return err
 	}
-	if len(t.stories) == 0 && !t.circumstances() {
+	stories := t.finish(base)
+	if len(stories) == 0 {
 		return &cliError{
 			codeNotFound, errors.New("no text names a reset, refused, timed-out or closed connection"),
 			`paste the whole line, such as "read tcp 10.0.0.5:40122->10.0.0.7:443: connection reset by peer", or say what happens: "reset after 6 minutes idle behind an NLB"`,
 		}
+	}
+	if t.refused > 0 {
+		o.notef("%s more are not shown\n", plural(t.refused, "different lines"))
+	}
+	if o.output != "text" {
+		return value(o, stories)
+	}
+	for _, s := range stories {
+		o.printStory(s)
+	}
+	return nil
+}
+
+func newTextReader(r *logline.Reader) *textReader {
+	return &textReader{r: r, byKey: map[string]*readingStory{}}
+}
+
+// finish ranks the causes of each story, and the stories: what says most first.
+// None: nothing that was read says anything.
+func (t *textReader) finish(base *diagnosis.Base) []*readingStory {
+	if len(t.stories) == 0 && !t.circumstances() {
+		return nil
 	}
 	for _, s := range t.stories {
 		s.rank(base, t)
@@ -106,16 +129,7 @@ func (o *options) explain(base *diagnosis.Base, args []string) error {
 		weight := func(s *readingStory) int { return slices.Index(logline.Weights, s.Reading.Weight) }
 		return cmp.Compare(weight(b), weight(a))
 	})
-	if t.refused > 0 {
-		o.notef("%s more are not shown\n", plural(t.refused, "different lines"))
-	}
-	if o.output != "text" {
-		return value(o, t.stories)
-	}
-	for _, s := range t.stories {
-		o.printStory(s)
-	}
-	return nil
+	return t.stories
 }
 
 // readTexts reads the arguments: texts, files of lines, or - for stdin.
