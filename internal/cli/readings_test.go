@@ -8,7 +8,7 @@ import (
 )
 
 // TestReadingsNameCauses wants every cause that a line names to be in the
-// knowledge base, or among those that only texts name, and not in both.
+// knowledge base, or among those that only texts name.
 func TestReadingsNameCauses(t *testing.T) {
 	base, err := knowledge.Load()
 	if err != nil {
@@ -22,8 +22,8 @@ func TestReadingsNameCauses(t *testing.T) {
 		for _, id := range e.Causes {
 			_, known := base.Cause(id)
 			_, named := r.Named(id)
-			if known == named {
-				t.Errorf("line %s: cause %s is in %v places", e.ID, id, map[bool]string{true: "two", false: "no"}[known])
+			if !known && !named {
+				t.Errorf("line %s: nothing is known of cause %s", e.ID, id)
 			}
 		}
 	}

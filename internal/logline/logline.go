@@ -2,15 +2,16 @@
 // what it proves about a connection and what it does not: which software wrote
 // it, what happened, who ended it, and which causes fit that software.
 //
-// The sentences are data (lines.yaml). The longest match wins, wherever it
-// stands; numbers are errnos only where a form says so. A line is hostile: it is
+// The sentences are data (lines/). The longest match wins, wherever it stands;
+// numbers are errnos only where a form says so. A line is hostile: it is
 // read in bounded time and memory, and nothing of it is executed or trusted. To
 // debug a reading, look at its ID.
 package logline
 
 import (
-	_ "embed"
+	"embed"
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,8 +20,8 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-//go:embed lines.yaml
-var linesYAML []byte
+//go:embed lines
+var linesFS embed.FS
 
 //go:embed named.yaml
 var namedYAML []byte
@@ -33,7 +34,9 @@ type Entry struct {
 	ID       string   `yaml:"id"`
 	Software string   `yaml:"software"` // who writes it; empty: many
 	Say      []string `yaml:"say"`      // any of them, in lower case; "..." is anything between
-	Re       string   `yaml:"re"`       // instead; with upper-case letters it is case-sensitive
+	Re       string   `yaml:"re"`       // as well; with upper-case letters it is case-sensitive
+	Open     bool     `yaml:"open"`     // the system's error elsewhere in the line says what happened
+	First    bool     `yaml:"first"`    // before every sentence without
 	Event    string   `yaml:"event"`    // reset refused timeout closed aborted tls-alert http-error unreachable resource none
 	By       string   `yaml:"by"`       // who ended it, as far as the line proves: speaker peer device unknown
 	Side     string   `yaml:"side"`     // which side of that connection the speaker is on: client server unknown
@@ -42,6 +45,8 @@ type Entry struct {
 	Not      string   `yaml:"not"` // what it does not prove
 	Causes   []string `yaml:"causes"`
 	Next     []string `yaml:"next"` // steps, the cheapest first
+
+	system bool // of the operating system, not of a program
 }
 
 // Named is a cause that a text can name and that the knowledge base does not
@@ -74,12 +79,39 @@ type Reader struct {
 }
 
 // New returns the reader of the built-in sentences.
-var New = sync.OnceValues(func() (*Reader, error) { return compile(linesYAML, namedYAML, hintsYAML) })
+var New = sync.OnceValues(func() (*Reader, error) { return compile(namedYAML, hintsYAML) })
 
-func compile(lines, named, hints []byte) (*Reader, error) {
+// systemFile has the sentences of the operating systems themselves, which any
+// program may print.
+const systemFile = "generic.yaml"
+
+// readLines reads all files of sentences.
+func (r *Reader) readLines() error {
+	files, err := linesFS.ReadDir("lines")
+	if err != nil {
+		return fmt.Errorf("read lines: %w", err)
+	}
+	for _, f := range files {
+		b, err := linesFS.ReadFile(path.Join("lines", f.Name()))
+		if err != nil {
+			return fmt.Errorf("read lines: %w", err)
+		}
+		var list []Entry
+		if err := yaml.UnmarshalWithOptions(b, &list, yaml.Strict()); err != nil {
+			return fmt.Errorf("read %s: %w", f.Name(), err)
+		}
+		for i := range list {
+			list[i].system = f.Name() == systemFile
+		}
+		r.entries = append(r.entries, list...)
+	}
+	return nil
+}
+
+func compile(named, hints []byte) (*Reader, error) {
 	r := &Reader{}
-	if err := yaml.UnmarshalWithOptions(lines, &r.entries, yaml.Strict()); err != nil {
-		return nil, fmt.Errorf("read lines: %w", err)
+	if err := r.readLines(); err != nil {
+		return nil, err
 	}
 	if err := yaml.UnmarshalWithOptions(named, &r.named, yaml.Strict()); err != nil {
 		return nil, fmt.Errorf("read named causes: %w", err)
@@ -96,6 +128,9 @@ func compile(lines, named, hints []byte) (*Reader, error) {
 		e := &r.entries[i]
 		for _, s := range e.Say {
 			f := form{entry: e, parts: strings.Split(strings.ToLower(s), "...")}
+			if e.First {
+				f.size = above
+			}
 			longest := ""
 			for k, p := range f.parts {
 				f.parts[k] = strings.TrimSpace(p)
@@ -120,8 +155,11 @@ func compile(lines, named, hints []byte) (*Reader, error) {
 		cased := escaped.ReplaceAllString(e.Re, "")
 		for _, l := range literals {
 			size := len(classes.ReplaceAllString(e.Re, ""))
-			if e.Software == "" {
+			if e.system {
 				size = len(l) // a number says less than a sentence
+			}
+			if e.First {
+				size += above
 			}
 			add(form{entry: e, re: re, exact: strings.ToLower(cased) != cased, size: size}, l)
 		}
@@ -129,6 +167,9 @@ func compile(lines, named, hints []byte) (*Reader, error) {
 	r.words = newWords(anchors)
 	return r, nil
 }
+
+// above lifts the sentences that come first above the longest of the others.
+const above = 1 << 20
 
 // escaped are classes such as \S, whose letter is no text.
 var escaped = regexp.MustCompile(`\\.`)
@@ -174,16 +215,38 @@ func (r *Reader) Read(line string) (Reading, bool) {
 	if best < 0 {
 		return Reading{}, false
 	}
-	best = candidates[best]
-	f := &r.forms[best]
+	f := &r.forms[candidates[best]]
 	x := Reading{Entry: *f.entry, Text: text, Longer: f.size, TimerS: timer(low)}
+	if x.Open {
+		for _, i := range candidates[best+1:] {
+			if e := r.forms[i].entry; e.system && e.Event != "none" && r.forms[i].matches(text, low) {
+				x.become(e)
+				break
+			}
+		}
+	}
 	x.Software = x.Entry.Software
-	if x.Software == "" {
-		x.Software = softwareOf(low)
+	if s := softwareOf(low); x.Software == "" || s != "" && slices.Contains(runtimes, x.Software) {
+		x.Software = s
 	}
 	x.Peer = peer(&x, text)
 	return x, true
 }
+
+// become makes the reading say what the system's error says: the sentence around
+// it only tells who speaks, and of what.
+func (x *Reading) become(e *Entry) {
+	switch same := e.Event == x.Event; {
+	case same && x.By != "unknown":
+		return
+	case !same && !(ended(e.Event) && ended(x.Event)):
+		x.Causes = e.Causes
+	}
+	x.Event, x.By, x.Proves, x.Not = e.Event, e.By, e.Proves, e.Not
+}
+
+// ended: an established connection ended; the causes of both forms are the same.
+func ended(event string) bool { return event == "reset" || event == "closed" }
 
 func (f *form) matches(text, low string) bool {
 	if f.re != nil {

@@ -19,6 +19,9 @@ var (
 	query   = regexp.MustCompile(`(https?://[^\s"'?]*)\?[^\s"']*`)
 )
 
+// plainSigns are what word processors and translations make of signs.
+var plainSigns = strings.NewReplacer("\u2019", "'", "\u2018", "'", "\u00a0", " ", "\u202f", " ", "\u2026", "...")
+
 var escapes = map[string]string{"3c": "<", "3e": ">", "26": "&", "27": "'", "22": `"`, "2f": "/"}
 
 // normal decodes what terminals, JSON and pasting did to a line, and takes the
@@ -30,6 +33,7 @@ func normal(line string) string {
 	if !utf8.ValidString(line) {
 		line = strings.ToValidUTF8(line, "?")
 	}
+	line = plainSigns.Replace(line)
 	if strings.ContainsAny(line, "\x1b\\") {
 		line = colours.ReplaceAllString(line, "")
 		line = escape.ReplaceAllStringFunc(line, func(s string) string { return escapes[strings.ToLower(s[4:])] })
@@ -102,24 +106,53 @@ func timer(low string) float64 {
 	return x
 }
 
-// programs are forms that only one kind of program writes.
+// runtimes are what programs are written in: a program that can be told from the
+// line says more.
+var runtimes = []string{"Go", "Java", "Python", "Node.js", ".NET", "Ruby", "PHP", "Rust", "TLS", "OpenSSL", "Windows"}
+
+// programs are forms that only one kind of program writes, the most special
+// first.
 var programs = []struct {
 	name string
 	form *regexp.Regexp
 }{
-	{"nginx", regexp.MustCompile(`\[(error|info|crit|alert|warn)\] \d+#\d+`)},
+	{"nginx", regexp.MustCompile(`\[(error|info|crit|alert|warn|notice)\] \d+#\d+`)},
 	{"HAProxy", regexp.MustCompile(`haproxy\[\d+\]`)},
-	{"Go", regexp.MustCompile(`\b(dial|read|write) (tcp|udp|unix)[46]? |context deadline exceeded`)},
-	{"Python", regexp.MustCompile(`\[errno \d+\]|traceback \(most recent|urllib3|requests\.exceptions|aiohttp`)},
-	{"Node.js", regexp.MustCompile(`\(node:|at \S+ \(node:|\bcode: 'e[a-z]+'|"syscall":"`)},
-	{"Java", regexp.MustCompile(`\bjava\.(net|io|lang|util)\.|caused by: |\tat [a-z][\w$.]+\(`)},
-	{".NET", regexp.MustCompile(`\bsystem\.(net|io)\.`)},
-	{"Rust", regexp.MustCompile(`\(os error \d+\)|os \{ code: \d+`)},
-	{"Ruby", regexp.MustCompile(`errno::e[a-z]+`)},
-	{"curl", regexp.MustCompile(`curl: \(\d+\)`)},
+	{"kubelet", regexp.MustCompile(`\bkubelet\b|probe (failed|errored): `)},
+	{"Postfix", regexp.MustCompile(`\bpostfix/`)},
+	{"Dovecot", regexp.MustCompile(`\bdovecot\b|(imap|pop3|managesieve)-login: `)},
 	{"sshd", regexp.MustCompile(`sshd(-session)?\[\d+\]`)},
 	{"ssh client", regexp.MustCompile(`^ssh: |ssh: connect to host`)},
-	{"PHP", regexp.MustCompile(`sqlstate\[|php (fatal|warning)`)},
+	{"Traefik", regexp.MustCompile(`\btraefik\b`)},
+	{"Caddy", regexp.MustCompile(`\bcaddy\b|http\.handlers\.reverse_proxy|http\.log\.error|http\.stdlib`)},
+	{"Elasticsearch", regexp.MustCompile(`\[o\.e\.|org\.elasticsearch`)},
+	{"Kafka", regexp.MustCompile(`socketserver (brokerid|listenertype)|kafka\.(server|network)\.`)},
+	{"Kafka client", regexp.MustCompile(`\[(producer|consumer|adminclient) clientid=|org\.apache\.kafka\.(clients|common)`)},
+	{"librdkafka", regexp.MustCompile(`\brdkafka\b|\[thrd:`)},
+	{"gRPC", regexp.MustCompile(`rpc error: code =|statusruntimeexception|io\.grpc\.|\bgrpc\b`)},
+	{"Redis client", regexp.MustCompile(`\b(redis\.exceptions|jedis|lettuce|predis|ioredis)\b`)},
+	{"MongoDB client", regexp.MustCompile(`\b(mongo(ose)?[a-z]*error|pymongo|com\.mongodb)\b`)},
+	{"PostgreSQL client", regexp.MustCompile(`\b(psycopg2?|psql: |org\.postgresql|asyncpg|pgx)\b`)},
+	{"MySQL client", regexp.MustCompile(`\b(pymysql|mysqlclient|com\.mysql|mysql2::|_mysql_exceptions)\b`)},
+	{"SQL Server client", regexp.MustCompile(`\bsqlclient\b|\bpyodbc\b`)},
+	{"HikariCP", regexp.MustCompile(`\bhikaripool\b`)},
+	{"Docker", regexp.MustCompile(`response from daemon|\bdockerd\b|containerd`)},
+	{"kubectl", regexp.MustCompile(`^(error: )?unable to connect to the server`)},
+	{"git", regexp.MustCompile(`^fatal: |rpc failed; `)},
+	{"npm", regexp.MustCompile(`\bnpm (err!|error)`)},
+	{"pip", regexp.MustCompile(`\bpip\._vendor\b`)},
+	{"apt", regexp.MustCompile(`^(err|e): ?\d* ?http|^e: failed to fetch`)},
+	{"wget", regexp.MustCompile(`^connecting to .*\.\.\. |\bwget: `)},
+	{"curl", regexp.MustCompile(`curl: \(\d+\)|^\* `)},
+	{"Go", regexp.MustCompile(`\b(dial|read|write) (tcp|udp|unix)[46]? |context deadline exceeded`)},
+	{"Python", regexp.MustCompile(`\[errno \d+\]|traceback \(most recent|urllib3|requests\.exceptions|aiohttp|httpx\.|httpcore|asyncio`)},
+	{"Node.js", regexp.MustCompile(`\(node:|at \S+ \(node:|\bcode: 'e[a-z]+'|"syscall":"|_http_client\.js|node_modules`)},
+	{"Java", regexp.MustCompile(`\bjava\.(net|io|lang|util|nio)\.|caused by: |\tat [a-z][\w$.]+\(|javax\.net|io\.netty|okhttp3?\.|org\.apache\.http`)},
+	{".NET", regexp.MustCompile(`\bsystem\.(net|io|threading|security)\.|microsoft\.`)},
+	{"Rust", regexp.MustCompile(`\(os error \d+\)|os \{ code: \d+|hyper::|reqwest|tokio`)},
+	{"Ruby", regexp.MustCompile(`errno::e[a-z]+|net::(open|read|write)timeout|openssl::ssl::`)},
+	{"PHP", regexp.MustCompile(`sqlstate\[|php (fatal|warning)|guzzlehttp`)},
+	{"OpenSSL", regexp.MustCompile(`\berror:[0-9a-f]{8}:`)},
 	{"kernel", regexp.MustCompile(`\bkernel: |^\[ *\d+\.\d+\] `)},
 }
 
@@ -134,21 +167,40 @@ func softwareOf(low string) string {
 
 var (
 	address  = regexp.MustCompile(`\[[0-9a-fA-F:.%a-z]+\]:\d{1,5}|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?`)
-	upstream = regexp.MustCompile(`upstream: "[a-z]+://([^/"]+)`)
-	client   = regexp.MustCompile(`(?:client: |\[client |remote":"|peer_addr=|host: '|from /?|addr=|@)(\[?[0-9a-fA-F:.]*[0-9]\]?(?::\d{1,5})?)`)
+	upstream = regexp.MustCompile(`upstream: "(?:[a-z]+://)?([^/"]+)|(?:remote server|attempt to connect to|on endpoint) \[?([0-9][0-9a-fA-F:.]*[0-9]\]?(?::\d{1,5})?)`)
+	client   = regexp.MustCompile(`(?:client: |client |\[client |remote":"|remoteaddress=/|peer_addr=|host: '|\brip=|\bfrom /?|\bfrom [\w.-]*\[|unknown\[|\baddr=|@)(\[?[0-9a-fA-F:.]*[0-9]\]?(?::\d{1,5})?)`)
 	arrow    = regexp.MustCompile(`(\S+?) ?-> ?([^\s:]+:\d{1,5}|\S+)`)
-	port     = regexp.MustCompile(`(\d{1,3}(?:\.\d{1,3}){3}|localhost|[a-z0-9.-]+\.[a-z]{2,}),? port:? (\d{1,5})`)
+	port     = regexp.MustCompile(`(\d{1,3}(?:\.\d{1,3}){3}|localhost|[a-z0-9.-]+\.[a-z]{2,})["\]]?,?:? (?:port:?|port) (\d{1,5})`)
+	mail     = regexp.MustCompile(`[a-z0-9.-]\[([0-9a-fA-F:.]+)\](:\d{1,5})?`) // Postfix: name[address]:port
+	ours     = regexp.MustCompile(`client: [^,]+|\[client [^\]]+\]|localaddress=/[^,}]+|"(?:client_ip|remote_ip|remote_addr|remote_port)":"[^"]*"|listen_addr=\S+|\blip=[^,]+|on \[?[0-9a-fA-F:.]+\]?:\d+ past`)
 )
 
 // peer finds the other end of the connection that the line is about. Who is
 // local in a line depends on who wrote it.
 func peer(x *Reading, text string) string {
-	if m := upstream.FindStringSubmatch(text); m != nil && x.Side == "client" {
-		return valid(m[1])
+	if x.Side != "server" {
+		if m := upstream.FindStringSubmatch(text); m != nil {
+			return valid(m[1] + m[2])
+		}
 	}
 	if x.Side == "server" {
-		if m := client.FindStringSubmatch(text); m != nil {
-			return valid(m[1])
+		if m := client.FindStringSubmatch(strings.ToLower(text)); m != nil {
+			if p := port.FindStringSubmatch(text); p != nil && p[1] == m[1] {
+				return net(p[1], p[2])
+			}
+			if v := valid(m[1]); v != "" {
+				return v
+			}
+		}
+	}
+	if p := port.FindStringSubmatch(text); p != nil && valid(p[1]) != "" {
+		return net(p[1], p[2])
+	}
+	if x.Software == "Postfix" {
+		for _, m := range mail.FindAllStringSubmatch(text, 4) {
+			if v := valid(m[1] + m[2]); v != "" {
+				return v
+			}
 		}
 	}
 	if m := arrowIn(text); m != nil {
@@ -161,7 +213,10 @@ func peer(x *Reading, text string) string {
 		}
 	}
 	if m := port.FindStringSubmatch(text); m != nil {
-		return m[1] + ":" + m[2]
+		return net(m[1], m[2])
+	}
+	if x.Side == "client" {
+		text = ours.ReplaceAllString(text, "")
 	}
 	for _, s := range address.FindAllString(text, 4) {
 		if v := valid(s); v != "" && !strings.HasPrefix(v, "0.0.0.0") {
@@ -179,12 +234,18 @@ func arrowIn(text string) []string {
 	return arrow.FindStringSubmatch(text)
 }
 
+// net joins an address and its port.
+func net(host, port string) string { return host + ":" + port }
+
 func trim(s string) string { return strings.Trim(s, "()[]{}<>,;\"'/") }
 
 // valid returns s when it is an address, with or without a port.
 func valid(s string) string {
 	if !utf8.ValidString(s) {
 		return ""
+	}
+	if host, ok := strings.CutPrefix(s, "["); ok && !strings.Contains(host, "::") && strings.Contains(host, ".") {
+		s = strings.Replace(host, "]", "", 1) // sshd writes IPv4 in brackets, too
 	}
 	if a, err := netip.ParseAddrPort(s); err == nil {
 		return a.String()
