@@ -38,7 +38,8 @@ var mayImport = map[string]string{
 	"internal/cli":       "fact diagnosis knowledge internal/daemon internal/lab internal/lab/storm internal/linux internal/logs internal/report internal/trace internal/capture internal/field internal/logline packet steady/resettest internal/synth",
 	"cmd/holdfast":       "internal/cli",
 	"steady":             "",
-	"steady/resettest":   "",
+	"steady/framing":     "",
+	"steady/resettest":   "steady/framing",
 }
 
 // onlyIn names modules and standard packages that one or two of our packages
