@@ -35,7 +35,7 @@ var mayImport = map[string]string{
 	"internal/field":     "fact",
 	"internal/logline":   "",
 	"internal/daemon":    "fact diagnosis knowledge internal/capture internal/report internal/linux internal/logs internal/trace",
-	"internal/cli":       "fact diagnosis knowledge internal/daemon internal/lab internal/lab/storm internal/linux internal/logs internal/report internal/trace internal/capture internal/field internal/logline packet steady/resettest internal/synth",
+	"internal/cli":       "fact diagnosis knowledge internal/daemon internal/lab internal/lab/storm internal/linux internal/logs internal/report internal/trace internal/capture internal/field internal/logline packet steady/framing steady/resettest internal/synth",
 	"cmd/holdfast":       "internal/cli",
 	"steady":             "",
 	"steady/framing":     "",

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-project/holdfast/steady/framing"
 	"github.com/holdfast-project/holdfast/steady/resettest"
 )
 
@@ -34,14 +35,15 @@ func (o *options) labProxyCommand() *cobra.Command {
 ways with known truth, without root. The API is that of toxiproxy, whose clients
 work with it: the type of a toxic is one of toxiproxy's (latency, bandwidth,
 slow_close, timeout, reset_peer, slicer, limit_data), with a stream, or the name of
-a fault, which holdfast lab faults lists.
+a fault, which holdfast lab faults lists. The subcommands steer a proxy that runs,
+as toxiproxy-cli does.
 
 It listens on loopback only. Beyond it, with --public, every request to the API
 needs the token; without --token one is made and printed.`,
 		Example: `  holdfast lab proxy --listen 127.0.0.1:8081 --upstream 127.0.0.1:8080 --fault rst-after-commit --rate 0.05
   holdfast lab proxy --api 127.0.0.1:8474
-  curl -d '{"name":"web","listen":"127.0.0.1:8081","upstream":"127.0.0.1:8080"}' 127.0.0.1:8474/proxies
-  curl -d '{"type":"rst-mid-response","attributes":{"at":1000}}' 127.0.0.1:8474/proxies/web/toxics
+  holdfast lab proxy create web --listen 127.0.0.1:8081 --upstream 127.0.0.1:8080
+  holdfast lab proxy toxic add --type rst-mid-response --attribute at=1000 web
   curl 127.0.0.1:8474/proxies/web/streams`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return o.runProxy(c.Context(), p) },
@@ -58,7 +60,10 @@ needs the token; without --token one is made and printed.`,
 	fs.Int64Var(&p.fault.At, "at", 0, "octet at which the fault strikes")
 	fs.DurationVar(&p.fault.After, "after", 0, "time that the fault waits")
 	fs.IntVar(&p.fault.Skip, "skip", 0, "leave the first connections in peace")
+	fs.StringVar(&p.fault.Protocol, "protocol", "", "count the messages of "+strings.Join(framing.Protocols(), ", ")+" instead of octets")
+	fs.IntVar(&p.fault.Message, "message", 0, "request of each connection that the fault hits, from 1; needs --protocol")
 	fs.IntVar(&p.fault.Times, "times", 0, "hit at most so many connections; 0 means no limit")
+	c.AddCommand(o.proxyVerbs()...)
 	return c
 }
 

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/holdfast-project/holdfast/steady/resettest"
 )
 
 // safeBuffer is written by a command and read by its test.
@@ -99,6 +101,88 @@ func TestLoopback(t *testing.T) {
 	} {
 		if got := isLoopback(addr); got != want {
 			t.Errorf("%s: %v", addr, got)
+		}
+	}
+}
+
+// TestLabProxyVerbs steers a proxy by the verbs of toxiproxy-cli.
+func TestLabProxyVerbs(t *testing.T) {
+	api := httptest.NewServer(&resettest.API{Token: "secret"})
+	defer api.Close()
+	run := func(args ...string) (code int, out, log string) {
+		o, l := &safeBuffer{}, &safeBuffer{}
+		getenv := func(name string) string {
+			return map[string]string{"TOXIPROXY_URL": api.URL, "HOLDFAST_LAB_TOKEN": "secret"}[name]
+		}
+		v := &env{in: strings.NewReader(""), out: o, err: l, getenv: getenv, width: func() int { return 0 }}
+		code = v.run(context.Background(), append([]string{"lab", "proxy"}, args...))
+		return code, o.String(), l.String()
+	}
+	for _, c := range []struct {
+		args      string
+		code      int
+		out, says string
+	}{
+		{args: "list", says: "0 proxies"},
+		{args: "create db --listen 127.0.0.1:0 --upstream 127.0.0.1:1", says: "proxy db: 127.0.0.1:"},
+		{args: "create db -l 127.0.0.1:0 -u 127.0.0.1:1", code: codeUsage, says: "already"},
+		{args: "create web", code: codeUsage, says: "upstream"},
+		{args: "create", code: codeUsage, says: "accepts 1 arg"},
+		{args: "toxic add --type latency --toxicName slow --toxicity 0.5 --attribute latency=100 -a jitter=5 --upstream db", says: "added upstream latency as slow"},
+		{args: "toxic add -t rst-after-commit -a protocol=postgres -a message=3 --downstream db", says: "as rst-after-commit"},
+		{args: "toxic add -t latency -u -d db", code: codeUsage, says: "one direction"},
+		{args: "toxic add -t latency -a latency db", code: codeUsage, says: "KEY=VALUE"},
+		{args: "toxic add db", code: codeUsage, says: "which toxic"},
+		{args: "toxic add -t gopher db", code: codeUsage, says: "gopher"},
+		{args: "inspect db", out: "slow  upstream latency  of 0.5 of the connections  jitter=5  latency=100\n"},
+		{args: "inspect db", out: "rst-after-commit  downstream rst-after-commit  message=3  protocol=postgres\n"},
+		{args: "toxic update -n slow -a latency=7 db", says: "updated"},
+		{args: "toxic update --toxicName slow --toxicity 1 db", says: "updated"},
+		{args: "toxic update db", code: codeUsage, says: "which toxic"},
+		{args: "inspect db", out: "slow  upstream latency  jitter=5  latency=7\n"},
+		{args: "toxic remove -n slow db", says: "removed"},
+		{args: "toxic delete -n slow db", code: codeNotFound, says: "slow"},
+		{args: "toxic remove db", code: codeUsage, says: "which toxic"},
+		{args: "toggle db", says: "now disabled"},
+		{args: "list -o ndjson", out: `"enabled":false`},
+		{args: "toggle db", says: "now enabled"},
+		{args: "inspect nobody", code: codeNotFound, says: "nobody"},
+		{args: "list --token wrong", code: codePermission, says: "token"},
+		{args: "list --host 127.0.0.1:1", code: codeUnreachable, says: "connection refused"},
+		{args: "list --host http://[", code: codeUsage, says: "address of the API"},
+		{args: "delete db", says: "deleted"},
+		{args: "list -o json", out: "[]"},
+	} {
+		code, out, log := run(strings.Fields(c.args)...)
+		if code != c.code || !strings.Contains(out, c.out) || !strings.Contains(log, c.says) {
+			t.Errorf("%s: code %d, want %d\n%s%s", c.args, code, c.code, out, log)
+		}
+	}
+}
+
+// TestLabProxyVerbsHostile: an API that is none does no harm to a terminal.
+func TestLabProxyVerbsHostile(t *testing.T) {
+	answer := ""
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodDelete {
+			w.WriteHeader(http.StatusTeapot)
+		}
+		_, _ = io.WriteString(w, answer)
+	}))
+	defer api.Close()
+	for args, text := range map[string]string{
+		"list":         `{"a":{"name":"a\u001b[2J","listen":"\u202e","toxics":[{"name":"\u0007","attributes":{"\u001b":["\u001b"]}}]}}`,
+		"delete x":     `{"error":"\u001b]0;title"}`,
+		"inspect x":    `{"name":7}`,
+		"toggle x":     `<html>`,
+		"delete other": strings.Repeat("x", 9<<20),
+	} {
+		answer = text
+		o, l := &safeBuffer{}, &safeBuffer{}
+		v := &env{in: strings.NewReader(""), out: o, err: l, getenv: func(string) string { return "" }, width: func() int { return 0 }}
+		code := v.run(context.Background(), append([]string{"lab", "proxy"}, append(strings.Fields(args), "--host", api.URL)...))
+		if both := o.String() + l.String(); strings.ContainsAny(both, "\x1b\x07\u202e") || len(both) > 1000 || (code == codeOK) != (args == "list") {
+			t.Errorf("%s: code %d: %q", args, code, both)
 		}
 	}
 }

@@ -40,8 +40,8 @@ import (
 //
 // The clients of toxiproxy work with it. The type of a toxic is one of toxiproxy's
 // (ToxicTypes), which has a stream and takes effect at once, or the name of a fault,
-// whose attributes are at, after_ms, skip and times, and which strikes connections
-// that are accepted later. Unknown fields are ignored.
+// whose attributes are at, after_ms, skip, times, message and protocol (a string), and
+// which strikes connections that are accepted later. Unknown fields are ignored.
 //
 // Whoever reaches the API can make this process listen and connect. So it answers
 // only requests with the token, or, when there is none, from this machine, for a
@@ -77,13 +77,26 @@ type apiProxy struct {
 }
 
 type apiToxic struct {
-	Name       string             `json:"name"`
-	Type       string             `json:"type"`
-	Stream     string             `json:"stream,omitempty"`
-	Toxicity   *float64           `json:"toxicity,omitempty"` // 1 by default
-	Attributes map[string]float64 `json:"attributes"`
-	Chosen     int                `json:"chosen"`
-	Truth      *Truth             `json:"truth,omitempty"` // of a fault
+	Name       string         `json:"name"`
+	Type       string         `json:"type"`
+	Stream     string         `json:"stream,omitempty"`
+	Toxicity   *float64       `json:"toxicity,omitempty"` // 1 by default
+	Attributes map[string]any `json:"attributes"`         // numbers; of a fault also protocol, a string
+	Chosen     int            `json:"chosen"`
+	Truth      *Truth         `json:"truth,omitempty"` // of a fault
+}
+
+// numbers returns the attributes that are numbers, and refuses others.
+func (t *apiToxic) numbers() (map[string]float64, error) {
+	out := map[string]float64{}
+	for name, v := range t.Attributes {
+		n, ok := v.(float64)
+		if !ok {
+			return nil, apiErrorf(http.StatusBadRequest, "attribute %s: %v is not a number", name, v)
+		}
+		out[name] = n
+	}
+	return out, nil
 }
 
 // apiError is an error with its HTTP status.
@@ -389,20 +402,24 @@ func showFault(n Named) apiToxic {
 		rate = 1
 	}
 	f, _ := Lookup(n.Fault)
-	at := map[string]float64{}
-	for name, v := range map[string]int64{"at": n.At, "after_ms": n.After.Milliseconds(), "skip": int64(n.Skip), "times": int64(n.Times)} {
+	at := map[string]any{}
+	for name, v := range map[string]int64{"at": n.At, "after_ms": n.After.Milliseconds(), "skip": int64(n.Skip), "times": int64(n.Times), "message": int64(n.Message)} {
 		if v != 0 {
 			at[name] = float64(v)
 		}
+	}
+	if n.Protocol != "" {
+		at["protocol"] = n.Protocol
 	}
 	return apiToxic{Name: n.Name, Type: n.Fault, Stream: downstream, Toxicity: &rate, Attributes: at, Chosen: n.Chosen, Truth: &f.Truth}
 }
 
 func showToxic(t Toxic) apiToxic {
-	if t.Attributes == nil {
-		t.Attributes = map[string]float64{}
+	at := map[string]any{}
+	for name, v := range t.Attributes {
+		at[name] = v
 	}
-	return apiToxic{Name: t.Name, Type: t.Type, Stream: t.Stream, Toxicity: &t.Toxicity, Attributes: t.Attributes}
+	return apiToxic{Name: t.Name, Type: t.Type, Stream: t.Stream, Toxicity: &t.Toxicity, Attributes: at}
 }
 
 func (a *API) change(name string, p *Proxy, body io.Reader) (any, error) {
@@ -434,7 +451,11 @@ func addToxic(name string, p *Proxy, body io.Reader) (any, error) {
 	add := addFault
 	if known {
 		add = func(p *Proxy, in apiToxic) error {
-			t := Toxic{Name: in.Name, Type: in.Type, Stream: in.Stream, Toxicity: 1, Attributes: in.Attributes}
+			attributes, err := in.numbers()
+			if err != nil {
+				return err
+			}
+			t := Toxic{Name: in.Name, Type: in.Type, Stream: in.Stream, Toxicity: 1, Attributes: attributes}
 			if in.Toxicity != nil {
 				t.Toxicity = *in.Toxicity
 			}
@@ -453,14 +474,25 @@ func addToxic(name string, p *Proxy, body io.Reader) (any, error) {
 // addFault adds a toxic whose type is the name of a fault.
 func addFault(p *Proxy, in apiToxic) error {
 	const hour = float64(time.Hour / time.Millisecond)
-	for _, name := range []string{"at", "after_ms", "skip", "times"} {
-		if v := in.Attributes[name]; !(v >= 0 && v < toxicLimit) || name == "after_ms" && v > hour {
+	protocol, ok := in.Attributes["protocol"].(string)
+	if _, there := in.Attributes["protocol"]; there && !ok {
+		return fmt.Errorf("protocol %v is no name", in.Attributes["protocol"])
+	}
+	in.Attributes = maps.Clone(in.Attributes)
+	delete(in.Attributes, "protocol")
+	at, err := in.numbers()
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"at", "after_ms", "skip", "times", "message"} {
+		if v := at[name]; !(v >= 0 && v < toxicLimit) || name == "after_ms" && v > hour {
 			return fmt.Errorf("%s %v is not between 0 and its limit", name, v)
 		}
 	}
 	inj := Injection{
-		Fault: in.Type, At: int64(in.Attributes["at"]), Skip: int(in.Attributes["skip"]), Times: int(in.Attributes["times"]),
-		After: time.Duration(in.Attributes["after_ms"] * float64(time.Millisecond)),
+		Fault: in.Type, At: int64(at["at"]), Skip: int(at["skip"]), Times: int(at["times"]),
+		After:    time.Duration(at["after_ms"] * float64(time.Millisecond)),
+		Protocol: protocol, Message: int(at["message"]),
 	}
 	if in.Toxicity != nil {
 		if *in.Toxicity == 0 { // 0 of an Injection is the default, 1
@@ -477,7 +509,12 @@ func updateToxic(name string, p *Proxy, toxic string, body io.Reader) (any, erro
 	if err := decode(body, &in); err != nil {
 		return nil, err
 	}
+	var numbers map[string]float64
+	var bad error
 	ok, err := p.UpdateToxic(toxic, func(t *Toxic) {
+		if numbers, bad = in.numbers(); bad != nil {
+			return
+		}
 		if in.Toxicity != nil {
 			t.Toxicity = *in.Toxicity
 		}
@@ -485,7 +522,7 @@ func updateToxic(name string, p *Proxy, toxic string, body io.Reader) (any, erro
 		if attributes == nil {
 			attributes = map[string]float64{}
 		}
-		maps.Copy(attributes, in.Attributes)
+		maps.Copy(attributes, numbers)
 		t.Attributes = attributes
 	})
 	if !ok {
@@ -494,18 +531,20 @@ func updateToxic(name string, p *Proxy, toxic string, body io.Reader) (any, erro
 			return nil, err
 		}
 		was := old.(apiToxic)
-		maps.Copy(was.Attributes, in.Attributes)
+		will := was
+		will.Attributes = maps.Clone(was.Attributes)
+		maps.Copy(will.Attributes, in.Attributes)
 		if in.Toxicity != nil {
-			was.Toxicity = in.Toxicity
+			will.Toxicity = in.Toxicity
 		}
 		if _, err := p.Remove(toxic); err != nil {
 			return nil, err
 		}
-		if err := addFault(p, was); err != nil {
-			return nil, &apiError{http.StatusBadRequest, err}
+		if err := addFault(p, will); err != nil {
+			return nil, &apiError{http.StatusBadRequest, errors.Join(err, addFault(p, was))}
 		}
 	}
-	if err != nil {
+	if err := cmp.Or(err, bad); err != nil {
 		return nil, &apiError{http.StatusBadRequest, err}
 	}
 	return findToxic(name, p, toxic)

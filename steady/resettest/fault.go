@@ -48,6 +48,7 @@ type Fault struct {
 	Body   bool     `json:"body,omitempty"`   // hits only requests that have a body
 	Stream bool     `json:"stream,omitempty"` // Listener and Proxy know it too
 	Only   string   `json:"only,omitempty"`   // the system it needs, if not all: linux, or unix for any of the kind
+	Root   bool     `json:"root,omitempty"`   // it needs CAP_NET_ADMIN
 
 	stage stage
 	run   func(*exchange) error // what the HTTP server does at that stage
@@ -171,6 +172,10 @@ func requestFaults() []Fault {
 			Truth: truth(Yes, Yes, notDone, No, ServerApp, "rst-ack", "reset"),
 		},
 		{
+			Name: "rst-unforwarded", Layer: "http/1.1", Stream: true, stage: stageRequest, run: runUnforwarded, Doc: "A relay takes the request, its kernel acknowledges it, and it aborts before it passes anything on: an acknowledgement proves nothing about the server behind. A listener or proxy that is not aimed takes what comes first.",
+			Truth: truth(Yes, No, notDone, No, ServerApp, "rst-ack", "reset epipe"),
+		},
+		{
 			Name: "fin-after-read", Layer: "http/1.1", stage: stageRequest, run: runFinAfterRead, Doc: "The server reads the whole request and closes in good order without executing it.",
 			Truth: truth(Yes, Yes, notDone, No, Nobody, "fin", "eof"),
 		},
@@ -210,6 +215,10 @@ func answerFaults() []Fault {
 		{
 			Name: "slow-rst", Layer: "http/1.1", Stream: true, stage: stageRequest, run: runSlowRST, Params: []string{"after: how long the server takes before it aborts, 50ms by default"}, Doc: "The server executes the request, takes its time, and aborts instead of answering.",
 			Truth: truth(Yes, Yes, done, No, ServerApp, "rst-ack", "reset"),
+		},
+		{
+			Name: "lost-rst", Layer: "http/1.1", Body: true, Stream: true, stage: stageRequest, Only: "linux", Root: true, run: runLostRST, Params: []string{atBody}, Doc: "The server reads so much of the body, executes the request, and its connection goes without a word, as when the reset of an abort is lost. What the client still sends is answered by a reset of the kernel, which looks like that of a socket that never had the request. A listener or proxy does it in the place of the answer.",
+			Truth: truth(Some, Some, done, No, ServerKernel+" "+Nobody, "nothing, or rst without ACK", "reset epipe timeout"),
 		},
 		{
 			Name: "stall-after-commit", Layer: "http/1.1", Stream: true, stage: stageRequest, run: runStallAfterCommit, Doc: "The server executes the request and never answers.",

@@ -58,7 +58,7 @@ func (x *exchange) serveHTTP1() error {
 	for ; ; x.reqNo++ {
 		x.entry, x.body, x.fault = -1, nil, nil
 		if x.reqNo > 1 {
-			if a := x.s.plan.pick(stageIdle, x.connKey(), true); a != nil {
+			if a := x.s.plan.pick(stageIdle, x.connKey(), true, x.reqNo-1); a != nil {
 				if err := x.strike(a); err != nil {
 					return err
 				}
@@ -68,7 +68,7 @@ func (x *exchange) serveHTTP1() error {
 			if err := x.arrival(); err != nil {
 				return err
 			}
-			if a := x.s.plan.pick(stageArrival, x.connKey(), true); a != nil {
+			if a := x.s.plan.pick(stageArrival, x.connKey(), true, x.reqNo); a != nil {
 				return x.strike(a)
 			}
 		}
@@ -90,7 +90,7 @@ func (x *exchange) serveRequest() error {
 		return err
 	}
 	hasBody := x.req.ContentLength != 0
-	a := x.s.plan.pick(stageRequest, fmt.Sprintf("%s attempt %d", x.id, x.try), hasBody)
+	a := x.s.plan.pick(stageRequest, fmt.Sprintf("%s attempt %d", x.id, x.try), hasBody, x.reqNo)
 	if a != nil {
 		x.fault = a
 		x.note(func(e *Entry) { e.Fault = a.Fault })

@@ -242,9 +242,9 @@ func (c *h2conn) serve(st *h2stream) error {
 		Body: int64(len(st.body)), Arrived: Yes, Delivered: Yes, Answered: No,
 	})
 	key := fmt.Sprintf("%s attempt %d", x.id, x.try)
-	a := x.s.plan.pick(stageStream, key, true)
+	a := x.s.plan.pick(stageStream, key, true, x.reqNo)
 	if a == nil && x.reqNo > 1 {
-		a = x.s.plan.pick(stageNext, key, true)
+		a = x.s.plan.pick(stageNext, key, true, x.reqNo)
 	}
 	if a != nil {
 		x.fault = a

@@ -17,6 +17,10 @@ import (
 // connection, for faults that strike before a request was read). So the same
 // requests are hit in every run, in whatever order they come. Skip and Times
 // count in the order of arrival.
+//
+// With a Message the fault strikes that request of its connection, whatever came
+// before on it. A Server counts requests anyway; a Listener and a Proxy must know the
+// Protocol, and choose connections by rate, Skip and Times.
 type Injection struct {
 	Fault string        `json:"fault"`
 	Rate  float64       `json:"rate,omitempty"`  // share of the candidates; 0 means all
@@ -24,6 +28,9 @@ type Injection struct {
 	After time.Duration `json:"after,omitempty"` // see Fault.Params; 0 is the default of the fault
 	Skip  int           `json:"skip,omitempty"`  // leave this many candidates in peace first
 	Times int           `json:"times,omitempty"` // then hit at most this many; 0 means no limit
+
+	Protocol string `json:"protocol,omitempty"` // http, mysql, postgres or redis: see package framing
+	Message  int    `json:"message,omitempty"`  // number of a request of its connection, from 1; 0: any, and with a Protocol the first
 }
 
 // armed is an injection with its fault and its counters.
@@ -66,10 +73,12 @@ func check(in Injection, stream bool) (Fault, error) {
 		return f, fmt.Errorf("fault %s needs %s", f.Name, f.Only)
 	case !(in.Rate >= 0 && in.Rate <= 1):
 		return f, fmt.Errorf("fault %s: rate %v is not between 0 and 1", f.Name, in.Rate)
-	case in.At < 0 || in.After < 0 || in.Skip < 0 || in.Times < 0:
+	case in.At < 0 || in.After < 0 || in.Skip < 0 || in.Times < 0 || in.Message < 0:
 		return f, fmt.Errorf("fault %s: negative parameter", f.Name)
+	case f.Root && !canVanish():
+		return f, fmt.Errorf("fault %s needs CAP_NET_ADMIN, which root has", f.Name)
 	}
-	return f, nil
+	return f, checkAim(in, f, stream)
 }
 
 // has says whether a fault of that stage is planned.
@@ -84,16 +93,19 @@ func (p *plan) has(s stage) bool {
 	return false
 }
 
-// pick returns the injection for a candidate at a stage, or nil.
-func (p *plan) pick(s stage, key string, body bool) *armed {
-	return p.choose(key, func(f Fault) bool { return f.stage == s && (body || !f.Body) })
+// pick returns the injection for a candidate at a stage, or nil. request is its number
+// on its connection.
+func (p *plan) pick(s stage, key string, body bool, request int) *armed {
+	return p.choose(key, func(a *armed) bool {
+		return a.fault.stage == s && (body || !a.fault.Body) && (a.Message == 0 || a.Message == request)
+	})
 }
 
-func (p *plan) choose(key string, eligible func(Fault) bool) *armed {
+func (p *plan) choose(key string, eligible func(*armed) bool) *armed {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, a := range p.list {
-		if !eligible(a.fault) {
+		if !eligible(a) {
 			continue
 		}
 		a.seen++

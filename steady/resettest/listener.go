@@ -22,11 +22,22 @@ type Stream struct {
 	Out      int64  `json:"out"`              // octets of them that were given to the client's socket
 	Ended    bool   `json:"ended"`
 	Upstream string `json:"upstream,omitempty"` // with a Proxy: why there was no upstream
+
+	// Of a fault that is aimed at a message.
+	Message  int    `json:"message,omitempty"`  // which
+	Requests int    `json:"requests,omitempty"` // that the program was given whole
+	Answers  int    `json:"answers,omitempty"`  // that the program has begun
+	Lost     string `json:"lost,omitempty"`     // why the messages could not be counted; the fault does not strike behind that
 }
 
-// Executed says whether the program has begun to answer, which is how a relay
-// knows that a request was executed.
-func (s Stream) Executed() bool { return s.Answer > 0 }
+// Executed says whether the program has begun to answer, the message that is aimed at
+// if there is one, which is how a relay knows that a request was executed.
+func (s Stream) Executed() bool {
+	if s.Message > 0 {
+		return s.Answers >= s.Message
+	}
+	return s.Answer > 0
+}
 
 // errStruck is what the program behind a fault gets.
 var errStruck = errors.New("resettest: the fault has ended the connection")
@@ -172,10 +183,13 @@ func (l *Listener) adopt(c *net.TCPConn) (*faultConn, bool) {
 	}
 	l.count++
 	fc := &faultConn{TCPConn: c, l: l, entry: -1, ended: make(chan struct{})}
-	fc.hit = l.plan.choose(fmt.Sprintf("conn %d", l.count), func(f Fault) bool { return f.stage != stagePort })
+	fc.hit = l.plan.choose(fmt.Sprintf("conn %d", l.count), func(a *armed) bool { return a.fault.stage != stagePort })
 	s := Stream{Conn: l.count}
 	if fc.hit != nil {
 		s.Chosen = fc.hit.Fault
+	}
+	if fc.aim = newAim(fc.hit); fc.aim != nil {
+		s.Message = fc.aim.message
 	}
 	if len(l.streams) < l.limit {
 		l.streams = append(l.streams, s)
@@ -192,6 +206,7 @@ type faultConn struct {
 	*net.TCPConn
 	l     *Listener
 	hit   *armed // nil: none
+	aim   *aim   // nil: the fault counts octets from the beginning
 	entry int
 	ended chan struct{} // closed when the connection is dead
 
@@ -313,6 +328,9 @@ func (c *faultConn) Read(p []byte) (int, error) {
 	if dead != nil {
 		return 0, dead
 	}
+	if c.aim != nil {
+		return c.readAimed(p)
+	}
 	left := int64(len(p))
 	switch name := c.name(); name {
 	case "rst-mid-body", "unread-data", "stop-reading":
@@ -323,6 +341,9 @@ func (c *faultConn) Read(p []byte) (int, error) {
 	n, err := c.TCPConn.Read(p[:left])
 	if _, _, dead := c.state(); dead != nil { // struck from elsewhere: what still came is lost
 		return 0, dead
+	}
+	if n > 0 && c.name() == "rst-unforwarded" {
+		return 0, c.acknowledged()
 	}
 	c.gave(int64(n))
 	switch {
@@ -338,6 +359,10 @@ func (c *faultConn) Read(p []byte) (int, error) {
 
 // stopped is the end of reading.
 func (c *faultConn) stopped(name string) error {
+	if name == "unread-data" && c.aim != nil {
+		c.strikeRST() // what is unread was taken from the kernel; it would send the same
+		return errStruck
+	}
 	if name == "unread-data" {
 		if _, err := peekAt(c.TCPConn, make([]byte, 1)); err != nil {
 			return err
@@ -369,6 +394,15 @@ func (c *faultConn) Write(p []byte) (int, error) {
 		return 0, dead
 	}
 	c.note(func(s *Stream) { s.Answer += int64(len(p)) })
+	if c.aim != nil {
+		return c.writeAimed(p)
+	}
+	return c.answer(p, out)
+}
+
+// answer does with a piece of the answer what the fault says. out is how much of it the
+// client was given before.
+func (c *faultConn) answer(p []byte, out int64) (int, error) {
 	switch c.name() {
 	case "rst-after-commit":
 		c.strikeRST()
@@ -386,7 +420,12 @@ func (c *faultConn) Write(p []byte) (int, error) {
 		c.strikeRST()
 	case "half-close", "stall-after-commit":
 		c.struck()
+		if c.aim != nil {
+			c.aim.silent = true
+		}
 		return len(p), nil
+	case "lost-rst":
+		c.kill(errStruck, func() { _ = vanish(c.TCPConn) })
 	case "rst-mid-response", "fin-mid-response", "trickle-rst":
 		return c.writePart(p, or(c.hit.At, 64)-out)
 	default:

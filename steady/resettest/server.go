@@ -233,7 +233,7 @@ func (s *Server) forget(c *net.TCPConn) {
 // ledger, and the client sees the rest.
 func (s *Server) serve(c *net.TCPConn, no int) {
 	x := &exchange{s: s, tcp: c, rw: c, connNo: no, reqNo: 1, entry: -1}
-	if a := s.plan.pick(stageAccept, x.connKey(), true); a != nil {
+	if a := s.plan.pick(stageAccept, x.connKey(), true, 1); a != nil {
 		_ = x.strike(a)
 		return
 	}

@@ -103,3 +103,33 @@ func queueFull(fd int) (bool, error) {
 	}
 	return i.Unacked > i.Sacked, nil
 }
+
+// acknowledge sends the acknowledgement that the kernel may still delay
+// (net/ipv4/tcp.c, __tcp_sock_set_quickack).
+func acknowledge(c *net.TCPConn) {
+	if raw, err := c.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1) })
+	}
+}
+
+// vanish closes a connection without a segment. A socket in repair mode does
+// (net/ipv4/tcp.c, tcp_disconnect).
+func vanish(c *net.TCPConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var op error
+	err = raw.Control(func(fd uintptr) { op = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_REPAIR, 1) })
+	return errors.Join(err, op, c.Close())
+}
+
+// canVanish says whether vanish is allowed.
+func canVanish() bool {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = unix.Close(fd) }()
+	return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_REPAIR, 1) == nil
+}

@@ -14,3 +14,10 @@ func flushed(*net.TCPConn) { time.Sleep(20 * time.Millisecond) }
 
 // blackHole needs to know when the accept queue is full.
 func blackHole(*net.TCPAddr) (*net.TCPAddr, func(), error) { return nil, nil, errors.ErrUnsupported }
+
+// acknowledge gives the kernel the time for which it may delay an acknowledgement.
+func acknowledge(*net.TCPConn) { time.Sleep(200 * time.Millisecond) }
+
+func vanish(*net.TCPConn) error { return errors.ErrUnsupported }
+
+func canVanish() bool { return false }

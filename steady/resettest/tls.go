@@ -54,7 +54,7 @@ func (x *exchange) handshake() bool {
 	if x.s.cfg.HTTP2 {
 		cfg.NextProtos = []string{"h2"}
 	}
-	if a := x.s.plan.pick(stageHello, x.connKey(), true); a != nil {
+	if a := x.s.plan.pick(stageHello, x.connKey(), true, 1); a != nil {
 		_ = x.strike(a)
 		return false
 	}

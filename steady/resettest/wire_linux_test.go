@@ -92,8 +92,10 @@ func (e ends) fits(wire string) bool {
 		return e.rstAck && !e.fin
 	case "goaway then rst-ack": // and a second connection, which is healthy
 		return e.rstAck
-	case "fin then rst-ack, or fin":
-		return e.fin && !e.rstBare
+	case "fin then rst-ack, or fin": // the client's FIN may cross the reset, and get a bare one behind it
+		return e.fin && (e.rstAck || !e.rstBare)
+	case "nothing, or rst without ACK":
+		return !e.rstAck && !e.fin
 	case "fin then rst without ACK":
 		return e.fin && e.rstBare && !e.rstAck
 	case "fin, fin then rst, or rst-ack":
