@@ -10,6 +10,11 @@ require (
 require github.com/Shopify/toxiproxy/v2 v2.5.0
 
 require (
+	golang.org/x/net v0.62.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+)
+
+require (
 	github.com/avast/retry-go/v5 v5.1.1
 	github.com/bits-and-blooms/bitset v1.24.4 // indirect
 	github.com/cenkalti/backoff/v5 v5.0.3

@@ -2,8 +2,9 @@
 // ways, and knows the truth of each: did the request reach the server, was it
 // executed, was it answered, who sent the reset.
 //
-// It needs no root, no network namespace and nothing but the standard library
-// and golang.org/x/sys, so that any project can use it from go test.
+// It needs no root, no network namespace and nothing but the standard library,
+// golang.org/x/sys and, for HTTP/2, golang.org/x/net, so that any project can use
+// it from go test.
 //
 //   - A [Server] speaks HTTP/1.1 or HTTP/2, plain or over TLS, with full control
 //     of its sockets, and keeps a [Ledger]: what really happened to each request.

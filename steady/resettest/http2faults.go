@@ -1,6 +1,10 @@
 package resettest
 
-import "net/url"
+import (
+	"net/url"
+
+	"golang.org/x/net/http2"
+)
 
 func h2Faults() []Fault {
 	return []Fault{
@@ -48,14 +52,14 @@ func h2Faults() []Fault {
 }
 
 func runGoAwayUnprocessed(x *exchange) error {
-	if err := x.h2.goAway(x.h2.last, codeNoError); err != nil {
+	if err := x.h2.goAway(x.h2.last); err != nil {
 		return err
 	}
 	return x.fin()
 }
 
 func runGoAwayRST(x *exchange) error {
-	if err := x.h2.goAway(x.h2.last, codeNoError); err != nil {
+	if err := x.h2.goAway(x.h2.last); err != nil {
 		return err
 	}
 	flushed(x.tcp)
@@ -64,14 +68,14 @@ func runGoAwayRST(x *exchange) error {
 
 func runGoAwayCommitted(x *exchange) error {
 	x.execute()
-	if err := x.h2.goAway(x.stream.id, codeNoError); err != nil {
+	if err := x.h2.goAway(x.stream.id); err != nil {
 		return err
 	}
 	return x.fin()
 }
 
 func runGoAwayGraceful(x *exchange) error {
-	if err := x.h2.goAway(x.stream.id, codeNoError); err != nil {
+	if err := x.h2.goAway(x.stream.id); err != nil {
 		return err
 	}
 	if err := x.h2.answer(); err != nil {
@@ -80,12 +84,12 @@ func runGoAwayGraceful(x *exchange) error {
 	return x.fin()
 }
 
-func runRefusedStream(x *exchange) error { return x.h2.reset(x.stream.id, codeRefused) }
+func runRefusedStream(x *exchange) error { return x.h2.reset(x.stream.id, http2.ErrCodeRefusedStream) }
 
 func runRefusedAfterCommit(x *exchange) error {
 	x.h2.last = max(x.h2.last, x.stream.id)
 	x.execute()
-	return x.h2.reset(x.stream.id, codeRefused)
+	return x.h2.reset(x.stream.id, http2.ErrCodeRefusedStream)
 }
 
 func runGoAwayLying(x *exchange) error {
@@ -96,7 +100,7 @@ func runGoAwayLying(x *exchange) error {
 func runStreamAfterCommit(x *exchange) error {
 	x.h2.last = max(x.h2.last, x.stream.id)
 	x.execute()
-	return x.h2.reset(x.stream.id, codeInternal)
+	return x.h2.reset(x.stream.id, http2.ErrCodeInternal)
 }
 
 func runH2AfterCommit(x *exchange) error {
