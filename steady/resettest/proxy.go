@@ -233,9 +233,9 @@ func (p *Proxy) relay(c *faultConn) {
 func relayOne(dst, src net.Conn, l *link) bool {
 	b := make([]byte, copyBuffer)
 	for {
-		n, err := src.Read(b)
-		if n > 0 {
-			if werr := l.write(dst, b[:n]); errors.Is(werr, errLimit) {
+		got := l.read(src, b)
+		if len(got.b) > 0 {
+			if werr := l.write(dst, got.b, got.at); errors.Is(werr, errLimit) {
 				_ = src.Close()
 				return true
 			} else if werr != nil {
@@ -244,8 +244,8 @@ func relayOne(dst, src net.Conn, l *link) bool {
 				return !errors.Is(werr, errStruck) && !errors.Is(werr, errCut) && !errors.Is(werr, net.ErrClosed)
 			}
 		}
-		if err != nil {
-			return l.finish() && errors.Is(err, io.EOF)
+		if got.err != nil {
+			return l.finish() && errors.Is(got.err, io.EOF)
 		}
 	}
 }

@@ -234,6 +234,56 @@ type link struct {
 	conn   int
 	stream string
 	passed map[int]int64 // octets, for each toxic limit_data
+	ahead  <-chan chunk  // what was read while older data waits; nil until there was latency
+}
+
+// chunk is what one read gave, and when.
+type chunk struct {
+	b   []byte
+	at  time.Time
+	err error
+}
+
+// maxAhead bounds what waits in a direction, in chunks of at most copyBuffer.
+const maxAhead = 256
+
+// read reads into b. Once there is latency, it is read ahead: data that waits must not
+// keep the data behind it waiting longer.
+func (l *link) read(src net.Conn, b []byte) chunk {
+	if l.ahead == nil {
+		list, _ := l.p.active(l.conn, l.stream)
+		if !slices.ContainsFunc(list, func(t Toxic) bool { return t.Type == "latency" }) {
+			n, err := src.Read(b)
+			return chunk{b[:n], time.Now(), err}
+		}
+		l.ahead = l.readAhead(src)
+	}
+	select {
+	case got := <-l.ahead:
+		return got
+	case <-l.ctx.Done():
+		return chunk{err: net.ErrClosed}
+	}
+}
+
+// readAhead reads until src or the connection ends.
+func (l *link) readAhead(src net.Conn) <-chan chunk {
+	out := make(chan chunk, maxAhead)
+	l.p.relays.Go(func() {
+		b := make([]byte, copyBuffer)
+		for {
+			n, err := src.Read(b)
+			select {
+			case out <- chunk{slices.Clone(b[:n]), time.Now(), err}:
+			case <-l.ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	return out
 }
 
 // How toxics end a connection: errLimit in good order, errCut with a reset.
@@ -242,8 +292,8 @@ var (
 	errCut   = errors.New("reset_peer resets both ends")
 )
 
-// write passes b on to dst as the toxics say.
-func (l *link) write(dst net.Conn, b []byte) error {
+// write passes b, which was read at a time, on to dst as the toxics say.
+func (l *link) write(dst net.Conn, b []byte, at time.Time) error {
 	list, _ := l.p.active(l.conn, l.stream)
 	if len(list) == 0 {
 		_, err := dst.Write(b)
@@ -259,7 +309,7 @@ func (l *link) write(dst net.Conn, b []byte) error {
 			return errCut
 		case "latency":
 			jitter := t.ms("jitter")
-			l.sleep(max(0, t.ms("latency")+rand.N(2*jitter+1)-jitter))
+			l.sleep(t.ms("latency") + rand.N(2*jitter+1) - jitter - time.Since(at))
 		case "limit_data":
 			if left := int64(t.Attributes["bytes"]) - l.passed[t.id]; left <= int64(len(b)) {
 				b, last = b[:max(0, left)], true

@@ -1,6 +1,7 @@
 package resettest
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -221,5 +222,50 @@ func TestToxicEnds(t *testing.T) {
 			t.Errorf("timeout of %v ms: %v", ms, err)
 		}
 		p.RemoveToxic("it")
+	}
+}
+
+// TestLatencyIsNoBandwidth: what is sent at once arrives at once, only later. With
+// each piece waiting for the one before, these 4 MiB would take 12 seconds.
+func TestLatencyIsNoBandwidth(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		io.Copy(c, c)
+	}()
+	p, err := NewProxy("127.0.0.1:0", l.Addr().String(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := p.AddToxic(Toxic{Name: "it", Type: "latency", Toxicity: 1, Attributes: map[string]float64{"latency": 100}}); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", p.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	data := make([]byte, 4<<20)
+	for i := range data {
+		data[i] = byte(i * i >> 9)
+	}
+	begin := time.Now()
+	go func() {
+		conn.Write(data)
+		conn.(*net.TCPConn).CloseWrite()
+	}()
+	got, err := io.ReadAll(conn)
+	if took := time.Since(begin); !bytes.Equal(got, data) || err != nil || took < 100*time.Millisecond || took > 6*time.Second {
+		t.Errorf("%d of %d octets in %v, %v", len(got), len(data), took, err)
 	}
 }
