@@ -38,7 +38,10 @@ var mayImport = map[string]string{
 	"internal/cli":       "fact diagnosis knowledge internal/daemon internal/lab internal/lab/storm internal/linux internal/logs internal/report internal/trace internal/capture internal/field internal/logline packet steady/framing steady/resettest internal/synth",
 	"cmd/holdfast":       "internal/cli",
 	"steady":             "",
+	"steady/drain":       "",
 	"steady/framing":     "",
+	"steady/handover":    "steady/drain",
+	"steady/tap":         "steady",
 	"steady/resettest":   "steady/framing",
 }
 

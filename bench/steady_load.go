@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/steady"
+	"github.com/holdfast-project/holdfast/steady/handover"
 )
 
 // steadyRestarts replaces the server under the load of keep-alive clients of
@@ -28,7 +29,7 @@ func (b *bench) steadyRestarts(dir string) (string, error) {
 		restarts int
 		handover bool
 	}{
-		{"steady.Handover with Drain", b.restarts, true},
+		{"steady/handover, with drain", b.restarts, true},
 		{"listener passed on, http.Server.Shutdown", max(1, b.restarts/5), false},
 	} {
 		ledger := filepath.Join(dir, fmt.Sprintf("restarts-%v", w.handover))
@@ -112,14 +113,14 @@ func (b *bench) startHeir(ledger, path string) (*tool, error) {
 }
 
 // startSuccessor starts a server that inherits the listener from this process.
-func (b *bench) startSuccessor(l net.Listener, ledger, path string, handover bool) (*tool, error) {
+func (b *bench) startSuccessor(l net.Listener, ledger, path string, offered bool) (*tool, error) {
 	args := []string{"role", "steady-server", "-ledger", ledger}
-	if handover {
+	if offered {
 		args = append(args, "-handover", path)
 	} else {
 		args = append(args, "-inherit")
 	}
-	files, env, err := steady.PassListeners(nil, l)
+	files, env, err := handover.Pass(nil, l)
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/holdfast-project/holdfast/steady"
+	"github.com/holdfast-project/holdfast/steady/handover"
 )
 
 // misbehaviour is how the server of the part steady treats its clients.
@@ -60,7 +60,7 @@ func runSteadyServer(args []string) error {
 	fs.BoolVar(&s.abort, "abort", false, "abort everything")
 	ledger := fs.String("ledger", os.DevNull, "file to append to")
 	addr := fs.String("addr", "127.0.0.1:0", "where to listen")
-	handover := fs.String("handover", "", "socket by which a successor takes over")
+	path := fs.String("handover", "", "socket by which a successor takes over")
 	inherit := fs.Bool("inherit", false, "serve the socket that was inherited, and end by Shutdown alone")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -72,8 +72,8 @@ func runSteadyServer(args []string) error {
 	srv := &http.Server{Handler: s, IdleTimeout: s.idle, ConnContext: withConn}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if *handover != "" {
-		h := &steady.Handover{Addr: *addr, Path: *handover, Serving: func(l net.Listener, _ steady.Origin) { announce(l) }}
+	if *path != "" {
+		h := &handover.Handover{Addr: *addr, Path: *path, Serving: func(l net.Listener, _ handover.Origin) { announce(l) }}
 		report, err := h.Serve(ctx, srv)
 		fmt.Fprintf(os.Stderr, "drained %+v\n", report)
 		return err
@@ -89,7 +89,7 @@ func serveUntil(ctx context.Context, srv *http.Server, addr string, inherit bool
 	var err error
 	if inherit {
 		var list []net.Listener
-		if list, err = steady.InheritedListeners(); err == nil && len(list) == 0 {
+		if list, err = handover.Inherited(); err == nil && len(list) == 0 {
 			err = errors.New("no listener was inherited")
 		}
 		if err == nil {

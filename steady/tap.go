@@ -2,8 +2,8 @@ package steady
 
 import "net/netip"
 
-// Tap sees the resets of this host on the wire. OpenTap is one; a program that
-// already watches packets can offer its own.
+// Tap sees the resets of this host on the wire. Package steady/tap has one; a program
+// that already watches packets can offer its own.
 type Tap interface {
 	// RST returns what was seen of the flow whose local and remote ends are
 	// given; false when no RST was.

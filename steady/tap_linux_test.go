@@ -1,18 +1,19 @@
-package steady
+package steady_test
 
 import (
 	"bufio"
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-project/holdfast/steady"
+	"github.com/holdfast-project/holdfast/steady/tap"
 )
 
 // vanish closes a socket without a packet, as a host that lost its state does.
@@ -37,25 +38,25 @@ func TestRootTap(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("AF_PACKET needs CAP_NET_RAW, TCP_REPAIR needs CAP_NET_ADMIN")
 	}
-	tap, err := OpenTap()
+	watch, err := tap.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tap.Close()
+	defer watch.Close()
 	for _, c := range []struct {
 		name     string
-		tap      Tap
+		tap      steady.Tap
 		end      func(s *net.TCPConn, br *bufio.Reader, executed *atomic.Int64)
 		ok       bool
 		executed int64
 	}{
 		{"vanished, without a tap", nil, func(s *net.TCPConn, _ *bufio.Reader, _ *atomic.Int64) { vanish(t, s) }, false, 0},
-		{"vanished", tap, func(s *net.TCPConn, _ *bufio.Reader, _ *atomic.Int64) { vanish(t, s) }, true, 1},
-		{"aborted after the commit", tap, func(s *net.TCPConn, br *bufio.Reader, n *atomic.Int64) {
+		{"vanished", watch, func(s *net.TCPConn, _ *bufio.Reader, _ *atomic.Int64) { vanish(t, s) }, true, 1},
+		{"aborted after the commit", watch, func(s *net.TCPConn, br *bufio.Reader, n *atomic.Int64) {
 			if _, err := http.ReadRequest(br); err == nil {
 				n.Add(1)
 			}
-			abort(s)
+			steady.Abort(s)
 		}, false, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -63,7 +64,7 @@ func TestRootTap(t *testing.T) {
 				c := c
 				var conns, executed atomic.Int64
 				gone := make(chan struct{}, 1)
-				url := rawServer(t, func(s *net.TCPConn) {
+				url := steady.RawServer(t, func(s *net.TCPConn) {
 					br := bufio.NewReader(s)
 					first := conns.Add(1) == 1
 					for {
@@ -82,13 +83,13 @@ func TestRootTap(t *testing.T) {
 						}
 					}
 				})
-				tr := &Transport{Base: &http.Transport{}, Tap: c.tap}
+				tr := &steady.Transport{Base: &http.Transport{}, Tap: c.tap}
 				resp, err := (&http.Client{Transport: tr}).Get(url)
 				if err != nil {
 					t.Fatal(err)
 				}
 				resp.Body.Close()
-				tr.ups.get(strings.TrimPrefix(url, "http://")).lived(time.Hour) // so that the POST takes the same connection
+				steady.KeepLong(tr) // so that the POST takes the same connection
 				<-gone
 				if !strings.HasPrefix(c.name, "aborted") {
 					<-gone // the socket is gone before the next request
@@ -112,37 +113,67 @@ func TestRootTap(t *testing.T) {
 	}
 }
 
-func TestTapTable(t *testing.T) {
-	tap := &PacketTap{young: map[flowKey]*seen{}}
-	p := make([]byte, 40)
-	p[0], p[8], p[9], p[33] = 0x45, 64, 6, 0x04
-	for i := range 3 * tapFlows {
-		p[20], p[21] = byte(i>>8), byte(i)
-		p[15] = byte(i >> 16)
-		tap.take(p)
-	}
-	if n := len(tap.young) + len(tap.old); n > 2*tapFlows || tap.Forgotten() == 0 {
-		t.Errorf("%d flows kept, %d forgotten", n, tap.Forgotten())
-	}
-	for n := range 40 { // cut packets are no packets
-		tap.take(p[:n])
-	}
+// pauses is a body that comes in two parts, which become two segments.
+type pauses struct {
+	n    int
+	wait <-chan struct{}
 }
 
-// TestTapLost: a tap that lost a packet proves nothing of the flows of that time.
-func TestTapLost(t *testing.T) {
-	tap := &PacketTap{young: map[flowKey]*seen{}}
-	p := make([]byte, 40)
-	p[0], p[8], p[9] = 0x45, 64, 6
-	local, remote := netip.MustParseAddrPort("0.0.0.0:0"), netip.MustParseAddrPort("0.0.0.0:0")
-	for _, lost := range []uint64{0, 1} {
-		p[33] = 0x12
-		tap.take(p)
-		tap.lost += lost
-		p[33] = 0x04
-		tap.take(p)
-		if r, ok := tap.RST(local, remote); ok != (lost == 0) || ok && r.Bare != 1 {
-			t.Errorf("lost %d: %+v, %v", lost, r, ok)
+func (p *pauses) Read(b []byte) (int, error) {
+	switch p.n++; p.n {
+	case 1:
+		return copy(b, "first half "), nil
+	case 2:
+		<-p.wait
+		return copy(b, "second half"), nil
+	}
+	return 0, io.EOF
+}
+
+// TestRootTapLosesRST: the server executes on the header, the RST of its abort is
+// lost, and a later segment of the same request is answered by a bare RST.
+func TestRootTapLosesRST(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("AF_PACKET needs CAP_NET_RAW, TCP_REPAIR needs CAP_NET_ADMIN")
+	}
+	watch, err := tap.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Close()
+	for _, trust := range []steady.Trust{steady.TrustKernel, steady.TrustPeer} {
+		for range 10 {
+			var executed atomic.Int64
+			gone := make(chan struct{}, 8)
+			url := steady.RawServer(t, func(c *net.TCPConn) {
+				defer c.Close()
+				br := bufio.NewReader(c)
+				for {
+					req, err := http.ReadRequest(br)
+					if err != nil {
+						return
+					}
+					if req.Method == http.MethodPost {
+						executed.Add(1)
+						vanish(t, c) // as an abort whose RST is lost
+						gone <- struct{}{}
+						return
+					}
+					io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+				}
+			})
+			tr := &steady.Transport{Base: &http.Transport{}, Tap: watch, Trust: trust, NoBreaker: true, NoThrottle: true}
+			steady.WarmUp(t, tr, url)
+			req, _ := http.NewRequest(http.MethodPost, url, &pauses{wait: gone})
+			req.ContentLength = 22
+			resp, err := tr.RoundTrip(req)
+			if err == nil {
+				resp.Body.Close()
+			}
+			if n := executed.Load(); n != 1 || steady.VerdictOf(err).SafeToRetry() {
+				t.Fatalf("executed %d times: %v", n, err)
+			}
+			tr.CloseIdleConnections()
 		}
 	}
 }

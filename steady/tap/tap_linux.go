@@ -1,4 +1,11 @@
-package steady
+// Package tap sees the resets of this host on the wire, for steady.Transport.Tap: a
+// reset from a host that has no such connection any more proves that a request was not
+// delivered, where the counters of the kernel alone can not.
+//
+// It is a packet socket with a filter for RST and SYN-ACK. It needs CAP_NET_RAW and
+// Linux, sees nothing of what came before [Open], and says when it lost something. To
+// debug it, look at [Tap.Forgotten].
+package tap
 
 import (
 	"encoding/binary"
@@ -11,11 +18,13 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-project/holdfast/steady"
 )
 
-// PacketTap is a Tap that watches this host's interfaces through AF_PACKET. The
+// Tap is a steady.Tap that watches this host's interfaces through AF_PACKET. The
 // kernel passes it only RSTs and SYN-ACKs, and only their headers.
-type PacketTap struct {
+type Tap struct {
 	file *os.File
 	done chan struct{}
 
@@ -28,8 +37,8 @@ type PacketTap struct {
 
 // seen is what the tap knows of one flow.
 type seen struct {
-	RST
-	lost uint64 // PacketTap.lost when the flow began
+	steady.RST
+	lost uint64 // Tap.lost when the flow began
 }
 
 // flowKey is a flow as this end sees it.
@@ -62,9 +71,9 @@ var tapFilter = []unix.SockFilter{
 	{Code: unix.BPF_RET | unix.BPF_K, K: 0},                              // 18
 }
 
-// OpenTap begins to watch. It needs CAP_NET_RAW in the network namespace of the
+// Open begins to watch. It needs CAP_NET_RAW in the network namespace of the
 // connections, and sees only what comes after it. Close it when done.
-func OpenTap() (*PacketTap, error) {
+func Open() (*Tap, error) {
 	all := int(binary.NativeEndian.Uint16([]byte{0, unix.ETH_P_ALL}))
 	// Protocol 0 keeps packets away until the filter stands.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
@@ -83,7 +92,7 @@ func OpenTap() (*PacketTap, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("filter packets: %w", err)
 	}
-	t := &PacketTap{file: os.NewFile(uintptr(fd), "packet"), done: make(chan struct{}), young: map[flowKey]*seen{}}
+	t := &Tap{file: os.NewFile(uintptr(fd), "packet"), done: make(chan struct{}), young: map[flowKey]*seen{}}
 	raw, err := t.file.SyscallConn()
 	if err != nil {
 		t.file.Close()
@@ -94,20 +103,20 @@ func OpenTap() (*PacketTap, error) {
 }
 
 // Close ends the watching.
-func (t *PacketTap) Close() error {
+func (t *Tap) Close() error {
 	err := t.file.Close()
 	<-t.done
 	return err
 }
 
 // Forgotten returns how many flows were dropped from the table to bound it.
-func (t *PacketTap) Forgotten() uint64 {
+func (t *Tap) Forgotten() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.forgotten
 }
 
-func (t *PacketTap) run(raw syscall.RawConn) {
+func (t *Tap) run(raw syscall.RawConn) {
 	defer close(t.done)
 	buf := make([]byte, 128)
 	for {
@@ -128,7 +137,7 @@ func (t *PacketTap) run(raw syscall.RawConn) {
 }
 
 // take reads one packet that the filter passed.
-func (t *PacketTap) take(p []byte) {
+func (t *Tap) take(p []byte) {
 	key, flags, ttl, ok := parseTCP(p)
 	if !ok {
 		return
@@ -150,7 +159,7 @@ func (t *PacketTap) take(p []byte) {
 	switch {
 	case flags&flagRST == 0: // SYN-ACK: a new connection
 		t.lockedCountLost()
-		*r = seen{RST{TTL: ttl, SameTTL: true}, t.lost}
+		*r = seen{steady.RST{TTL: ttl, SameTTL: true}, t.lost}
 		return
 	case flags&flagACK == 0:
 		r.Bare++
@@ -191,7 +200,7 @@ func parseTCP(p []byte) (key flowKey, flags, ttl byte, ok bool) {
 
 // lockedCountLost asks the kernel how many packets it dropped since it was asked
 // last. Any of them may have been a RST.
-func (t *PacketTap) lockedCountLost() {
+func (t *Tap) lockedCountLost() {
 	if t.file == nil {
 		return
 	}
@@ -208,7 +217,7 @@ func (t *PacketTap) lockedCountLost() {
 
 // RST returns the resets seen of a flow; false, too, when the tap has lost packets
 // since the flow began.
-func (t *PacketTap) RST(local, remote netip.AddrPort) (RST, bool) {
+func (t *Tap) RST(local, remote netip.AddrPort) (steady.RST, bool) {
 	key := flowKey{
 		local:  netip.AddrPortFrom(local.Addr().Unmap().WithZone(""), local.Port()),
 		remote: netip.AddrPortFrom(remote.Addr().Unmap().WithZone(""), remote.Port()),
@@ -220,10 +229,10 @@ func (t *PacketTap) RST(local, remote netip.AddrPort) (RST, bool) {
 		r = t.old[key]
 	}
 	if r == nil || r.Bare+r.Acking == 0 {
-		return RST{}, false
+		return steady.RST{}, false
 	}
 	if t.lockedCountLost(); t.lost != r.lost {
-		return RST{}, false
+		return steady.RST{}, false
 	}
 	return r.RST, true
 }

@@ -1,4 +1,4 @@
-package steady
+package handover
 
 import (
 	"bytes"
@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/holdfast-project/holdfast/steady/drain"
 )
 
 // drainPatience is how long a test waits for what must happen.
@@ -43,7 +45,7 @@ func TestHandoverServer(t *testing.T) {
 		cancel()
 	}()
 	h := &Handover{
-		Addr: "127.0.0.1:0", Path: strings.TrimPrefix(path, "-"), Drain: &Drain{LameDuck: 300 * time.Millisecond},
+		Addr: "127.0.0.1:0", Path: strings.TrimPrefix(path, "-"), Drain: &drain.Drain{LameDuck: 300 * time.Millisecond},
 		Serving: func(l net.Listener, from Origin) { fmt.Printf("serving %s %s\n", l.Addr(), from) },
 	}
 	report, err := h.Serve(ctx, srv)
@@ -121,9 +123,9 @@ func (c *child) line(t *testing.T) string {
 }
 
 // end waits for the process and returns its report.
-func (c *child) end(t *testing.T) DrainReport {
+func (c *child) end(t *testing.T) drain.Report {
 	t.Helper()
-	var r DrainReport
+	var r drain.Report
 	text, ok := strings.CutPrefix(c.line(t), "report ")
 	if err := json.Unmarshal([]byte(text), &r); !ok || err != nil {
 		t.Fatalf("server says %q: %v", text, err)
@@ -239,7 +241,7 @@ func TestPassedListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	files, env, err := PassListeners(nil, l)
+	files, env, err := Pass(nil, l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,9 +303,9 @@ func TestOfferSurvives(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainPatience)
 	defer cancel()
 	offered := make(chan error, 1)
-	go func() { offered <- OfferListeners(ctx, path, list...) }()
+	go func() { offered <- Offer(ctx, path, list...) }()
 	first := takeSoon(t, ctx, path)
-	if err := OfferListeners(ctx, path, list...); err == nil {
+	if err := Offer(ctx, path, list...); err == nil {
 		t.Error("two processes offer at one path")
 	}
 	first.Cancel()
@@ -325,7 +327,7 @@ func TestOfferSurvives(t *testing.T) {
 		echoOnce(t, second.Listeners[i])
 		second.Listeners[i].Close()
 	}
-	if _, err := TakeListeners(ctx, path); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Take(ctx, path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the path is not free: %v", err)
 	}
 }
@@ -335,9 +337,9 @@ func TestOfferSurvives(t *testing.T) {
 func TestServingMeansOffered(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "handover")
 	var first error
-	h := &Handover{Addr: "127.0.0.1:0", Path: path, Drain: &Drain{LameDuck: time.Millisecond}}
+	h := &Handover{Addr: "127.0.0.1:0", Path: path, Drain: &drain.Drain{LameDuck: time.Millisecond}}
 	h.Serving = func(net.Listener, Origin) {
-		k, err := TakeListeners(t.Context(), path)
+		k, err := Take(t.Context(), path)
 		if first = err; err != nil {
 			return
 		}
@@ -357,7 +359,7 @@ func TestServingMeansOffered(t *testing.T) {
 func takeSoon(t *testing.T, ctx context.Context, path string) *Takeover { //nolint:revive // t comes first in tests
 	t.Helper()
 	for {
-		k, err := TakeListeners(ctx, path)
+		k, err := Take(ctx, path)
 		if err == nil {
 			return k
 		}
@@ -390,10 +392,10 @@ func echoOnce(t *testing.T, l net.Listener) {
 }
 
 func TestNothingToHandOver(t *testing.T) {
-	if _, _, err := PassListeners(nil); err == nil {
+	if _, _, err := Pass(nil); err == nil {
 		t.Error("no listener was passed and there is no error")
 	}
-	_, _, err := PassListeners(nil, struct{ net.Listener }{})
+	_, _, err := Pass(nil, struct{ net.Listener }{})
 	if err == nil || !strings.Contains(err.Error(), "no socket") {
 		t.Errorf("a listener without socket: %v", err)
 	}

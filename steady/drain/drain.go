@@ -1,4 +1,10 @@
-package steady
+// Package drain ends a server of net/http without failing a request, and answers early
+// without a reset destroying the answer.
+//
+// It is for the side of the server and shares nothing with package steady, which is for
+// clients. It is no balancer: it can tell clients to leave, not send them elsewhere. To
+// debug a drain, print its [Report].
+package drain
 
 import (
 	"bufio"
@@ -17,7 +23,7 @@ import (
 // does not keep, because it closes idle connections on which a request may be
 // under way.
 //
-//	d := &steady.Drain{}
+//	d := &drain.Drain{}
 //	d.Attach(srv)                // before Serve
 //	go srv.Serve(d.Listener(ln)) // or srv.ServeTLS
 //	...
@@ -28,7 +34,7 @@ import (
 //  1. Lame duck: every answer says Connection: close (over HTTP/2 that is a
 //     GOAWAY), so that clients leave by themselves. [Drain.Draining] tells
 //     readiness probes. With KeepAccepting new connections are still served.
-//  2. The listener is closed. When another process has it too (see [Handover])
+//  2. The listener is closed. When another process has it too (see package handover)
 //     nothing is lost; else the kernel resets what is in its accept queue.
 //  3. A connection is closed when it has been idle for the whole lame duck, has
 //     nothing unread, and nothing of a request was read.
@@ -76,8 +82,8 @@ type Drain struct {
 	listeners []*drainListener    // guarded by mu
 }
 
-// DrainReport says what a drain did.
-type DrainReport struct {
+// Report says what a drain did.
+type Report struct {
 	Conns    int           `json:"conns"`    // connections that were open when it began
 	Told     int64         `json:"told"`     // answers that said Connection: close
 	Late     int64         `json:"late"`     // requests that came after it began, and were served
@@ -90,7 +96,7 @@ type DrainReport struct {
 }
 
 // Failed is how many requests this drain may have failed, as far as a server can know.
-func (r DrainReport) Failed() int { return r.Cut }
+func (r Report) Failed() int { return r.Cut }
 
 func (d *Drain) defaults() {
 	d.once.Do(func() {
@@ -223,8 +229,8 @@ func (d *Drain) Draining() bool { return d.draining.Load() }
 // Shutdown drains the attached server. It returns when no connection is left, or
 // when ctx is done: then it closes the rest and returns ctx's error with a report
 // that counts them.
-func (d *Drain) Shutdown(ctx context.Context) (DrainReport, error) {
-	var r DrainReport
+func (d *Drain) Shutdown(ctx context.Context) (Report, error) {
+	var r Report
 	if d.srv == nil {
 		return r, errors.New("steady: Drain is not attached to a server")
 	}
@@ -260,7 +266,7 @@ func sleepContext(ctx context.Context, d time.Duration) {
 const drainPoll = 5 * time.Millisecond
 
 // empty waits until every connection is gone, closing what is idle.
-func (d *Drain) empty(ctx context.Context, r *DrainReport) error {
+func (d *Drain) empty(ctx context.Context, r *Report) error {
 	for {
 		left := 0
 		for _, c := range d.open() {

@@ -1,6 +1,6 @@
 //go:build unix
 
-package steady
+package handover
 
 import (
 	"context"
@@ -35,7 +35,7 @@ type handoverHello struct {
 	Addrs   []string `json:"addrs"` // of the listeners, in order
 }
 
-// OfferListeners waits at a Unix socket for a successor, gives it the listeners and
+// Offer waits at a Unix socket for a successor, gives it the listeners and
 // returns nil when the successor says that it serves. Until then nothing changes
 // here: a successor that dies before that costs nothing, the offer stands.
 //
@@ -44,7 +44,7 @@ type handoverHello struct {
 // one there, so the directory must be private, such as one below /run that systemd makes
 // (RuntimeDirectory=). A socket that is already at path is replaced when nobody
 // listens on it.
-func OfferListeners(ctx context.Context, path string, list ...net.Listener) error {
+func Offer(ctx context.Context, path string, list ...net.Listener) error {
 	o, err := newOffering(path, list...)
 	if err != nil {
 		return err
@@ -64,7 +64,7 @@ type offering struct {
 func newOffering(path string, list ...net.Listener) (*offering, error) {
 	o := &offering{path: path, list: list}
 	if len(list) == 0 || len(list) > maxInherited {
-		return nil, fmt.Errorf("steady: offer %d listeners: between 1 and %d are possible", len(list), maxInherited)
+		return nil, fmt.Errorf("handover: offer %d listeners: between 1 and %d are possible", len(list), maxInherited)
 	}
 	for _, l := range list {
 		f, err := listenerFile(l)
@@ -91,7 +91,7 @@ func (o *offering) free() {
 	})
 }
 
-// serve is the rest of OfferListeners.
+// serve is the rest of Offer.
 func (o *offering) serve(ctx context.Context) error {
 	defer closeFiles(o.files)
 	defer o.free()
@@ -103,7 +103,7 @@ func (o *offering) serve(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return fmt.Errorf("steady: offer listeners: %w", err)
+			return fmt.Errorf("handover: offer listeners: %w", err)
 		}
 		err = offer(ctx, c, o.free, o.list, o.files)
 		_ = c.Close()
@@ -121,13 +121,13 @@ func (o *offering) serve(ctx context.Context) error {
 func offerSocket(path string) (*net.UnixListener, error) {
 	if c, err := net.Dial("unix", path); err == nil {
 		_ = c.Close()
-		return nil, fmt.Errorf("steady: %s: another process offers its listeners there", path)
+		return nil, fmt.Errorf("handover: %s: another process offers its listeners there", path)
 	}
 	temp := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%d", filepath.Base(path), os.Getpid()))
 	_ = os.Remove(temp)
 	ul, err := net.ListenUnix("unix", &net.UnixAddr{Name: temp, Net: "unix"})
 	if err != nil {
-		return nil, fmt.Errorf("steady: offer listeners: %w", err)
+		return nil, fmt.Errorf("handover: offer listeners: %w", err)
 	}
 	ul.SetUnlinkOnClose(false)
 	if err = os.Chmod(temp, 0o600); err == nil {
@@ -136,7 +136,7 @@ func offerSocket(path string) (*net.UnixListener, error) {
 	if err != nil {
 		_ = ul.Close()
 		_ = os.Remove(temp)
-		return nil, fmt.Errorf("steady: offer listeners: %w", err)
+		return nil, fmt.Errorf("handover: offer listeners: %w", err)
 	}
 	return ul, nil
 }
@@ -197,21 +197,21 @@ type Takeover struct {
 	conn net.Conn
 }
 
-// TakeListeners asks the process that offers its listeners at path for them. The
+// Take asks the process that offers its listeners at path for them. The
 // error is os.ErrNotExist or ECONNREFUSED when nobody does. Call Ready when the
 // listeners are served.
-func TakeListeners(ctx context.Context, path string) (*Takeover, error) {
+func Take(ctx context.Context, path string) (*Takeover, error) {
 	var dialer net.Dialer
 	c, err := dialer.DialContext(ctx, "unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("steady: take listeners: %w", err)
+		return nil, fmt.Errorf("handover: take listeners: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
 	list, err := take(c.(*net.UnixConn))
 	if err != nil {
 		_ = c.Close()
-		return nil, fmt.Errorf("steady: take listeners: %w", err)
+		return nil, fmt.Errorf("handover: take listeners: %w", err)
 	}
 	return &Takeover{Listeners: list, conn: c}, nil
 }
@@ -295,7 +295,7 @@ func (t *Takeover) Ready() error {
 		return err
 	}
 	if _, err := io.WriteString(t.conn, readyWord); err != nil {
-		return fmt.Errorf("steady: take over: %w", err)
+		return fmt.Errorf("handover: take over: %w", err)
 	}
 	err := expect(t.conn, doneWord)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {

@@ -1,9 +1,11 @@
-package steady
+package drain
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -53,6 +55,15 @@ func (l *drainListener) stop() {
 		close(l.stopped)
 		l.err = l.Listener.Close()
 	})
+}
+
+// File returns a duplicate of the listening socket, which a successor can take.
+func (l *drainListener) File() (*os.File, error) {
+	f, ok := l.Listener.(interface{ File() (*os.File, error) })
+	if !ok {
+		return nil, fmt.Errorf("%T has no socket", l.Listener)
+	}
+	return f.File()
 }
 
 // Close takes both steps.

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package steady
+package handover
 
 import (
 	"context"
@@ -9,15 +9,15 @@ import (
 	"net"
 )
 
-// OfferListeners needs Unix: descriptors are not handed over here.
-func OfferListeners(context.Context, string, ...net.Listener) error {
-	return fmt.Errorf("steady: offer listeners: %w", errors.ErrUnsupported)
+// Offer needs Unix: descriptors are not handed over here.
+func Offer(context.Context, string, ...net.Listener) error {
+	return fmt.Errorf("handover: offer listeners: %w", errors.ErrUnsupported)
 }
 
 type offering struct{}
 
 func newOffering(string, ...net.Listener) (*offering, error) {
-	return nil, OfferListeners(context.Background(), "")
+	return nil, Offer(context.Background(), "")
 }
 
 func (*offering) serve(context.Context) error { return errors.ErrUnsupported }
@@ -27,9 +27,9 @@ type Takeover struct {
 	Listeners []net.Listener // in the order of the offer
 }
 
-// TakeListeners needs Unix: descriptors are not handed over here.
-func TakeListeners(context.Context, string) (*Takeover, error) {
-	return nil, fmt.Errorf("steady: take listeners: %w", errors.ErrUnsupported)
+// Take needs Unix: descriptors are not handed over here.
+func Take(context.Context, string) (*Takeover, error) {
+	return nil, fmt.Errorf("handover: take listeners: %w", errors.ErrUnsupported)
 }
 
 // Ready tells the offering process to drain.

@@ -1,4 +1,4 @@
-package steady
+package drain
 
 import (
 	"bufio"
@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 )
+
+// drainPatience is how long a test waits for what must happen.
+const drainPatience = 30 * time.Second
 
 // drainServer starts a server with a drain.
 func drainServer(t *testing.T, d *Drain, h http.Handler) (addr string, served chan error) {
@@ -65,7 +68,7 @@ func ask(t *testing.T, c net.Conn, br *bufio.Reader) *http.Response {
 }
 
 type drainResult struct {
-	r   DrainReport
+	r   Report
 	err error
 }
 
@@ -404,4 +407,19 @@ func TestDrainKeepsSendfile(t *testing.T) {
 	if b, _ := io.ReadAll(resp.Body); string(b) != "a file" {
 		t.Errorf("%q", b)
 	}
+}
+
+func postOnce(c *http.Client, addr string) error {
+	r, err := c.Post("http://"+addr+"/", "text/plain", strings.NewReader("x"))
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return err
+	}
+	if r.StatusCode != http.StatusOK {
+		return fmt.Errorf("status %d", r.StatusCode)
+	}
+	return nil
 }

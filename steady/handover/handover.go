@@ -1,6 +1,25 @@
-package steady
+// Package handover replaces a running server by its successor without losing a request
+// or a connection.
+//
+// There are two ways to hand a listening socket to the next process, so that its accept
+// queue never loses a connection:
+//
+//   - LISTEN_FDS, the protocol of systemd: the process inherits the sockets from
+//     number 3 on. [Pass] is the giving side, [Inherited] the
+//     taking one.
+//   - SCM_RIGHTS over a Unix socket: any two processes of one user.
+//     [Offer] gives, [Take] takes.
+//
+// [Handover] uses both and is all that most servers need. SO_REUSEPORT is no
+// hand-over: closing one of its sockets resets what is in that socket's queue
+// (net.ipv4.tcp_migrate_req=0 is the default).
+//
+// It moves listening sockets, not connections: those that are open are drained by the
+// old process (package drain). To debug it, print what [Handover.Serve] returns.
+package handover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,20 +31,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
-)
 
-// The two ways to hand a listening socket to the next process, so that its accept
-// queue never loses a connection:
-//
-//   - LISTEN_FDS, the protocol of systemd: the process inherits the sockets from
-//     number 3 on. [PassListeners] is the giving side, [InheritedListeners] the
-//     taking one.
-//   - SCM_RIGHTS over a Unix socket: any two processes of one user.
-//     [OfferListeners] gives, [TakeListeners] takes.
-//
-// [Handover] uses both and is all that most servers need. SO_REUSEPORT is no
-// hand-over: closing one of its sockets resets what is in that socket's queue
-// (net.ipv4.tcp_migrate_req=0 is the default).
+	"github.com/holdfast-project/holdfast/steady/drain"
+)
 
 // firstInherited is the number of the first inherited socket (sd_listen_fds(3)).
 const firstInherited = 3
@@ -39,10 +47,10 @@ const parentVariable = "LISTEN_PPID"
 
 var inheritVariables = []string{"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", parentVariable}
 
-// InheritedListeners returns the listeners that this process was started with, in
+// Inherited returns the listeners that this process was started with, in
 // their order, or none. It removes the variables, so that children do not take them
 // for their own: call it once, early.
-func InheritedListeners() ([]net.Listener, error) {
+func Inherited() ([]net.Listener, error) {
 	n, err := inheritedCount(os.Getenv, os.Getpid(), os.Getppid())
 	for _, name := range inheritVariables {
 		_ = os.Unsetenv(name)
@@ -57,7 +65,7 @@ func InheritedListeners() ([]net.Listener, error) {
 		f.Close()
 		if err != nil {
 			closeListeners(list)
-			return nil, fmt.Errorf("steady: inherit descriptor %d: %w", firstInherited+i, err)
+			return nil, fmt.Errorf("handover: inherit descriptor %d: %w", firstInherited+i, err)
 		}
 		list = append(list, l)
 	}
@@ -77,19 +85,19 @@ func inheritedCount(getenv func(string) string, pid, ppid int) (int, error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 || n > maxInherited {
-		return 0, fmt.Errorf("steady: LISTEN_FDS=%q is not a number up to %d", text, maxInherited)
+		return 0, fmt.Errorf("handover: LISTEN_FDS=%q is not a number up to %d", text, maxInherited)
 	}
 	return n, nil
 }
 
-// PassListeners prepares listeners for a child process. Append the files, in this
+// Pass prepares listeners for a child process. Append the files, in this
 // order and before any others, to the ones that the child gets after standard
 // error (exec.Cmd.ExtraFiles), and use env as its environment; nil stands for
 // os.Environ. Close the files when the child was started. The listeners stay open
 // here, too.
-func PassListeners(env []string, list ...net.Listener) (files []*os.File, childEnv []string, err error) {
+func Pass(env []string, list ...net.Listener) (files []*os.File, childEnv []string, err error) {
 	if len(list) == 0 || len(list) > maxInherited {
-		return nil, nil, fmt.Errorf("steady: pass %d listeners: between 1 and %d are possible", len(list), maxInherited)
+		return nil, nil, fmt.Errorf("handover: pass %d listeners: between 1 and %d are possible", len(list), maxInherited)
 	}
 	for _, l := range list {
 		f, err := listenerFile(l)
@@ -113,16 +121,13 @@ func PassListeners(env []string, list ...net.Listener) (files []*os.File, childE
 
 // listenerFile returns a duplicate of the listening socket.
 func listenerFile(l net.Listener) (*os.File, error) {
-	if d, ok := l.(*drainListener); ok {
-		l = d.Listener
-	}
 	f, ok := l.(interface{ File() (*os.File, error) })
 	if !ok {
-		return nil, fmt.Errorf("steady: hand over %T: it has no socket; wrap it (TLS, Drain) after the hand-over", l)
+		return nil, fmt.Errorf("handover: hand over %T: it has no socket; wrap it (TLS, Drain) after the hand-over", l)
 	}
 	file, err := f.File()
 	if err != nil {
-		return nil, fmt.Errorf("steady: duplicate listener %s: %w", l.Addr(), err)
+		return nil, fmt.Errorf("handover: duplicate listener %s: %w", l.Addr(), err)
 	}
 	return file, nil
 }
@@ -143,10 +148,10 @@ func closeListeners(list []net.Listener) {
 // request. Start the new process with the same Handover while the old one runs:
 // it takes the listener over Path, serves, and the old one drains and returns.
 type Handover struct {
-	Network string // tcp by default
-	Addr    string // host:port, when there is no predecessor
-	Path    string // Unix socket for the hand-over; empty: only LISTEN_FDS. Its directory must belong to this user alone
-	Drain   *Drain // nil is the default Drain
+	Network string       // tcp by default
+	Addr    string       // host:port, when there is no predecessor
+	Path    string       // Unix socket for the hand-over; empty: only LISTEN_FDS. Its directory must belong to this user alone
+	Drain   *drain.Drain // nil is the default Drain
 
 	// Timeout bounds the drain; 30s by default.
 	Timeout time.Duration
@@ -168,14 +173,14 @@ const (
 
 // Serve runs the server until a successor has taken over or ctx is done, then
 // drains it and returns the report.
-func (h *Handover) Serve(ctx context.Context, srv *http.Server) (DrainReport, error) {
+func (h *Handover) Serve(ctx context.Context, srv *http.Server) (drain.Report, error) {
 	l, from, ready, err := h.listener(ctx)
 	if err != nil {
-		return DrainReport{}, err
+		return drain.Report{}, err
 	}
 	d := h.Drain
 	if d == nil {
-		d = &Drain{}
+		d = &drain.Drain{}
 	}
 	d.Attach(srv)
 	wrapped := d.Listener(l)
@@ -189,13 +194,13 @@ func (h *Handover) Serve(ctx context.Context, srv *http.Server) (DrainReport, er
 	}()
 	if err := ready(); err != nil {
 		_ = wrapped.Close()
-		return DrainReport{}, errors.Join(err, srv.Close())
+		return drain.Report{}, errors.Join(err, srv.Close())
 	}
 	ended, err := h.offered(ctx, l, from, served)
 	if ended {
-		return DrainReport{}, err
+		return drain.Report{}, err
 	}
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), orDuration(h.Timeout, 30*time.Second))
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(h.Timeout, 30*time.Second))
 	defer cancel()
 	report, derr := d.Shutdown(limit)
 	if serr := <-served; !errors.Is(serr, http.ErrServerClosed) {
@@ -246,7 +251,7 @@ func unlessCanceled(err error) error {
 // the predecessor to drain.
 func (h *Handover) listener(ctx context.Context) (l net.Listener, from Origin, ready func() error, err error) {
 	nothing := func() error { return nil }
-	list, err := InheritedListeners()
+	list, err := Inherited()
 	if err != nil {
 		return nil, "", nil, err
 	}
@@ -255,7 +260,7 @@ func (h *Handover) listener(ctx context.Context) (l net.Listener, from Origin, r
 		return list[0], OriginEnvironment, nothing, nil
 	}
 	if h.Path != "" {
-		t, err := TakeListeners(ctx, h.Path)
+		t, err := Take(ctx, h.Path)
 		switch {
 		case err == nil:
 			closeListeners(t.Listeners[1:])

@@ -1,4 +1,4 @@
-package steady_test
+package drain_test
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/holdfast-project/holdfast/steady"
+	"github.com/holdfast-project/holdfast/steady/drain"
 )
 
 // End a server without failing a request.
@@ -19,7 +19,7 @@ func ExampleDrain() {
 		return
 	}
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") })}
-	d := &steady.Drain{LameDuck: 50 * time.Millisecond}
+	d := &drain.Drain{LameDuck: 50 * time.Millisecond}
 	d.Attach(srv)
 	wrapped := d.Listener(l)
 	go srv.Serve(wrapped)
@@ -39,28 +39,10 @@ func ExampleDrain() {
 	// Output: failed requests: 0 error: <nil>
 }
 
-// A server that its next version replaces while it runs: start the new process, and
-// the old one hands over its listener, drains, and ends.
-func ExampleHandover() {
-	ctx, stop := context.WithCancel(context.Background()) // signal.NotifyContext in a real server
-	h := &steady.Handover{
-		Addr: "127.0.0.1:0", // Path: "/run/shop/handover.sock",
-		Serving: func(_ net.Listener, from steady.Origin) {
-			fmt.Println("serving, listener is", from)
-			stop()
-		},
-	}
-	report, err := h.Serve(ctx, &http.Server{Handler: http.NotFoundHandler()})
-	fmt.Println("failed requests:", report.Failed(), "error:", err)
-	// Output:
-	// serving, listener is new
-	// failed requests: 0 error: <nil>
-}
-
 // Read the body before a refusal goes out, so that an upload sees 403, not a reset.
 func ExampleBodyFirst() {
 	refuse := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) })
-	srv := &http.Server{Handler: steady.BodyFirst(refuse, 64<<20, 10*time.Second)}
+	srv := &http.Server{Handler: drain.BodyFirst(refuse, 64<<20, 10*time.Second)}
 	fmt.Println(srv.Handler != nil)
 	// Output: true
 }

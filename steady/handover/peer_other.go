@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package steady
+package handover
 
 import "net"
 

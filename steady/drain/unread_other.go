@@ -1,0 +1,5 @@
+//go:build !linux
+
+package drain
+
+func unread(uintptr) (int, bool) { return 0, false }
