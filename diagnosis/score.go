@@ -14,6 +14,7 @@ import (
 const (
 	baseline     = 12.0 // of "none of these", for senders and for causes
 	witnessCap   = 30.0 // what one witness can say in favour
+	byProof      = 30.0 // weight of a line that is a proof
 	strongEnough = 10.0 // weight of a line of kernel, peer or probe, for proved
 
 	provedAt   = 0.95
@@ -143,6 +144,7 @@ type score struct {
 	posterior float64
 	claims    bool  // a line of positive weight is true (for a specialised cause: of its own)
 	general   bool  // a line of positive weight of its general cause is true
+	explains  bool  // every requirement or a line of the weight of a proof is true
 	certain   bool  // every requirement is true, what must be checked was, and the outcome was looked at
 	veto      *Expr // the requirement that is false, or the contradiction that is true
 	sender    float64
@@ -182,34 +184,35 @@ func (l *line) witnessOf(c *fact.Case) fact.Witness {
 // isFrame reports whether a fact says where the others belong.
 func isFrame(d *fact.Def) bool { return d.Name == "outcome" || d.Name == "phase" }
 
-// vetoed returns what rules h out for c, and whether everything that a proof
-// needs was answered.
-func (h *hypothesis) vetoed(c *fact.Case, looked *fact.Set) (veto *Expr, certain bool) {
-	certain = true
+// vetoed returns what rules h out for c, whether every requirement is true, and
+// whether everything that a proof needs was answered.
+func (h *hypothesis) vetoed(c *fact.Case, looked *fact.Set) (veto *Expr, met, certain bool) {
+	met = true
 	for _, r := range h.requires {
 		switch r.answer(c, looked) {
 		case No:
-			return r, false
+			return r, false, false
 		case NotKnown:
-			certain = false
+			met = false
 		}
 	}
+	certain = met
 	for i := range h.contradicts {
 		k := &h.contradicts[i]
 		switch k.expr.answer(c, looked) {
 		case Yes:
-			return k.expr, false
+			return k.expr, false, false
 		case NotKnown:
 			certain = certain && !k.mustCheck
 		}
 	}
-	return nil, certain
+	return nil, met, certain
 }
 
 // eval scores h for c. Evidence of a vetoed hypothesis is not looked at.
 func (h *hypothesis) eval(c *fact.Case, s *scratch, special bool) score {
 	r := score{dropped: -1}
-	r.veto, r.certain = h.vetoed(c, &s.looked)
+	r.veto, r.explains, r.certain = h.vetoed(c, &s.looked)
 	if r.veto != nil {
 		return r
 	}
@@ -219,6 +222,7 @@ func (h *hypothesis) eval(c *fact.Case, s *scratch, special bool) score {
 		if answers[i] == Yes && l.weight > 0 {
 			r.claims = r.claims || l.own == special
 			r.general = r.general || !l.own
+			r.explains = r.explains || l.weight >= byProof
 		}
 	}
 	s.all.weigh(h, c, answers, false, nil)
@@ -343,14 +347,15 @@ func (b *Base) weighCauses(c *fact.Case, s *scratch, byRole *[16]float64) float6
 
 // exclude drops the candidates that are only consequences of another one: of
 // one that stands by itself, or that is better. Members of a family that are
-// better than the excluding cause stay.
+// better than the excluding cause stay. A cause of which a requirement is not
+// known, and that no line proves, explains nothing away.
 func (b *Base) exclude(s *scratch) {
 	slices.SortFunc(s.active, func(x, y int32) int {
 		return cmp.Or(cmp.Compare(s.causes[y].total, s.causes[x].total), cmp.Compare(b.causes[x].id, b.causes[y].id))
 	})
 	dropped := false
 	for n, i := range s.active {
-		if s.causes[i].dropped >= 0 {
+		if s.causes[i].dropped >= 0 || !s.causes[i].explains {
 			continue
 		}
 		for _, victim := range b.causes[i].excludes {
