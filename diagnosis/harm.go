@@ -105,8 +105,8 @@ func quietSocket(c *fact.Case) bool {
 	switch c.Emit.Role.Or("") {
 	case "client": // it has the last answer, or never asked, or asked just now
 		return sent == 0 || received > 0 && recv <= send || send < patience && c.Emit.Proc.Signal.State() == fact.Absent
-	case "server": // it has answered the last request
-		return sent > 0 && received > 0 && send <= recv
+	case "server": // it has answered the last request, and not just now: that may have been a part of the answer
+		return sent > 0 && received > 0 && send <= recv && (send >= pause || c.Phase.Or("") == "closing")
 	}
 	return false
 }

@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"testing"
+	"time"
 
 	"github.com/holdfast-project/holdfast/fact"
 )
@@ -27,6 +28,35 @@ func TestUnusedConnectionIsNoHarm(t *testing.T) {
 		c.Emit.Role, c.Emit.Sock.Known = fact.Some("client"), fact.Some(true)
 		c.Emit.Sock.BytesSent, c.Emit.Sock.BytesRecv, c.Emit.Sock.Unread = fact.Some(x.sent), fact.Some(x.received), fact.Some(x.unread)
 		c.Emit.Proc.Signal, c.Emit.Proc.ExitCode = x.signal, fact.None[int64]()
+		if got := harmful(c, false); got != x.want {
+			t.Errorf("%s: harmful %t, want %t", x.name, got, x.want)
+		}
+	}
+}
+
+// TestServerThatAbortsAfterAnswering: what a server sent a moment before it aborts
+// may have been a part of the answer. After a pause, or when the client had
+// closed, nobody waits.
+func TestServerThatAbortsAfterAnswering(t *testing.T) {
+	for _, x := range []struct {
+		name  string
+		phase string
+		idle  time.Duration
+		want  bool
+	}{
+		{"in the middle of an answer", "established", 200 * time.Millisecond, true},
+		{"long after the answer", "established", 2 * time.Second, false},
+		{"the client had closed", "closing", time.Millisecond, false},
+	} {
+		c := &fact.Case{}
+		c.Outcome, c.Phase = fact.Some("reset"), fact.Some(x.phase)
+		c.RST.Form, c.RST.Accepted = fact.Some("active-abort"), fact.Some("accepted")
+		c.Emit.Role = fact.Some("server")
+		s, v := &c.Emit.Sock, &c.Victim.Sock
+		s.Known, v.Known = fact.Some(true), fact.Some(true)
+		s.BytesSent, s.BytesRecv, s.Unread, s.Unacked, s.Unsent = fact.Some[int64](543), fact.Some[int64](79), fact.Some[int64](0), fact.Some[int64](0), fact.Some[int64](0)
+		s.IdleSend, s.IdleRecv = fact.Some(x.idle), fact.Some(x.idle)
+		v.Unread, v.Unacked, v.Unsent = fact.Some[int64](0), fact.Some[int64](0), fact.Some[int64](0)
 		if got := harmful(c, false); got != x.want {
 			t.Errorf("%s: harmful %t, want %t", x.name, got, x.want)
 		}
