@@ -425,7 +425,11 @@ func (b *builder) replied(o *observation, ob *Observed) {
 func (b *builder) sent(o *observation, ob *Observed) {
 	em, e := &ob.Case.Emit, o.send
 	stack := b.stack(e)
-	call := classify(stack, sendPaths)
+	path := stack
+	if e.Packet.Present == 1 {
+		path = answering(stack)
+	}
+	call := classify(path, sendPaths)
 	switch {
 	case e.State == stTimeWait:
 		call = "time-wait"

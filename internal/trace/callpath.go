@@ -128,6 +128,19 @@ func innermost(stack []string, rules []pathRule) string {
 	return ""
 }
 
+// answering cuts a stack at the call that took the segment which is answered.
+// On one host that call is nested in whatever its sender was doing, and a
+// segment that had waited is taken in the middle of a close.
+func answering(stack []string) []string {
+	for i, f := range stack {
+		switch f {
+		case "tcp_v4_do_rcv", "tcp_v6_do_rcv", "tcp_v4_rcv", "tcp_v6_rcv":
+			return stack[:i+1]
+		}
+	}
+	return stack
+}
+
 // inStack finds a function; a name that ends in _ stands for all that begin so.
 func inStack(stack []string, name string) bool {
 	for _, f := range stack {

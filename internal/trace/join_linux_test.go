@@ -214,6 +214,9 @@ func TestStackNamesTheCause(t *testing.T) {
 		{[]string{"__dev_queue_xmit", "ip_output", "nf_send_reset", "nft_reject_inet_eval"}, wirePaths, "netfilter"},
 		{[]string{"nft_do_chain", "nf_hook_slow", "ip_local_deliver", "ip_rcv"}, hookPaths, "input"},
 		{[]string{"nft_do_chain", "nf_hook_slow", "ip_forward", "ip_rcv"}, hookPaths, "forward"},
+		{answering([]string{"tcp_v4_send_reset", "tcp_v4_do_rcv", "tcp_v4_rcv", "ip_rcv", "tcp_write_xmit", "__tcp_close"}), sendPaths, "reply"}, // the other end's close provoked it
+		{answering([]string{"tcp_v6_send_reset", "tcp_v6_do_rcv", "__release_sock", "__tcp_close", "do_exit"}), sendPaths, "reply"},              // what had waited, after the close
+		{answering([]string{"tcp_v4_send_reset", "tcp_check_req", "tcp_v4_rcv", "__tcp_close"}), sendPaths, "minisock"},
 		{[]string{"something_new"}, sendPaths, ""},
 	} {
 		if got := classify(c.stack, c.rules); got != c.want {
