@@ -157,7 +157,7 @@ type Socket struct {
 	Inode       Opt[int64]         `fact:"inode" doc:"socket inode, as in /proc/PID/fd"`
 	Cookie      Opt[int64]         `fact:"cookie" doc:"kernel socket cookie"`
 	MD5         Opt[bool]          `fact:"md5" doc:"a TCP-MD5 or TCP-AO key applies to the socket"`
-	FirstUnread Opt[string]        `fact:"first_unread" doc:"start of the data that the application had not read when it closed, or when the RST destroyed it, at most 32 bytes, escaped"`
+	FirstUnread Opt[string]        `fact:"first_unread" doc:"start of the data that the application had not read when the RST destroyed it, at most 32 bytes, escaped"`
 }
 
 // Process is the owner of the socket and how it fares.

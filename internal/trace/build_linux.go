@@ -535,6 +535,9 @@ func (b *builder) socket(s *fact.Socket, e *resetEvent) {
 	if e.State == stListen {
 		return
 	}
+	if e.UnreadLen > 0 {
+		s.FirstUnread = some(printable(e.Unread[:min(int(e.UnreadLen), len(e.Unread))]))
+	}
 	s.Orphan = some(e.Dead == 1)
 	s.Accepted = some(e.Inode != 0 || e.Dead == 1)
 	s.Linger, s.LingerTime, s.Linger2 = some(e.Linger == 1), some(b.jiffies(e.LingerJiffies)), some(int64(e.Linger2Jiffies))

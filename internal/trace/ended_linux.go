@@ -62,6 +62,8 @@ func (b *builder) waited(o *observation, ob *Observed) {
 	b.socket(&v.Sock, e)
 	if e.Reason == gaveUpConnecting {
 		v.Sock.Age = some(connecting(e))
+	} else if e.Retransmits > 0 && e.UnackedBytes > 0 {
+		v.Sock.IdleSend = some(b.jiffies(e.IdleSendJiffies) + retransmitting(e.Retransmits, b.jiffies(e.RtoJiffies)))
 	}
 	ob.VictimPID = int(e.Pid)
 	b.actor(&v.Proc, e)
@@ -71,6 +73,12 @@ func (b *builder) waited(o *observation, ob *Observed) {
 // its SYNs are of a second (net.ipv4.tcp_syn_linear_timeouts), or double.
 func connecting(e *resetEvent) time.Duration { return time.Duration(e.Retransmits) * time.Second }
 
+// retransmitting is how long a socket had repeated its oldest data before the
+// latest time, whose timer rto is: each interval is double the one before.
+func retransmitting(times uint8, rto time.Duration) time.Duration {
+	return rto - rto>>min(times, 30)
+}
+
 // owes says whether the other end owes an answer for sure: what was sent was not
 // acknowledged, or nobody there has even read it.
 func (b *builder) owes(o *observation, c *fact.Case) bool {
@@ -78,6 +86,8 @@ func (b *builder) owes(o *observation, c *fact.Case) bool {
 	switch {
 	case o.ended.Reason == gaveUpConnecting, o.ended.Retransmits > 0 && o.ended.UnackedBytes > 0:
 		return true
+	case c.Emit.Dead.How.Or("") == "abort":
+		return true // it is gone, and this end was never told
 	case !s.Known.Or(false):
 		return false
 	}

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"io"
 	"net"
 	"net/netip"
 	"testing"
@@ -107,5 +108,34 @@ func TestWhatEndedInOrderIsNoCase(t *testing.T) {
 	k.Emit.Sock.Known, k.Emit.Sock.Unread, k.Emit.Sock.Accepted = some(true), some[int64](0), some(true)
 	if o := ended(gaveUpWaiting, active); b.endedOutcome(o, &k) != "none" {
 		t.Error("a server that has read the request may be at work")
+	}
+}
+
+// TestRootUnreadWords: what the victim had not read when its connection was reset, on
+// one host, where the data lies in pages.
+func TestRootUnreadWords(t *testing.T) {
+	abort := func() netip.AddrPort {
+		l, at := listening(t)
+		t.Cleanup(func() { l.Close() })
+		c, err := net.DialTCP("tcp4", nil, net.TCPAddrFromAddrPort(at))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		s, err := l.AcceptTCP()
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(s, "FATAL: too many")
+		s.SetLinger(0)
+		s.Close()
+		return at
+	}
+	o := watching(t, Config{}, abort)[0]
+	if got := o.Victim.Sock.FirstUnread.Or(""); got != "FATAL: too many" {
+		t.Errorf("the client had not read %q", got)
+	}
+	if o = watching(t, Config{NoPayload: true}, abort)[0]; o.Victim.Sock.FirstUnread.State() != fact.NotLooked {
+		t.Errorf("looked in spite of --no-payload: %v", o.Victim.Sock.FirstUnread)
 	}
 }

@@ -183,7 +183,9 @@ func (b *builder) innocent(o *observation, ob *Observed) {
 		em.Sock.Known = fact.SomeBy(ok, fact.ByHost)
 		if ok {
 			em.Sock.State = fact.SomeBy(s.State.String(), fact.ByHost)
-			em.Sock.Accepted = fact.SomeBy(s.Inode != 0, fact.ByHost)
+			if s.Inode != 0 || waitsForAccept(s.State) {
+				em.Sock.Accepted = fact.SomeBy(s.Inode != 0, fact.ByHost)
+			}
 			em.Sock.Inode = fact.SomeBy(int64(s.Inode), fact.ByHost)
 			em.Sock.Unread = fact.SomeBy(unreadOf(&s), fact.ByHost)
 			ob.EmitPID = b.host.ownerOfInode(s.Inode)
@@ -193,6 +195,10 @@ func (b *builder) innocent(o *observation, ob *Observed) {
 	b.dead(ob, o)
 	b.listening(ob, o.src)
 }
+
+// waitsForAccept says whether a socket without an inode can be one that nobody has
+// accepted. In the other states its process may be gone.
+func waitsForAccept(s linux.TCPState) bool { return s == linux.Established || s == linux.CloseWait }
 
 // unreadOf is what an application has not read; the queue counts a FIN as one.
 func unreadOf(s *linux.Socket) int64 {
@@ -271,9 +277,6 @@ func (b *builder) victim(o *observation, ob *Observed) {
 	default:
 		v.Reason = some(b.kernel.facts.dropReasons[e.Reason])
 		v.Error = fact.None[string]()
-	}
-	if e.UnreadLen > 0 {
-		v.Sock.FirstUnread = some(printable(e.Unread[:min(int(e.UnreadLen), len(e.Unread))]))
 	}
 	b.victimOwner(o, ob, e)
 }

@@ -53,6 +53,7 @@ type observation struct {
 	aliases         []place       // the same RST under translated addresses
 	repeats         uint64
 	doubtful        bool // a RST of the same numbers was sent at about this time: whether it is this one is not known
+	filtered        bool // a packet filter dropped it: whatever was received is another one
 }
 
 type obsKind uint8
@@ -420,6 +421,11 @@ func (j *joiner) addDrop(e *resetEvent) {
 		p := placeOf(rstKey{e.packetSrc(), e.packetDst()}, e.Netns)
 		j.observe(p, obsReset, e.TimeNs, func(o *observation) bool { return o.takesRefused(e) }).refused = e
 		return
+	}
+	if e.Packet.Flags&flagRST != 0 {
+		for _, o := range j.pending[placeOf(rstKey{e.packetSrc(), e.packetDst()}, e.Netns)] {
+			o.filtered = o.filtered || o.recv == nil && o.send != nil && o.fits(numbersOf(e))
+		}
 	}
 	c := connOf(e.packetSrc(), e.packetDst())
 	if reason == "PKT_TOO_BIG" { // the router answers with ICMP, which says the same

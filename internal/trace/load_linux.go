@@ -203,6 +203,11 @@ func loadKernel(cfg Config) (_ *kernel, err error) {
 		}
 		k.maps[name] = m
 	}
+	if !cfg.NoPayload {
+		if err := k.learnDirectMap(spec, types); err != nil {
+			k.failures = append(k.failures, "learn: "+shortError(err))
+		}
+	}
 	for _, s := range ladder(facts, cfg) {
 		k.attachSlot(spec, s, cfg, types)
 	}
@@ -281,20 +286,27 @@ func (k *kernel) attachSlot(spec *ebpf.CollectionSpec, s slot, cfg Config, types
 	}
 }
 
-func (k *kernel) attach(base *ebpf.CollectionSpec, name string, types *btf.Cache) (*ebpf.Program, link.Link, error) {
+func (k *kernel) load(base *ebpf.CollectionSpec, name string, types *btf.Cache) (*ebpf.Program, error) {
 	spec := base.Copy()
 	ps := spec.Programs[name]
 	if ps == nil {
-		return nil, nil, errors.New("not in the object")
+		return nil, errors.New("not in the object")
 	}
 	spec.Programs = map[string]*ebpf.ProgramSpec{name: ps}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: k.maps, Cache: types})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer coll.Close()
-	p := coll.DetachProgram(name)
-	l, err := hook(p, ps.SectionName)
+	return coll.DetachProgram(name), nil
+}
+
+func (k *kernel) attach(base *ebpf.CollectionSpec, name string, types *btf.Cache) (*ebpf.Program, link.Link, error) {
+	p, err := k.load(base, name, types)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := hook(p, base.Programs[name].SectionName)
 	if err != nil {
 		p.Close()
 		return nil, nil, err

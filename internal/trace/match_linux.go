@@ -113,7 +113,7 @@ func (o *observation) takesSend(e *resetEvent) bool {
 }
 
 func (o *observation) takesRecv(e *resetEvent) bool {
-	if o.recv != nil || o.refused != nil || o.drop != nil || o.ended != nil || o.err != nil && o.err.Sk != e.Sk {
+	if o.filtered || o.recv != nil || o.refused != nil || o.drop != nil || o.ended != nil || o.err != nil && o.err.Sk != e.Sk {
 		return false
 	}
 	n := o.numbers()

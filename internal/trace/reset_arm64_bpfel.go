@@ -231,6 +231,7 @@ const (
 	resetMapCounters            = "counters"
 	resetMapCpu                 = "cpu"
 	resetMapCreds               = "creds"
+	resetMapDirect              = "direct"
 	resetMapEvents              = "events"
 	resetMapExits               = "exits"
 	resetMapFloods              = "floods"
@@ -249,6 +250,7 @@ const (
 	resetProgExitsTp            = "exits_tp"
 	resetProgForks              = "forks"
 	resetProgIcmp               = "icmp"
+	resetProgLearn              = "learn"
 	resetProgOom                = "oom"
 	resetProgOwner              = "owner"
 	resetProgRecvFe             = "recv_fe"
@@ -350,6 +352,7 @@ type resetProgramSpecs struct {
 	ExitsTp *ebpf.ProgramSpec `ebpf:"exits_tp"`
 	Forks   *ebpf.ProgramSpec `ebpf:"forks"`
 	Icmp    *ebpf.ProgramSpec `ebpf:"icmp"`
+	Learn   *ebpf.ProgramSpec `ebpf:"learn"`
 	Oom     *ebpf.ProgramSpec `ebpf:"oom"`
 	Owner   *ebpf.ProgramSpec `ebpf:"owner"`
 	RecvFe  *ebpf.ProgramSpec `ebpf:"recv_fe"`
@@ -378,6 +381,7 @@ type resetMapSpecs struct {
 	Counters   *ebpf.MapSpec `ebpf:"counters"`
 	Cpu        *ebpf.MapSpec `ebpf:"cpu"`
 	Creds      *ebpf.MapSpec `ebpf:"creds"`
+	Direct     *ebpf.MapSpec `ebpf:"direct"`
 	Events     *ebpf.MapSpec `ebpf:"events"`
 	Exits      *ebpf.MapSpec `ebpf:"exits"`
 	Floods     *ebpf.MapSpec `ebpf:"floods"`
@@ -453,6 +457,7 @@ type resetMaps struct {
 	Counters   *ebpf.Map `ebpf:"counters"`
 	Cpu        *ebpf.Map `ebpf:"cpu"`
 	Creds      *ebpf.Map `ebpf:"creds"`
+	Direct     *ebpf.Map `ebpf:"direct"`
 	Events     *ebpf.Map `ebpf:"events"`
 	Exits      *ebpf.Map `ebpf:"exits"`
 	Floods     *ebpf.Map `ebpf:"floods"`
@@ -472,6 +477,7 @@ func (m *resetMaps) Close() error {
 		m.Counters,
 		m.Cpu,
 		m.Creds,
+		m.Direct,
 		m.Events,
 		m.Exits,
 		m.Floods,
@@ -535,6 +541,7 @@ type resetPrograms struct {
 	ExitsTp *ebpf.Program `ebpf:"exits_tp"`
 	Forks   *ebpf.Program `ebpf:"forks"`
 	Icmp    *ebpf.Program `ebpf:"icmp"`
+	Learn   *ebpf.Program `ebpf:"learn"`
 	Oom     *ebpf.Program `ebpf:"oom"`
 	Owner   *ebpf.Program `ebpf:"owner"`
 	RecvFe  *ebpf.Program `ebpf:"recv_fe"`
@@ -564,6 +571,7 @@ func (p *resetPrograms) Close() error {
 		p.ExitsTp,
 		p.Forks,
 		p.Icmp,
+		p.Learn,
 		p.Oom,
 		p.Owner,
 		p.RecvFe,

@@ -29,6 +29,7 @@ enum bpf_map_type {
 };
 enum { BPF_F_MMAPABLE = 1 << 10, BPF_F_USER_STACK = 1 << 8, BPF_RB_WAKE_IF_IDLE = 0 };
 
+struct skb_frag { __u64 page; __u32 len, offset; }; // copied whole: the bio_vec of old, with other names since 6.10
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct in6_addr { union { __u8 u6_addr8[16]; __be32 u6_addr32[4]; } in6_u; };
@@ -55,7 +56,12 @@ struct cgroup { struct kernfs_node *kn; };
 struct sock_cgroup_data { struct cgroup *cgroup; };
 struct inode { unsigned long i_ino; };
 struct cred;
-struct file { struct inode *f_inode; const struct cred *f_cred; };
+struct file { struct inode *f_inode; const struct cred *f_cred; void *private_data; };
+struct fdtable { struct file **fd; };
+struct files_struct { struct fdtable *fdt; };
+struct page;
+struct pipe_buffer { struct page *page; unsigned int offset; };
+struct pipe_inode_info { struct pipe_buffer *bufs; };
 struct socket { struct file *file; };
 struct sk_buff_head { struct sk_buff *next; __u32 qlen; };
 enum sock_flags { SOCK_DEAD, SOCK_DONE, SOCK_URGINLINE, SOCK_KEEPOPEN, SOCK_LINGER };
@@ -111,10 +117,12 @@ struct sk_buff {
 	__be16 protocol;
 	__u16 transport_header, network_header;
 	unsigned char *head, *data;
+	unsigned int end;
 	char cb[48];
 };
+struct skb_shared_info { __u8 nr_frags; struct skb_frag frags[1]; };
 struct signal_struct { atomic_t live; int group_exit_code; };
-struct task_struct { unsigned int flags; int pid, tgid, exit_code; char comm[16]; struct signal_struct *signal; struct task_struct *real_parent; const struct cred *cred; __u64 start_time; };
+struct task_struct { unsigned int flags; int pid, tgid, exit_code; char comm[16]; struct signal_struct *signal; struct task_struct *real_parent; const struct cred *cred; struct files_struct *files; __u64 start_time; };
 struct seq_file;
 struct bpf_iter_meta { struct seq_file *seq; };
 struct bpf_iter__task { struct bpf_iter_meta *meta; struct task_struct *task; };

@@ -55,6 +55,10 @@ struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 8192); __type(key, __u64); __type(value, __u8); } ttls SEC(".maps"); // of handshakes that arrived
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); } gate SEC(".maps"); // 1 once there was a victim
 
+// Where the kernel's direct map has the page of a struct page: address = page * 64 + this, both modulo 2^64; 0 while unknown. It is
+// different after each boot, no symbol has it, and so it is learnt (see learn below).
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, __u64); } direct SEC(".maps");
+
 // The state a socket had before its last change: the two ends of a loopback
 // connection change within one call, hence the last four.
 struct last { __u64 sk, old; };
@@ -182,6 +186,26 @@ static __noinline __u64 netns_of_skb(const struct sk_buff *skb) {
 	return dev ? BPF_CORE_READ(dev, nd_net.net, net_cookie) : 0;
 }
 
+// Copies most bytes of a segment's data from offset on, and returns how many of them are valid. On one host, and from many network
+// cards, data lies in a page and not behind the headers.
+static __noinline __u32 copy_data(__u8 *to, const struct sk_buff *skb, __u32 offset, __u32 most) {
+	if (most > 32) return 0;
+	__u32 linear = READ(skb, len) - READ(skb, data_len), left = linear - offset, zero = 0;
+	const unsigned char *from = READ(skb, data) + offset;
+	if (offset >= linear) {
+		__u64 *map = bpf_map_lookup_elem(&direct, &zero);
+		struct skb_shared_info *shared = (void *)(READ(skb, head) + READ(skb, end));
+		struct skb_frag frag = {};
+		if (!map || !*map || !READ(shared, nr_frags) || bpf_probe_read_kernel(&frag, sizeof(frag), (void *)__builtin_preserve_access_index(&shared->frags))) return 0;
+		offset -= linear;
+		if (frag.page & 1 || offset >= frag.len) return 0; // 1: memory of a device
+		left = frag.len - offset;
+		from = (void *)(frag.page * 64 + *map + frag.offset + offset);
+	}
+	if (bpf_probe_read_kernel(to, most, from)) return 0;
+	return left < most ? left : most;
+}
+
 static __noinline void copy_packet_at(struct packet *p, const struct sk_buff *skb, unsigned char *nh) {
 	unsigned char *th;
 	__u8 version = 0;
@@ -220,7 +244,7 @@ static __noinline void copy_packet_at(struct packet *p, const struct sk_buff *sk
 	if (ip_payload > doff && doff >= 20) {
 		p->payload_bytes = ip_payload - doff;
 		// fixed sizes keep every verifier content; Go looks only at the valid part
-		if (payload && !READ(skb, data_len) && !bpf_probe_read_kernel(p->first, sizeof(p->first), th + doff)) p->first_bytes = p->payload_bytes < 16 ? p->payload_bytes : 16;
+		if (payload) p->first_bytes = copy_data(p->first, skb, th + doff - READ(skb, data), sizeof(p->first));
 	}
 	if (doff > 20 && !bpf_probe_read_kernel(p->options, sizeof(p->options), th + 20)) p->options_bytes = doff - 20;
 }
@@ -245,12 +269,36 @@ static __noinline void copy_unread(struct event *e, const struct sock *sk) {
 	if (!payload) return;
 	struct sk_buff *skb = BPF_CORE_READ(sk, sk_receive_queue.next);
 	if ((void *)skb == (void *)__builtin_preserve_access_index(&sk->sk_receive_queue) || !skb) return;
-	__u32 linear = READ(skb, len) - READ(skb, data_len), seq = 0;
+	__u32 seq = 0;
 	bpf_probe_read_kernel(&seq, sizeof(seq), skb->cb); // struct tcp_skb_cb begins with it
-	__u32 done = READ((struct tcp_sock *)sk, copied_seq) - seq;
-	if (done >= linear) return;
-	__u32 n = linear - done < 32 ? linear - done : 32;
-	if (!bpf_probe_read_kernel(e->unread, sizeof(e->unread), READ(skb, data) + done)) e->unread_len = n;
+	e->unread_len = copy_data(e->unread, skb, READ((struct tcp_sock *)sk, copied_seq) - seq, sizeof(e->unread));
+}
+
+// Learns where the direct map has a page: of a pipe of ours, whose page begins with a pattern that we wrote. Its control block lies in
+// the direct map, and both that map and the array of struct page begin at a multiple of a GiB: a few distances are to be tried.
+struct try_args { __u8 pattern[32]; __s32 fd, first, count; };
+
+SEC("syscall")
+int learn(struct try_args *a) {
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct file **list = BPF_CORE_READ(t, files, fdt, fd), *f = 0;
+	if (bpf_probe_read_kernel(&f, sizeof(f), list + a->fd) || !f) return 1;
+	struct pipe_inode_info *pipe = READ(f, private_data);
+	struct pipe_buffer *buf = pipe ? READ(pipe, bufs) : 0;
+	__u64 page = buf ? (__u64)READ(buf, page) : 0, offset = READ(buf, offset), gib = 1ULL << 30;
+	if (!page) return 2;
+	__u64 guess = ((__u64)pipe & ~(gib - 1)) + (page & (gib - 1)) * 64;
+	for (int i = 0; i < 256 && i < a->count; i++) {
+		__u64 at = guess + (__u64)(__s64)(a->first + i) * gib, data[4] = {};
+		if (bpf_probe_read_kernel(data, sizeof(data), (void *)(at + offset))) continue;
+		__u64 *want = (__u64 *)a->pattern;
+		if (data[0] != want[0] || data[1] != want[1] || data[2] != want[2] || data[3] != want[3]) continue;
+		__u32 zero = 0;
+		at -= page * 64;
+		bpf_map_update_elem(&direct, &zero, &at, BPF_ANY);
+		return 0;
+	}
+	return 3;
 }
 
 static __noinline void copy_tcp(struct event *e, const struct sock *sk) {
@@ -527,7 +575,8 @@ static __always_inline __u32 failing(const struct sock *sk, struct task_struct *
 	__u32 now = bpf_jiffies64();
 	__s32 owes = tp->inet_conn.icsk_ack.lrcvtime - tp->lsndtime; // it received after it had sent
 	if (tp->bytes_received && (owes > 0 || !tp->bytes_sent)) return t->flags & PF_EXITING ? CUT_BY_EXIT : tp->bytes_sent ? 0 : NO_ANSWER;
-	if (tp->bytes_sent && now - tp->lsndtime >= second && (owes < 0 || !tp->bytes_received || tp->inet_conn.icsk_retransmits)) return GAVE_UP_WAITING;
+	// three retransmissions take a second and more, and move the time of the last sending
+	if (tp->bytes_sent && (now - tp->lsndtime >= second || tp->inet_conn.icsk_retransmits >= 3) && (owes < 0 || !tp->bytes_received || tp->inet_conn.icsk_retransmits)) return GAVE_UP_WAITING;
 	return 0;
 }
 
