@@ -180,7 +180,7 @@ type Process struct {
 	KillerPID     Opt[int64]         `fact:"killer_pid" doc:"process that sent the signal; absent when the kernel did"`
 	KillerName    Opt[string]        `fact:"killer_name" doc:"its name"`
 	OOM           Opt[bool]          `fact:"oom" doc:"the OOM killer chose this process"`
-	Stalled       Opt[bool]          `fact:"stopped" doc:"the process is stopped (SIGSTOP, frozen) or has a full accept queue it does not empty"`
+	Stalled       Opt[bool]          `fact:"stopped" doc:"the process is stopped (state T: SIGSTOP, a debugger)"`
 	OpenFiles     Opt[int64]         `fact:"open_files" doc:"open file descriptors"`
 	MaxFiles      Opt[int64]         `fact:"max_open_files" doc:"RLIMIT_NOFILE"`
 }

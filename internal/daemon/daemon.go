@@ -99,6 +99,7 @@ type Watcher struct {
 
 	mu       sync.Mutex // guards all below
 	cases    uint64
+	stories  stories
 	final    *Stats
 	outBegin map[uint64]int64       // OutRsts at the beginning, by namespace cookie
 	spaces   map[uint64]linux.Netns // by cookie, as of the latest tick: the source's own are of its goroutine
@@ -111,7 +112,7 @@ func Open(cfg Config) (*Watcher, error) {
 	if cfg.Knowledge == nil {
 		return nil, errors.New("open the watcher: no knowledge base")
 	}
-	w := &Watcher{cfg: cfg, outBegin: map[uint64]int64{}}
+	w := &Watcher{cfg: cfg, outBegin: map[uint64]int64{}, stories: stories{told: map[flowKey]lastTold{}}}
 	cfg.Trace.Lost = cfg.Lost
 	cfg.Trace.Tick = func() {
 		w.learn()
@@ -286,6 +287,7 @@ func (w *Watcher) explain(o trace.Observed) {
 	}
 	w.mu.Lock()
 	w.cases++
+	f.Story = w.stories.of(&f, o.Case.Flow.Netns)
 	w.mu.Unlock()
 	w.emit(f)
 }

@@ -32,14 +32,19 @@ type builder struct {
 
 func some[T any](v T) fact.Opt[T] { return fact.Some(v) }
 
+// remember reads what the kernel's rings have of opens and closes since the last time.
+func (b *builder) remember() {
+	if b.mem != nil {
+		_ = b.mem.refresh() // on error the memory answers from what it has
+	}
+}
+
 // build makes the case of one observation.
 func (b *builder) build(o *observation) Observed {
 	b.serial++
 	c := &fact.Case{ID: fmt.Sprintf("%s-%d-%d", b.name, o.first, b.serial), Time: b.host.host.MonotonicToTime(o.first), Source: "kernel", Host: b.name}
 	ob := Observed{Case: c, Repeats: o.repeats}
-	if b.mem != nil {
-		_ = b.mem.refresh() // on error the memory answers from what it has
-	}
+	b.remember()
 	b.ends(o, &ob)
 	b.reset(o, &ob)
 	b.emit(o, &ob)

@@ -24,6 +24,7 @@ func (b *builder) failed(o *observation) bool {
 	if e.inKernelThread() {
 		return false
 	}
+	b.remember()
 	active, known := b.active(e)
 	switch e.Reason {
 	case gaveUpConnecting:
@@ -54,16 +55,22 @@ func (b *builder) closer(o *observation, ob *Observed) {
 	b.actor(&em.Proc, e)
 }
 
-// waited fills the end that gave up.
+// waited fills the end that gave up. Each repetition of what it had said last
+// moves the time of its latest sending; the intervals between them double, so
+// that the timer, which of retransmissions is the doubled one, tells when the
+// first was.
 func (b *builder) waited(o *observation, ob *Observed) {
 	v, e := &ob.Case.Victim, o.ended
 	v.Seen, v.Call, v.Syscall = some(true), some("gave-up"), some(b.syscall(e))
 	v.Error = fact.None[string]() // it had its own limit
 	b.socket(&v.Sock, e)
-	if e.Reason == gaveUpConnecting {
+	switch last, rto := b.jiffies(e.IdleSendJiffies), b.jiffies(e.RtoJiffies); {
+	case e.Reason == gaveUpConnecting:
 		v.Sock.Age = some(connecting(e))
-	} else if e.Retransmits > 0 && e.UnackedBytes > 0 {
-		v.Sock.IdleSend = some(b.jiffies(e.IdleSendJiffies) + retransmitting(e.Retransmits, b.jiffies(e.RtoJiffies)))
+	case e.unsendable():
+		v.Sock.IdleSend = some(last + rto<<min(e.Backoff, 15) - rto)
+	case e.Retransmits > 0 && e.UnackedBytes > 0:
+		v.Sock.IdleSend = some(last + rto - rto>>min(e.Retransmits, 15))
 	}
 	ob.VictimPID = int(e.Pid)
 	b.actor(&v.Proc, e)
@@ -73,10 +80,10 @@ func (b *builder) waited(o *observation, ob *Observed) {
 // its SYNs are of a second (net.ipv4.tcp_syn_linear_timeouts), or double.
 func connecting(e *resetEvent) time.Duration { return time.Duration(e.Retransmits) * time.Second }
 
-// retransmitting is how long a socket had repeated its oldest data before the
-// latest time, whose timer rto is: each interval is double the one before.
-func retransmitting(times uint8, rto time.Duration) time.Duration {
-	return rto - rto>>min(times, 30)
+// unsendable says whether the data lay here although the other end had room for
+// it and nothing was on the way: no route, or a link that is down.
+func (e *resetEvent) unsendable() bool {
+	return e.UnsentBytes > 0 && e.UnackedBytes == 0 && e.SndWnd > 0
 }
 
 // owes says whether the other end owes an answer for sure: what was sent was not
@@ -84,7 +91,7 @@ func retransmitting(times uint8, rto time.Duration) time.Duration {
 func (b *builder) owes(o *observation, c *fact.Case) bool {
 	s := &c.Emit.Sock
 	switch {
-	case o.ended.Reason == gaveUpConnecting, o.ended.Retransmits > 0 && o.ended.UnackedBytes > 0:
+	case o.ended.Reason == gaveUpConnecting, o.ended.Retransmits > 0 && o.ended.UnackedBytes > 0, o.ended.unsendable():
 		return true
 	case c.Emit.Dead.How.Or("") == "abort":
 		return true // it is gone, and this end was never told

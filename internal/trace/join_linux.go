@@ -281,6 +281,9 @@ func (j *joiner) addSend(e *resetEvent) {
 	}
 	o := j.observe(placeOf(k, e.Netns), obsReset, e.TimeNs, func(o *observation) bool { return o.takesSend(e) })
 	o.send, o.kind = e, obsReset
+	if d := j.drops[connOf(k.src, k.dst)]; d != nil && d.is(k.src, e) { // the stack reports it after it was sent
+		o.filtered = true
+	}
 	if e.Packet.Present == 1 && e.Packet.Flags&(flagSYN|flagACK) == flagSYN && (e.Full == 0 || e.State == stListen) {
 		j.scans.knock(scanner{netns: e.Netns, from: k.dst.Addr()}, k.src.Port(), e.TimeNs)
 	}
@@ -480,6 +483,12 @@ func remember(m map[conn]*droppedSegment, c conn, e *resetEvent) {
 		}
 	}
 	m[c] = &droppedSegment{event: *e, count: 1}
+}
+
+// is says whether the segment is the RST that the stack of src reports with e.
+func (d *droppedSegment) is(src netip.AddrPort, e *resetEvent) bool {
+	x := &d.event
+	return x.Packet.Flags&flagRST != 0 && x.packetSrc() == src && x.TimeNs <= e.TimeNs && e.TimeNs-x.TimeNs < uint64(time.Millisecond) && numbersOf(e).same(numbersOf(x))
 }
 
 // dropped returns what is remembered of dropped segments of the connection

@@ -574,9 +574,11 @@ static __always_inline __u32 failing(const struct sock *sk, struct task_struct *
 	if (old != ESTABLISHED || new != FIN_WAIT1) return 0;
 	__u32 now = bpf_jiffies64();
 	__s32 owes = tp->inet_conn.icsk_ack.lrcvtime - tp->lsndtime; // it received after it had sent
-	if (tp->bytes_received && (owes > 0 || !tp->bytes_sent)) return t->flags & PF_EXITING ? CUT_BY_EXIT : tp->bytes_sent ? 0 : NO_ANSWER;
 	// three retransmissions take a second and more, and move the time of the last sending
-	if (tp->bytes_sent && (now - tp->lsndtime >= second || tp->inet_conn.icsk_retransmits >= 3) && (owes < 0 || !tp->bytes_received || tp->inet_conn.icsk_retransmits)) return GAVE_UP_WAITING;
+	__u32 waited = tp->bytes_sent && (now - tp->lsndtime >= second || tp->inet_conn.icsk_retransmits >= 3);
+	if (waited && tp->write_seq != tp->snd_una) return GAVE_UP_WAITING; // what it said last never got through, or was never sent
+	if (tp->bytes_received && (owes > 0 || !tp->bytes_sent)) return t->flags & PF_EXITING ? CUT_BY_EXIT : tp->bytes_sent ? 0 : NO_ANSWER;
+	if (waited && (owes < 0 || !tp->bytes_received)) return GAVE_UP_WAITING;
 	return 0;
 }
 
