@@ -34,7 +34,7 @@ var groups = map[string][]string{
 	"rule":              {"fw.rule", "fw.rule_moved", "fw.rule_rejects_with_reset", "fw.dropped", "fw.dropped_at", "fw.hook"},
 	"accept queue":      {"emit.listener.backlog", "emit.listener.backlog_max"},
 	"address":           {"pattern.address_moved", "pattern.address_twice", "pattern.holder", "pattern.emitter_younger", "pattern.emitter_started_ago_s"},
-	"log":               {"log.text", "log.victim_text"},
+	"log":               {"log.text", "log.victim_text", "symptom.text"},
 	"burst":             {"pattern.burst", "pattern.burst_peers"},
 	"regular":           {"pattern.period_ms", "pattern.idle_repeats", "pattern.same_peer"},
 }

@@ -166,6 +166,9 @@ func (l *line) witnessOf(c *fact.Case) fact.Witness {
 		if v.State == fact.NotLooked {
 			continue
 		}
+		if v.By == fact.BySaid {
+			return fact.BySaid // what a person said proves nothing, whatever stands beside it
+		}
 		frame := isFrame(d)
 		if first == nil || !frame && isFrame(first) || usual && !frame && v.By != d.Witness {
 			first, by = d, v.By

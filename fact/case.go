@@ -33,6 +33,8 @@ type Case struct {
 	FW      FW      `fact:"fw" by:"host" how:"run holdfast watch with CAP_NET_ADMIN on the host with the firewall"`
 	Wire    Wire    `fact:"wire" by:"wire" how:"give holdfast explain a capture that has the whole connection"`
 	Pattern Pattern `fact:"pattern" by:"pattern" how:"watch for longer: patterns need several cases"`
+	Machine Machine `fact:"host" by:"host" how:"run holdfast watch as root on the host that suffered"`
+	Symptom Symptom `fact:"symptom" by:"said" how:"say it: holdfast explain \"what happens, behind what, after how long\""`
 	Log     Log     `fact:"log" by:"log" how:"let holdfast read the log of the process (root, or membership in its group)"`
 }
 
@@ -46,6 +48,7 @@ type Flow struct {
 	ServerPort Opt[int64]  `fact:"server_port" doc:"port of the side that was connected to"`
 	Loopback   Opt[bool]   `fact:"loopback" doc:"both addresses are loopback addresses"`
 	MPTCP      Opt[bool]   `fact:"mptcp" doc:"the TCP socket is a subflow of a Multipath TCP connection"`
+	Public     Opt[bool]   `fact:"server_public" doc:"the server's address is one of the internet: neither private, link-local, loopback nor shared by carriers (RFC 1918, 4193, 6598)"`
 	RolesKnown Opt[bool]   `fact:"roles_known" doc:"client and server come from the socket's own history, not from a guess by port numbers"`
 }
 
@@ -286,6 +289,26 @@ type Pattern struct {
 	AddressMoved   Opt[bool]          `fact:"address_moved" by:"host" doc:"the answering address belonged to another namespace or host when the connection was alive"`
 	AddressTwice   Opt[bool]          `fact:"address_twice" by:"host" doc:"two namespaces or hosts hold the answering address at the same time"`
 }
+
+// Machine is the watched host.
+type Machine struct {
+	OS         Opt[string] `fact:"os" doc:"operating system: linux, macos, windows, android, ios ..."`
+	Cloud      Opt[string] `fact:"cloud" doc:"cloud that it runs in, by its firmware (DMI): aws, azure, google, oracle, alibaba, digitalocean, hetzner, openstack; absent when it is none of these"`
+	KernelText Opt[string] `fact:"kernel_text" by:"log" doc:"messages of the kernel within ten seconds of the event, at most 4 KiB"`
+}
+
+// Symptom is what a person said.
+type Symptom struct {
+	Text Opt[string] `fact:"text" doc:"what happens, in the words of who reports it, at most 4 KiB"`
+}
+
+// IsPublic reports whether an address is one of the internet.
+func IsPublic(a netip.Addr) bool {
+	a = a.Unmap()
+	return a.IsGlobalUnicast() && !a.IsPrivate() && !shared.Contains(a)
+}
+
+var shared = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598
 
 // Log is what the emitting or suffering process wrote around the event.
 type Log struct {

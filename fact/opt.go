@@ -48,9 +48,10 @@ const (
 	ByPattern         // other cases of the same time and place
 	ByProbe           // an active measurement
 	ByPeer            // the other end of the connection, watched elsewhere
+	BySaid            // a person, in words
 )
 
-var witnessNames = [...]string{"default", "kernel", "wire", "process", "counter", "host", "log", "timer", "pattern", "probe", "peer"}
+var witnessNames = [...]string{"default", "kernel", "wire", "process", "counter", "host", "log", "timer", "pattern", "probe", "peer", "said"}
 
 // String returns the name used in YAML and JSON.
 func (w Witness) String() string {

@@ -12,7 +12,7 @@ import (
 
 var (
 	causeKeys = []string{"id", "title", "class", "outcome", "benign", "senders", "frequency", "family", "requires", "contradicts", "evidence",
-		"excludes", "symptoms", "says", "effect", "fixes", "confirm", "prevent", "references", "lab", "look_alikes", "given", "cases"}
+		"excludes", "symptoms", "words", "says", "effect", "fixes", "confirm", "prevent", "references", "lab", "look_alikes", "given", "cases"}
 	senderKeys = []string{"id", "title", "outcome", "frequency", "prior", "requires", "contradicts", "evidence", "says", "given", "cases"}
 	lineKeys   = []string{"if", "weight", "against", "seen", "otherwise", "witness", "says"}
 	vetoKeys   = []string{"if", "must_check"}
@@ -83,6 +83,7 @@ func decodeCause(file source, src string) (diagnosis.CauseSpec, []diagnosis.Prob
 		return c, d.problems
 	}
 	m.allow("a cause", causeKeys...)
+	words := m.words()
 	c.At = m.at
 	c.ID, c.Title, c.Class = m.str("id"), m.str("title"), m.str("class")
 	c.Outcomes = m.texts("outcome")
@@ -91,7 +92,7 @@ func decodeCause(file source, src string) (diagnosis.CauseSpec, []diagnosis.Prob
 	c.Frequency = m.str("frequency")
 	c.Family = m.text("family")
 	c.Requires, c.Contradicts = m.exprs("requires"), decodeContradictions(m)
-	c.Evidence = decodeLines(m)
+	c.Evidence = append(words, decodeLines(m)...)
 	c.Excludes = m.texts("excludes")
 	c.Symptoms = m.strs("symptoms")
 	c.Says, c.Effect = m.text("says"), m.text("effect")

@@ -71,6 +71,9 @@ func (d *document) expand(t diagnosis.Text) diagnosis.Text {
 
 // stands is what a name stands for, or a hint when there is none of that name.
 func (d *document) stands(name string) (text, hint string) {
+	if name == "$words" && d.words != "" {
+		return "(" + d.words + ")", ""
+	}
 	if d.names == nil {
 		return "", "no names here"
 	}

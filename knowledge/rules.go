@@ -117,8 +117,8 @@ func (n *names) defaults(product, at, key string) []float64 {
 	var general, there []float64
 	for i := range n.timers {
 		t := &n.timers[i]
-		if !strings.EqualFold(strings.TrimSuffix(strings.Fields(t.Product)[0], ".js"), product) {
-			continue
+		if t.Before != "" || !strings.EqualFold(strings.TrimSuffix(strings.Fields(t.Product)[0], ".js"), product) {
+			continue // older versions have another default
 		}
 		keys, values := strings.Split(t.Key, ","), t.Default.Numbers()
 		for i, k := range keys {

@@ -14,8 +14,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/holdfast-project/holdfast/diagnosis"
 	"github.com/holdfast-project/holdfast/fact"
 )
@@ -23,22 +21,22 @@ import (
 // Timer is a row of timers.yaml: one number of one product, with where it comes
 // from. Rows of one name are what evidence calls timer(NAME).
 type Timer struct {
-	Name      string   `yaml:"name" json:"name,omitempty"` // several rows may share it
-	Product   string   `yaml:"product" json:"product"`
-	Versions  string   `yaml:"versions" json:"versions,omitempty"`  // to which it applies; empty: all that were looked at
-	Key       string   `yaml:"key" json:"key"`                      // how the product calls it
-	Default   Amount   `yaml:"default" json:"default"`              // built in
-	Before    Amount   `yaml:"before" json:"before,omitzero"`       // default of older versions
-	Shipped   Amount   `yaml:"shipped" json:"shipped,omitzero"`     // what its packages configure, when that differs
-	Effective Amount   `yaml:"effective" json:"effective,omitzero"` // what a peer sees, when that differs
-	Unit      string   `yaml:"unit" json:"unit,omitempty"`          // s unless said
-	Range     []Amount `yaml:"range" json:"range,omitempty"`        // least and most that can be set; one word: fixed
-	Meaning   string   `yaml:"meaning" json:"meaning"`              // of Meanings
-	Note      string   `yaml:"note" json:"note,omitempty"`          // what happens then
-	How       string   `yaml:"how" json:"how"`                      // of Hows
-	Source    string   `yaml:"source" json:"source,omitempty"`      // page, file or version that was run
-	Date      string   `yaml:"date" json:"date"`                    // when it was checked, YYYY-MM-DD
-	File      string   `yaml:"-" json:"-"`
+	Name      string   `json:"name,omitempty"` // several rows may share it
+	Product   string   `json:"product"`
+	Versions  string   `json:"versions,omitempty"` // to which it applies; empty: all that were looked at
+	Key       string   `json:"key"`                // how the product calls it
+	Default   Amount   `json:"default"`            // built in
+	Before    Amount   `json:"before,omitzero"`    // default of older versions
+	Shipped   Amount   `json:"shipped,omitzero"`   // what its packages configure, when that differs
+	Effective Amount   `json:"effective,omitzero"` // what a peer sees, when that differs
+	Unit      string   `json:"unit,omitempty"`     // s unless said
+	Range     []string `json:"range,omitempty"`    // least and most that can be set; one word: fixed
+	Meaning   string   `json:"meaning"`            // of Meanings
+	Note      string   `json:"note,omitempty"`     // what happens then
+	How       string   `json:"how"`                // of Hows
+	Source    string   `json:"source,omitempty"`   // page, file or version that was run
+	Date      string   `json:"date"`               // when it was checked, YYYY-MM-DD
+	File      string   `json:"-"`
 }
 
 // Meanings are what a timer decides.
@@ -63,12 +61,6 @@ var Hows = []string{
 
 // Amount is a number, several, or a word such as none; all as written.
 type Amount string
-
-// UnmarshalYAML takes any scalar, and a list of them.
-func (a *Amount) UnmarshalYAML(b []byte) error {
-	*a = Amount(strings.Trim(strings.TrimSpace(string(b)), `'"[]`))
-	return nil
-}
 
 // Numbers are the numbers of an amount that is nothing else.
 func (a Amount) Numbers() []float64 {
@@ -163,36 +155,47 @@ func (n *names) level(files fs.FS, dir string) error {
 	return nil
 }
 
-func (n *names) fail(file, hint, format string, args ...any) {
-	n.problems = append(n.problems, diagnosis.Problem{Pos: diagnosis.Pos{File: file}, Message: fmt.Sprintf(format, args...), Hint: hint})
-}
+var timerKeys = []string{"name", "product", "versions", "key", "default", "before", "shipped", "effective", "unit", "range", "meaning", "note", "how", "source", "date"}
 
 func (n *names) addTimers(file string, src []byte) {
-	var list []Timer
-	if err := yaml.UnmarshalWithOptions(src, &list, yaml.Strict()); err != nil {
-		n.fail(file, "", "YAML: %v", err)
-		return
-	}
-	for i := range list {
-		t := &list[i]
-		t.Unit, t.File = cmp.Or(t.Unit, "s"), file
-		what := t.Product + ", " + t.Key
-		switch {
-		case t.Product == "" || t.Key == "" || t.Default == "":
-			n.fail(file, "product, key, default, meaning, how, date", "timer %d (%s) is not complete", i+1, what)
-		case !slices.Contains(Meanings, t.Meaning):
-			n.fail(file, strings.Join(Meanings, ", "), "timer %s has the meaning %q", what, t.Meaning)
-		case !slices.Contains(Hows, t.How):
-			n.fail(file, strings.Join(Hows, ", "), "timer %s was found by %q", what, t.How)
-		case !date.MatchString(t.Date):
-			n.fail(file, "date: 2026-11-30", "timer %s has no date", what)
-		case (t.How == "doc" || t.How == "src") && t.Source == "":
-			n.fail(file, "the page or the file", "timer %s names no source", what)
-		case t.Name != "" && (!t.isTime() || len(t.Values()) == 0):
-			n.fail(file, "a number of seconds or milliseconds", "timer %s has a name and no time", what)
+	d := &document{file: file, src: string(src)}
+	for _, node := range d.list() {
+		m, ok := d.mapping(node, "a timer")
+		if !ok {
+			continue
 		}
+		m.allow("a timer", timerKeys...)
+		amount := func(key string) Amount { return Amount(strings.Join(m.strs(key), ", ")) }
+		t := Timer{
+			Name: m.str("name"), Product: m.str("product"), Versions: m.str("versions"), Key: m.str("key"), Default: amount("default"), Before: amount("before"),
+			Shipped: amount("shipped"), Effective: amount("effective"), Unit: cmp.Or(m.str("unit"), "s"), Range: m.strs("range"), Meaning: m.str("meaning"),
+			Note: m.str("note"), How: m.str("how"), Source: m.str("source"), Date: m.str("date"),
+		}
+		if hint, message := t.wrong(); message != "" {
+			d.problem(m.pos, "timer %s, %s %s", t.Product, t.Key, message).Hint = hint
+		}
+		n.timers = append(n.timers, t)
 	}
-	n.timers = append(n.timers, list...)
+	n.problems = append(n.problems, d.problems...)
+}
+
+// wrong says what is not as it must be.
+func (t *Timer) wrong() (hint, message string) {
+	switch {
+	case t.Product == "" || t.Key == "" || t.Default == "":
+		return "product, key, default, meaning, how, date", "is not complete"
+	case !slices.Contains(Meanings, t.Meaning):
+		return strings.Join(Meanings, ", "), fmt.Sprintf("has the meaning %q", t.Meaning)
+	case !slices.Contains(Hows, t.How):
+		return strings.Join(Hows, ", "), fmt.Sprintf("was found by %q", t.How)
+	case !date.MatchString(t.Date):
+		return "date: 2026-11-30", "has no date"
+	case (t.How == "doc" || t.How == "src") && t.Source == "":
+		return "the page or the file", "names no source"
+	case t.Name != "" && (!t.isTime() || len(t.Values()) == 0):
+		return "a number of seconds or milliseconds", "has a name and no time"
+	}
+	return "", ""
 }
 
 var date = regexp.MustCompile(`^\d{4}-\d\d-\d\d$`)

@@ -19,6 +19,7 @@ import (
 type document struct {
 	file     string
 	src      string
+	words    string // what $words stands for in this file
 	names    *names // what expressions and cases may say by name; may be nil
 	problems []diagnosis.Problem
 }
@@ -36,6 +37,22 @@ func (d *document) parse() (m mapping, ok bool) {
 		return m, false
 	}
 	return d.mapping(f.Docs[0].Body, "the file")
+}
+
+// list returns the entries of a file that is one list.
+func (d *document) list() []ast.Node {
+	f, err := parser.ParseBytes([]byte(d.src), 0)
+	if err != nil {
+		d.syntax(err)
+		return nil
+	}
+	if len(f.Docs) == 1 {
+		if seq, ok := f.Docs[0].Body.(*ast.SequenceNode); ok {
+			return seq.Values
+		}
+	}
+	d.problem(diagnosis.Pos{File: d.file, Line: 1, Column: 1}, "one list expected")
+	return nil
 }
 
 func (d *document) syntax(err error) {

@@ -53,6 +53,7 @@ func flow(c *fact.Case, e *tcp.Ending) {
 	f.Family = byWire(family)
 	f.ClientPort, f.ServerPort = byWire(int64(f.Client.Port())), byWire(int64(f.Server.Port()))
 	f.Loopback = byWire(f.Client.Addr().IsLoopback() && f.Server.Addr().IsLoopback())
+	f.Public = byWire(fact.IsPublic(f.Server.Addr()))
 	f.RolesKnown = byWire(e.Conn.RolesKnown)
 	if mptcp, known := e.Conn.Negotiated(tcp.MPTCP); known {
 		f.MPTCP = byWire(mptcp)

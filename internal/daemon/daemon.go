@@ -228,6 +228,7 @@ func (w *Watcher) Run(ctx context.Context, emit func(fact.Finding)) error {
 	w.mu.Lock()
 	w.final = &final
 	w.mu.Unlock()
+	w.enrich.kernel.Close()
 	return errors.Join(err, w.src.Close())
 }
 

@@ -23,6 +23,8 @@ type enricher struct {
 	rules    map[uint64]*ruleHistory
 	patterns *patterns
 	logs     *logs.Reader
+	kernel   *linux.KernelLog
+	cloud    fact.Opt[string]
 	logged   map[int]logged
 	limits   map[uint64]limitsAt
 	cookies  map[listenerKey]time.Time // when SYN cookies were last reported
@@ -88,6 +90,13 @@ const (
 func newEnricher(src source) *enricher {
 	e := &enricher{host: &linux.Host{}, src: src, counters: map[uint64]*counterHistory{}, rules: map[uint64]*ruleHistory{},
 		patterns: newPatterns(), logs: logs.NewReader(&linux.Host{}), logged: map[int]logged{}, limits: map[uint64]limitsAt{}, cookies: map[listenerKey]time.Time{}}
+	e.kernel = e.host.KernelLog()
+	if name, ok := e.host.Cloud(); ok {
+		e.cloud = fact.None[string]()
+		if name != "" {
+			e.cloud = fact.Some(name)
+		}
+	}
 	for _, ns := range src.Spaces() { // so that the first case has a before
 		e.count(ns)
 		if h := e.firewall(ns); h.err == nil && slices.ContainsFunc(h.set.Rules, func(r linux.Rule) bool { return r.Verdict == linux.RejectReset }) {
@@ -102,6 +111,7 @@ func (e *enricher) enrich(o trace.Observed) {
 	e.counts(o.VictimNetns, o.Case, &o.Victim)
 	e.netfilter(o)
 	e.log(o)
+	e.machine(o)
 	e.patterns.add(o)
 }
 
@@ -476,6 +486,19 @@ func (e *enricher) log(o trace.Observed) {
 	e.read(o.Time, &l.Text, &l.File, o.EmitPID, int(o.Emit.Listener.PID.Or(0)), int(o.Emit.Proc.PPID.Or(0)))
 	var file fact.Opt[string]
 	e.read(o.Time, &l.VictimText, &file, o.VictimPID)
+}
+
+// machine adds what the host is, and what its kernel said around the event.
+func (e *enricher) machine(o trace.Observed) {
+	const around = 10 * time.Second
+	m := &o.Machine
+	m.OS, m.Cloud = fact.Some("linux"), e.cloud
+	if text, looked := e.kernel.Around(o.Time, around); looked {
+		m.KernelText = fact.None[string]()
+		if text != "" {
+			m.KernelText = fact.Some(text)
+		}
+	}
 }
 
 // read takes the first log with lines of the time.

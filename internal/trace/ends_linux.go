@@ -458,6 +458,7 @@ func (b *builder) flow(o *observation, ob *Observed) {
 	}
 	f.Family, f.ClientPort, f.ServerPort = some(family), some(int64(client.Port())), some(int64(server.Port()))
 	f.Loopback = some(client.Addr().IsLoopback() && server.Addr().IsLoopback())
+	f.Public = some(fact.IsPublic(server.Addr()))
 	f.RolesKnown = some(known)
 	if e := firstEvent(o.send, o.recv, o.err, o.ended); e != nil && e.Full == 1 && e.State != stListen {
 		f.MPTCP = some(e.Mptcp == 1)

@@ -212,6 +212,7 @@ func describeFlow(c *fact.Case, src netip.AddrPort, known bool, by fact.Witness)
 	f.Family = fact.SomeBy(family, by)
 	f.ClientPort, f.ServerPort = fact.SomeBy(int64(f.Client.Port()), by), fact.SomeBy(int64(f.Server.Port()), by)
 	f.Loopback = fact.SomeBy(f.Client.Addr().IsLoopback() && f.Server.Addr().IsLoopback(), by)
+	f.Public = fact.SomeBy(fact.IsPublic(f.Server.Addr()), by)
 	f.RolesKnown = fact.SomeBy(known, by)
 	emit, victim := "server", "client"
 	if src == f.Client {
