@@ -12,7 +12,7 @@ import (
 
 var (
 	causeKeys = []string{"id", "title", "class", "outcome", "benign", "senders", "frequency", "family", "requires", "contradicts", "evidence",
-		"excludes", "symptoms", "words", "says", "effect", "fixes", "confirm", "prevent", "references", "lab", "look_alikes", "given", "cases"}
+		"excludes", "symptoms", "words", "said", "says", "effect", "fixes", "confirm", "prevent", "references", "lab", "look_alikes", "given", "cases"}
 	senderKeys = []string{"id", "title", "outcome", "frequency", "prior", "requires", "contradicts", "evidence", "says", "given", "cases"}
 	lineKeys   = []string{"if", "weight", "against", "seen", "otherwise", "witness", "says"}
 	vetoKeys   = []string{"if", "must_check"}
