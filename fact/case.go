@@ -297,11 +297,6 @@ type Machine struct {
 	KernelText Opt[string] `fact:"kernel_text" by:"log" doc:"messages of the kernel within ten seconds of the event, at most 4 KiB"`
 }
 
-// Symptom is what a person said.
-type Symptom struct {
-	Text Opt[string] `fact:"text" doc:"what happens, in the words of who reports it, at most 4 KiB"`
-}
-
 // IsPublic reports whether an address is one of the internet.
 func IsPublic(a netip.Addr) bool {
 	a = a.Unmap()
@@ -316,4 +311,47 @@ type Log struct {
 	File Opt[string] `fact:"file" doc:"where they stand"`
 
 	VictimText Opt[string] `fact:"victim_text" doc:"lines that the suffering process logged within two seconds of the event, at most 4 KiB"`
+}
+
+// Symptom is what a person tells of a failure. It orders causes for explain
+// TEXT; it never proves one, because nobody saw it.
+type Symptom struct {
+	Text              Opt[string]        `fact:"text" doc:"what happens, in the words of who reports it, at most 4 KiB"`
+	Product           Opt[string]        `fact:"product" doc:"software, service or device that was named, several apart by spaces"`
+	IdleS             Opt[time.Duration] `fact:"idle_s" doc:"how long the connection was idle before it failed"`
+	ExactS            Opt[time.Duration] `fact:"exact_s" doc:"the time after which it fails each time"`
+	Idle              Opt[bool]          `fact:"idle" doc:"it fails on the first use after a pause"`
+	LargeOnly         Opt[bool]          `fact:"large_only" doc:"small requests and answers work, large ones fail"`
+	Upload            Opt[bool]          `fact:"upload" doc:"it is an upload or a large request body"`
+	Download          Opt[bool]          `fact:"download" doc:"it is a download or a large answer"`
+	Deploy            Opt[bool]          `fact:"deploy" doc:"it coincides with deployments"`
+	Restart           Opt[bool]          `fact:"restart" doc:"a process or host restarted, crashed or failed over at that time"`
+	Startup           Opt[bool]          `fact:"startup" doc:"only in the first seconds after a start"`
+	Upgrade           Opt[bool]          `fact:"upgrade" doc:"it began with an upgrade or a change"`
+	Load              Opt[bool]          `fact:"load" doc:"under load only"`
+	Parallel          Opt[bool]          `fact:"parallel" doc:"with many connections at the same moment"`
+	Intermittent      Opt[bool]          `fact:"intermittent" doc:"now and then"`
+	Always            Opt[bool]          `fact:"always" doc:"every time"`
+	RetryWorks        Opt[bool]          `fact:"retry_works" doc:"the next try works"`
+	ReconnectLoop     Opt[bool]          `fact:"reconnect_loop" doc:"it reconnects and is thrown out again within seconds, for ever"`
+	Connect           Opt[bool]          `fact:"connect" doc:"no connection comes about"`
+	Handshake         Opt[bool]          `fact:"handshake" doc:"it ends during the TLS handshake or before the first byte"`
+	AfterLogin        Opt[bool]          `fact:"after_login" doc:"the login works, and it dies right after"`
+	MidTransfer       Opt[bool]          `fact:"mid_transfer" doc:"in the middle of a transfer"`
+	Hang              Opt[bool]          `fact:"hang" doc:"silence instead of an error"`
+	DirectWorks       Opt[bool]          `fact:"direct_works" doc:"it works around the proxy, balancer, mesh or container network"`
+	OtherClientWorks  Opt[bool]          `fact:"other_client_works" doc:"another client on the same machine works"`
+	OtherNetworkWorks Opt[bool]          `fact:"other_network_works" doc:"it works from another network or address"`
+	OneName           Opt[bool]          `fact:"one_name" doc:"only this name or site, others on the same address work"`
+	Region            Opt[bool]          `fact:"region" doc:"in a country or network that filters"`
+	ServerSilent      Opt[bool]          `fact:"server_silent" doc:"the server's log shows nothing of the failed request"`
+	RestartCures      Opt[bool]          `fact:"restart_cures" doc:"a restart of the client or host cures it for a while"`
+	OneHost           Opt[bool]          `fact:"one_host" doc:"one host only, with all its connections"`
+	Memory            Opt[bool]          `fact:"memory" doc:"memory was short"`
+	Disk              Opt[bool]          `fact:"disk" doc:"a disk of the server is full"`
+	Descriptors       Opt[bool]          `fact:"descriptors" doc:"too many open files"`
+	TimeWait          Opt[bool]          `fact:"time_wait" doc:"local ports are used up"`
+	PlainTLS          Opt[bool]          `fact:"plain_tls" doc:"one side speaks TLS and the other not"`
+	ManyLogins        Opt[bool]          `fact:"many_logins" doc:"many logins or requests came from this address before"`
+	CannotAnyMore     Opt[bool]          `fact:"cannot_any_more" doc:"it worked until a moment ago"`
 }

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"bufio"
 	"bytes"
 	"compress/bzip2"
 	"context"
@@ -38,6 +39,27 @@ type File struct {
 // the caller.
 func Open(path string, stdin io.Reader) (*File, error) {
 	return open(context.Background(), path, stdin, false)
+}
+
+// Decompress returns a reader of what r has, without the compression that its
+// first bytes tell of. Close it when done; r stays open.
+func Decompress(r io.Reader) (io.ReadCloser, error) {
+	b := bufio.NewReaderSize(r, 64<<10)
+	head, err := b.Peek(magicBytes)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read: %w", err)
+	}
+	plain, z, err := unpacker(head, b)
+	if err != nil {
+		return nil, err
+	}
+	if z == nil {
+		return io.NopCloser(plain), nil
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{plain, z}, nil
 }
 
 // Follow is Open for a file that grows or a pipe that has not begun: its end is

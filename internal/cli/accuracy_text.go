@@ -31,6 +31,10 @@ by a program; to repeat it, as root:
 ` + "`HOLDFAST_CAPTURES`" + ` is a directory of labelled captures; who has none leaves it out.
 `
 	}
+	first := ""
+	if len(acc.Lines) > 0 {
+		first = firstMeasured
+	}
 	return doc + `
 *Right* means the exact sender and the exact cause. *Unknown* is an honest answer and counts as not right. *Wrong proved*
 is the worst defect this program can have: a verdict with the grade proved that is not the truth, counted over every
@@ -41,7 +45,7 @@ recorded cases keep their verdicts: ` + "`holdfast causes seen internal/cli/test
 verdict had to be checked, 122 of the laboratory's 156 causes were called *proved* (commit 5f57d52); the first table of grades says how
 many are now.
 
-` + accuracyText(acc)
+` + accuracyText(acc) + first
 }
 
 // accuracyText is the report; its tables are Markdown and read well as text.

@@ -7,6 +7,7 @@ import (
 func (o *options) explainCommand() *cobra.Command {
 	var knowledge []string
 	var cf captureFlags
+	var tf textFlags
 	c := &cobra.Command{
 		Use:   "explain CAPTURE...|TEXT|FILE|-",
 		Short: "Say who reset the connections in a capture and why, or what an error message means",
@@ -42,40 +43,46 @@ causes fit, and the cheapest next step. A line never proves who sent a reset.`,
 			if err := cf.check(base); err != nil {
 				return err
 			}
+			if err := tf.checkFacts(); err != nil {
+				return err
+			}
 			if cf.follow || cf.iface != "" {
 				return o.followCapture(c.Context(), base, args, &cf)
 			}
-			captures, err := o.allCaptures(args)
+			captures, texts, err := o.sortArgs(args)
 			if err != nil {
 				return err
 			}
-			if captures {
-				return o.explainCaptures(c.Context(), base, args, &cf)
+			if len(captures) > 0 {
+				err = o.explainCaptures(c.Context(), base, captures, &cf)
 			}
-			return o.explain(base, args)
+			if len(texts) > 0 && err == nil {
+				err = o.explain(base, texts, &tf)
+			}
+			return err
 		},
 	}
 	c.Flags().StringSliceVar(&knowledge, "knowledge", nil, "directory with causes of your own")
+	c.Flags().StringArrayVar(&tf.facts, "fact", nil, "a circumstance as name=value, such as idle_s=350 or always=false; several may be given (holdfast facts symptom)")
+	c.Flags().BoolVar(&tf.ask, "ask", false, "ask what tells the causes of a text apart, one question at a time")
+	c.Flags().StringVar(&tf.since, "since", "", "only lines of a log from this time on: 2026-11-30T14:00:00Z, 14:00 or 2h (ago)")
+	c.Flags().StringVar(&tf.until, "until", "", "only lines of a log until this time")
 	cf.flags(c.Flags())
 	return c
 }
 
-// allCaptures reports whether the arguments are captures. Captures and texts
-// can not be mixed.
-func (o *options) allCaptures(args []string) (bool, error) {
-	n := 0
+// sortArgs tells captures from texts and logs. Both in one call are two
+// documents, which only lines of JSON and text can be.
+func (o *options) sortArgs(args []string) (captures, texts []string, err error) {
 	for _, a := range args {
 		if o.isCaptureFile(a) {
-			n++
+			captures = append(captures, a)
+		} else {
+			texts = append(texts, a)
 		}
 	}
-	if n == 0 || n == len(args) {
-		return n > 0, nil
+	if len(captures) > 0 && len(texts) > 0 && (o.output == "json" || o.output == "yaml") {
+		return nil, nil, usageError("-o ndjson, or captures and texts in separate calls", "captures and texts together are no single document")
 	}
-	for _, a := range args {
-		if !o.isCaptureFile(a) {
-			return false, usageError("captures and texts in separate calls", "%s is not a capture, others are", a)
-		}
-	}
-	return true, nil
+	return captures, texts, nil
 }

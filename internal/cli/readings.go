@@ -1,23 +1,19 @@
 package cli
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
-	"compress/gzip"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/holdfast-project/holdfast/diagnosis"
 	"github.com/holdfast-project/holdfast/fact"
 	"github.com/holdfast-project/holdfast/internal/logline"
-	"github.com/holdfast-project/holdfast/internal/report"
+	"github.com/holdfast-project/holdfast/internal/logs"
 )
 
 // readingStory is what lines that say the same say together.
@@ -29,31 +25,38 @@ type readingStory struct {
 	Sender       readingSender      `json:"sender"`
 	Cause        readingCause       `json:"cause"`
 	Alternatives []fact.Alternative `json:"alternatives"`
-	Next         []string           `json:"next"`
+	Said         map[string]any     `json:"said,omitempty"` // circumstances that the text tells; nobody saw them
+	Next         []readingStep      `json:"next"`
 
-	longest int
-	all     strings.Builder // the texts around it, for the circumstances
+	ranked []logline.Scored
+	said   *logline.Said
+	named  []string
+	own    []string // steps of the sentence itself
+	longer int
+	lines  strings.Builder // a few of its lines, for the products that they name
+	pace   pace
 }
 
 type readingWhere struct {
-	File  string `json:"file,omitempty"`
-	Line  int    `json:"line"`
-	Count int    `json:"count"`
-	First int    `json:"first"` // line of the first one
-	Last  int    `json:"last"`
+	File     string    `json:"file"`
+	Line     int       `json:"line"` // of the first one
+	LastLine int       `json:"last_line"`
+	Count    int       `json:"count"`
+	First    time.Time `json:"first,omitzero"` // when, as far as lines have times
+	Last     time.Time `json:"last,omitzero"`
 }
 
 type readingDoc struct {
-	Software     string   `json:"software,omitempty"`
+	Software     string   `json:"software"` // empty: the line does not tell
 	Side         string   `json:"side"`
 	Event        string   `json:"event"`
 	EndedBy      string   `json:"ended_by"`
-	TimerS       float64  `json:"timer_s,omitempty"`
-	Peer         string   `json:"peer,omitempty"`
-	Weight       string   `json:"weight"`
-	Text         string   `json:"text"`
+	TimerS       float64  `json:"timer_s"` // 0: the line names none
+	Peer         string   `json:"peer"`
 	Proves       []string `json:"proves"`
 	DoesNotProve []string `json:"does_not_prove"`
+	Weight       string   `json:"weight"`
+	Text         string   `json:"text"`
 }
 
 type readingSender struct {
@@ -69,9 +72,9 @@ type readingCause struct {
 }
 
 const (
-	maxStories  = 50       // different readings of one call
-	maxAround   = 16 << 10 // bytes of text kept for circumstances
-	maxLineRead = 64 << 10 // of a longer line the rest is skipped
+	maxStories = 50       // different readings of one call
+	maxAround  = 16 << 10 // bytes of text kept for circumstances
+	fewLines   = 60       // what has more is a log, not a report: only its errors count
 )
 
 // textReader collects the stories of all arguments.
@@ -79,17 +82,29 @@ type textReader struct {
 	r       *logline.Reader
 	stories []*readingStory
 	byKey   map[string]*readingStory
-	refused int // stories beyond maxStories
-	around  strings.Builder
+	refused int // lines of stories beyond maxStories
+	count   int // lines read
+	prose   strings.Builder
+	errors  strings.Builder // lines with an error, for the products that they name
+	facts   []string        // name=value, stated
+	window  stampWindow
+}
+
+func newTextReader(r *logline.Reader) *textReader {
+	return &textReader{r: r, byKey: map[string]*readingStory{}}
 }
 
 // explain reads error texts, and files and streams of them.
-func (o *options) explain(base *diagnosis.Base, args []string) error {
+func (o *options) explain(base *diagnosis.Base, args []string, tf *textFlags) error {
 	r, err := logline.New()
 	if err != nil {
 		return err
 	}
 	t := newTextReader(r)
+	t.facts = tf.facts
+	if t.window, err = tf.window(); err != nil {
+		return err
+	}
 	if err := o.readTexts(t, args); err != nil {
 		return err
 	}
@@ -101,7 +116,10 @@ func (o *options) explain(base *diagnosis.Base, args []string) error {
 		}
 	}
 	if t.refused > 0 {
-		o.notef("%s more are not shown\n", plural(t.refused, "different lines"))
+		o.notef("%s of other readings are not shown\n", plural(t.refused, "lines"))
+	}
+	if tf.ask {
+		return o.interview(base, t, stories[0])
 	}
 	if o.output != "text" {
 		return value(o, stories)
@@ -112,144 +130,75 @@ func (o *options) explain(base *diagnosis.Base, args []string) error {
 	return nil
 }
 
-func newTextReader(r *logline.Reader) *textReader {
-	return &textReader{r: r, byKey: map[string]*readingStory{}}
-}
-
-// finish ranks the causes of each story, and the stories: what says most first.
-// None: nothing that was read says anything.
-func (t *textReader) finish(base *diagnosis.Base) []*readingStory {
-	if len(t.stories) == 0 && !t.circumstances() {
-		return nil
-	}
-	for _, s := range t.stories {
-		s.rank(base, t)
-	}
-	slices.SortStableFunc(t.stories, func(a, b *readingStory) int {
-		weight := func(s *readingStory) int { return slices.Index(logline.Weights, s.Reading.Weight) }
-		return cmp.Compare(weight(b), weight(a))
-	})
-	return t.stories
-}
-
-// readTexts reads the arguments: texts, files of lines, or - for stdin.
-func (o *options) readTexts(t *textReader, args []string) error {
-	if len(args) > 1 {
-		if _, err := os.Stat(args[0]); err != nil && args[0] != "-" {
-			args = []string{strings.Join(args, " ")} // an unquoted text
-		}
-	}
-	for _, a := range args {
-		if err := o.readText(t, a); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (o *options) readText(t *textReader, a string) error {
-	if a == "-" {
-		return t.lines("", o.env.in)
-	}
-	if r := o.pipes[a]; r != nil {
-		return t.lines(a, r)
-	}
-	f, err := os.Open(a)
-	switch {
-	case errors.Is(err, os.ErrPermission):
-		return &cliError{codePermission, err, "sudo, or a copy that you may read"}
-	case err != nil && looksLikeFile(a):
-		if _, ok := t.r.Read(a); !ok {
-			return &cliError{codeNotFound, err, "check the name; a text needs quotes"}
-		}
-		fallthrough
-	case err != nil:
-		return t.lines("", strings.NewReader(strings.ReplaceAll(strings.ReplaceAll(a, `\n`, "\n"), `\r`, "")))
-	}
-	defer f.Close()
-	if st, err := f.Stat(); err == nil && st.IsDir() {
-		return usageError("name its files: holdfast explain "+filepath.Join(a, "*.log"), "%s is a directory", a)
-	}
-	r := bufio.NewReader(f)
-	head, _ := r.Peek(512)
-	switch {
-	case len(head) == 0:
-		return usageError("capture again; tcpdump -U writes each packet at once", "%s is empty", a)
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		z, err := gzip.NewReader(r)
-		if err != nil {
-			return fmt.Errorf("read %s: %w", a, err)
-		}
-		return t.lines(a, z)
-	case bytes.Count(head, []byte{0}) > len(head)/8:
-		return usageError("captures are pcap or pcapng, plain or compressed; `editcap -F pcapng IN OUT` converts others", "%s is neither a capture nor text", a)
-	}
-	return t.lines(a, r)
-}
-
-// looksLikeFile tells a mistyped file name from an error text.
-func looksLikeFile(a string) bool {
-	return !strings.ContainsAny(a, " \t\n") && (strings.ContainsRune(a, filepath.Separator) || filepath.Ext(a) != "")
-}
-
-// lines reads lines of any length in bounded memory.
-func (t *textReader) lines(file string, in io.Reader) error {
-	r := bufio.NewReaderSize(in, maxLineRead)
-	for n := 1; ; n++ {
-		line, err := r.ReadSlice('\n')
-		t.line(file, n, string(bytes.TrimRight(line, "\r\n")))
-		for errors.Is(err, bufio.ErrBufferFull) {
-			_, err = r.ReadSlice('\n') // the rest of a line too long to mean anything
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read text: %w", err)
-		}
-	}
-}
-
 // traceLine are lines of a stack trace, which repeat the words of their error.
 var traceLine = regexp.MustCompile(`^\s+at [\w$.<]|^\s*File "|^\s+\.\.\. \d+ (more|common)|^During handling of the above|^The above exception was`)
 
+// line takes one line of a text or file.
 func (t *textReader) line(file string, n int, line string) {
 	if line == "" || strings.IndexByte(" \tDT", line[0]) >= 0 && traceLine.MatchString(line) {
 		return
 	}
+	t.count++
 	x, ok := t.r.Read(line)
-	if t.around.Len() < maxAround {
-		t.around.WriteString(line + "\n")
-	}
 	if !ok {
+		t.keepWords(line)
 		return
 	}
+	at, timed := logs.LineTime(line)
+	if !t.window.has(at, timed) {
+		return
+	}
+	t.keepWords(line)
 	host, _, _ := strings.Cut(x.Peer, ":")
-	key := file + "|" + x.ID + "|" + host
+	key := file + "|" + x.ID + "|" + x.Event + "|" + host
+	if x.Event == "none" {
+		key = file + "|" + x.ID
+	}
 	s := t.byKey[key]
 	if s == nil {
 		if len(t.stories) == maxStories {
 			t.refused++
 			return
 		}
-		s = &readingStory{Schema: fact.Schema, Kind: "reading", Where: readingWhere{File: file, Line: n, First: n}}
-		s.Reading = readingDoc{
-			Software: x.Software, Side: cmp.Or(x.Side, "unknown"), Event: x.Event, EndedBy: x.By, TimerS: x.TimerS, Peer: x.Peer,
-			Weight: x.Weight, Text: x.Text, Proves: sentences(x.Proves), DoesNotProve: sentences(x.Not),
-		}
-		for _, c := range x.Causes {
-			s.Alternatives = append(s.Alternatives, fact.Alternative{ID: c})
-		}
-		s.Next = slices.Clone(x.Next)
-		s.longest = x.Longer
+		s = newStory(&x)
+		s.Where.File, s.Where.Line = file, n
 		t.byKey[key] = s
 		t.stories = append(t.stories, s)
 	}
 	s.Where.Count++
-	s.Where.Last = n
-	if s.all.Len() < maxAround {
-		s.all.WriteString(line + "\n")
+	s.Where.LastLine = n
+	if s.lines.Len() < maxAround/8 {
+		s.lines.WriteString(line + "\n")
 	}
+	if timed {
+		s.pace.add(at)
+	}
+}
+
+// keepWords keeps a line with an error for what it tells beside it: a log line
+// names products, a sentence of a person everything.
+func (t *textReader) keepWords(line string) {
+	switch {
+	case t.count > fewLines || t.prose.Len()+t.errors.Len() > maxAround:
+	case isLogLine(line):
+		t.errors.WriteString(line + "\n")
+	default:
+		t.prose.WriteString(line + "\n")
+	}
+}
+
+// logForm are the beginnings and signs of a line that a program wrote.
+var logForm = regexp.MustCompile(`^\W?\d{4}[-/]\d\d|^\W?(\d{1,3}\.){3}\d|^\W?\d{10}|^[\[{%<*]|\d->|[A-Z][a-z]+[A-Za-z]*(Error|Exception)\b|^[a-z_./-]+(\[\d+\])?: |^(ERROR|FATAL|WARN(ING)?|LOG|INFO|DEBUG|TRACE|NOTICE)\b|^(?i:error|fatal|warning): |^[A-Z][a-z]{2} +\d+ \d\d:|\(\d+: |\berrno\b|os error|0x[0-9a-f]{4}`)
+
+func isLogLine(line string) bool { return logForm.MatchString(line) }
+
+func newStory(x *logline.Reading) *readingStory {
+	s := &readingStory{Schema: fact.Schema, Kind: "reading", longer: x.Longer, named: x.Causes, own: x.Next}
+	s.Reading = readingDoc{
+		Software: x.Software, Side: cmp.Or(x.Side, "unknown"), Event: x.Event, EndedBy: x.By, TimerS: x.TimerS, Peer: x.Peer,
+		Weight: x.Weight, Text: x.Text, Proves: sentences(x.Proves), DoesNotProve: sentences(x.Not),
+	}
+	return s
 }
 
 func sentences(s string) []string {
@@ -259,163 +208,164 @@ func sentences(s string) []string {
 	return []string{s}
 }
 
+// finish ranks the causes of each story, and the stories: what says most first.
+// None: nothing that was read says anything.
+func (t *textReader) finish(base *diagnosis.Base) []*readingStory {
+	prose := t.prose.String()
+	all := t.said(prose)
+	if t.only("none") {
+		t.circumstances(prose, all)
+	}
+	if len(t.stories) == 0 {
+		return nil
+	}
+	like := pagesOf(base).Like(prose)
+	for _, s := range t.stories {
+		s.said = all
+		s.Where.First, s.Where.Last = s.pace.first, s.pace.last
+		s.rank(base, t.r, like, t.alsoNamed(s))
+	}
+	t.stories = slices.DeleteFunc(t.stories, func(s *readingStory) bool { return s.Cause.ID == "" })
+	slices.SortStableFunc(t.stories, func(a, b *readingStory) int { return cmp.Compare(b.importance(), a.importance()) })
+	return t.stories
+}
+
+// importance orders stories: how much they say, and lines of no failure last.
+func (s *readingStory) importance() int {
+	n := 10 * slices.Index(logline.Weights, s.Reading.Weight)
+	if s.Reading.Event == "none" {
+		n -= 100
+	}
+	return n
+}
+
+// only reports whether every story tells of that event.
+func (t *textReader) only(event string) bool {
+	return !slices.ContainsFunc(t.stories, func(s *readingStory) bool { return s.Reading.Event != event })
+}
+
+// said are the circumstances of the whole text and of the stated facts.
+func (t *textReader) said(prose string) *logline.Said {
+	all := t.r.Understand(prose)
+	all.Also(t.r.Understand(t.errors.String()))
+	for _, f := range t.facts {
+		name, v, _ := strings.Cut(f, "=")
+		_ = all.Set(strings.TrimPrefix(name, "symptom."), v) // checked with the flags
+	}
+	return all
+}
+
+// alsoNamed are the causes that the other lines of a report name.
+func (t *textReader) alsoNamed(s *readingStory) map[string]float64 {
+	if t.count > fewLines || len(t.stories) < 2 {
+		return nil
+	}
+	also := map[string]float64{}
+	for _, x := range t.stories {
+		if x == s || x.Reading.Weight != "strong" {
+			continue
+		}
+		for i, id := range x.named {
+			also[id] = max(also[id], 1/float64(i+1))
+		}
+	}
+	return also
+}
+
 // circumstances makes a story of a text that names no error, when its words
 // point at causes.
-func (t *textReader) circumstances() bool {
-	text := t.around.String()
-	event := logline.Spoken(text)
-	ids := t.r.Rank(event, text, nil)
-	if len(ids) == 0 {
-		return false
+func (t *textReader) circumstances(prose string, all *logline.Said) {
+	if !all.Anything() || strings.TrimSpace(prose) == "" && len(t.facts) == 0 {
+		return
 	}
-	s := &readingStory{Schema: fact.Schema, Kind: "reading", Where: readingWhere{Line: 1, Count: 1, First: 1, Last: 1}}
+	event := logline.Spoken(prose)
+	if len(t.r.Rank(&logline.Ask{Event: event, Said: all})) == 0 {
+		return
+	}
+	s := &readingStory{Schema: fact.Schema, Kind: "reading", Where: readingWhere{Line: 1, LastLine: 1, Count: 1}}
 	s.Reading = readingDoc{
-		Side: "unknown", Event: cmp.Or(event, "none"), EndedBy: "unknown", Weight: "weak", Text: strings.TrimSpace(text), Proves: []string{},
+		Side: "unknown", Event: cmp.Or(event, "none"), EndedBy: "unknown", Weight: "weak", Text: strings.TrimSpace(prose), Proves: []string{},
 		DoesNotProve: []string{"anything: it tells circumstances, not an error of a program"},
 	}
 	t.stories = append(t.stories, s)
-	return true
 }
 
-// gradeFor: a line never proves a cause; a strong one that names a single cause
-// makes it probable.
-func gradeFor(weight string, only bool) fact.Grade {
-	switch {
-	case weight == "strong" && only:
-		return fact.Probable
-	case weight == "noise":
-		return fact.Unknown
-	}
-	return fact.Possible
+// textFlags are the flags of explain for texts and logs.
+type textFlags struct {
+	facts        []string
+	ask          bool
+	since, until string
 }
 
-// rank orders the causes by the line and by the circumstances of the whole text,
-// and adds the steps that every reader can take.
-func (s *readingStory) rank(base *diagnosis.Base, t *textReader) {
-	var named []string
-	for _, a := range s.Alternatives {
-		named = append(named, a.ID)
-	}
-	ids := named
-	if s.Reading.Weight != "noise" {
-		ids = t.r.Rank(s.Reading.Event, t.around.String(), named)
-	}
-	s.Alternatives = []fact.Alternative{}
-	score := map[string]float64{"strong": 0.8, "medium": 0.6, "weak": 0.4, "noise": 0.2}[s.Reading.Weight]
-	for i, id := range ids {
-		a := fact.Alternative{ID: id, Title: titleOf(base, t.r, id), Score: score / float64(int(1)<<min(i, 10))}
-		if i == 0 {
-			s.Cause = readingCause{id, a.Title, gradeFor(s.Reading.Weight, len(ids) == 1), a.Score}
+func (tf *textFlags) window() (stampWindow, error) {
+	var w stampWindow
+	for _, x := range []struct {
+		name, text string
+		at         *time.Time
+	}{{"--since", tf.since, &w.since}, {"--until", tf.until, &w.until}} {
+		if x.text == "" {
 			continue
 		}
-		if i <= 4 {
-			s.Alternatives = append(s.Alternatives, a)
+		t, err := momentOf(x.text, time.Now())
+		if err != nil {
+			return w, usageError(x.name+" 2026-11-30T14:00:00Z, \"2026-11-30 14:00\", 14:00 or 2h (ago)", "%s %q is no time", x.name, x.text)
 		}
+		*x.at = t
 	}
-	if len(ids) == 0 {
-		s.Cause = readingCause{ID: "unknown", Title: "Nothing is wrong, as far as this line says", Grade: fact.Unknown}
-	}
-	s.Sender = readingSender{Role: senderOfReading(&s.Reading), Grade: fact.Possible}
-	if s.Sender.Role == fact.UnknownSender {
-		s.Sender.Grade = fact.Unknown
-	}
-	if n, ok := t.r.Named(s.Cause.ID); ok {
-		s.Next = append(s.Next, n.Fix)
-	}
-	s.Next = append(s.Next, nextSteps(&s.Reading)...)
+	return w, nil
 }
 
-// senderOfReading is the end that ended the connection, as far as the line
-// proves; which of its parts did it no line says.
-func senderOfReading(r *readingDoc) string {
-	if r.Event == "none" || r.EndedBy == "device" || r.EndedBy == "unknown" || r.Side == "unknown" {
-		return fact.UnknownSender
-	}
-	server := (r.Side == "server") == (r.EndedBy == "speaker")
-	switch {
-	case r.Event == "refused" && server:
-		return fact.ServerKernel
-	case r.Event == "timeout":
-		return fact.Nobody
-	case server:
-		return fact.ServerApp
-	}
-	return fact.ClientApp
-}
-
-func titleOf(base *diagnosis.Base, r *logline.Reader, id string) string {
-	if c, ok := base.Cause(id); ok {
-		return c.Title
-	}
-	if n, ok := r.Named(id); ok {
-		return n.Title
-	}
-	return id
-}
-
-// elsewhere are texts of places where nobody can watch a kernel.
-var elsewhere = regexp.MustCompile(`(?i)err_connection|pr_connect_reset|winerror|wsa(recv|send|e)|10054|10061|10060|[a-z]:\\|macos|darwin|os error (54|60|61|65)\b|app/\S+ \S+ \S+ |statusdetails|errorinfo_|x-edge`)
-
-// nextSteps are what tells the causes apart, the cheapest first.
-func nextSteps(r *readingDoc) []string {
-	var list []string
-	switch r.Event {
-	case "none":
+// checkFacts refuses facts that nobody can say.
+func (tf *textFlags) checkFacts() error {
+	if len(tf.facts) == 0 {
 		return nil
-	case "reset", "closed":
-		list = append(list, "does it fail on the first request after a pause? then it is an idle timer: measure the pause")
-		if r.EndedBy == "peer" {
-			list = append(list, "read the other end's log of the same second")
+	}
+	r, err := logline.New()
+	if err != nil {
+		return err
+	}
+	for _, f := range tf.facts {
+		name, v, ok := strings.Cut(f, "=")
+		name = strings.TrimPrefix(name, "symptom.")
+		if !ok || !slices.Contains(r.FactNames(), name) {
+			return usageError("holdfast facts symptom", "no fact that can be said is called %q", f)
 		}
-	case "refused":
-		list = append(list, "on the other end: ss -ltn shows whether something listens, and on which address")
-	case "timeout":
-		list = append(list, "whose time limit ran out? compare the time in the log with the program's settings")
+		if err := (&logline.Said{Yes: map[string]bool{}, Numbers: map[string]float64{}}).Set(name, v); err != nil {
+			return usageError("--fact idle_s=350, --fact always=false", "%v", err)
+		}
 	}
-	if elsewhere.MatchString(r.Text) {
-		return append(list, "capture on the client (Wireshark, or tcpdump -w FILE) while it happens, then: holdfast explain FILE")
-	}
-	watch := "sudo holdfast watch --details"
-	if host, port, ok := strings.Cut(r.Peer, ":"); ok && !strings.Contains(port, ":") {
-		watch = fmt.Sprintf("sudo holdfast watch --address %s --port %s --details", host, port)
-	} else if r.Peer != "" {
-		watch = fmt.Sprintf("sudo holdfast watch --address %s --details", r.Peer)
-	}
-	return append(list, watch+"   # on either host, while it happens again")
+	return nil
 }
 
-func (o *options) printStory(s *readingStory) {
-	page := o.style().Page()
-	r := &s.Reading
-	title := r.Event
-	if r.Peer != "" {
-		title += ", the other end is " + r.Peer
+// stampWindow is a time from which and until which lines count.
+type stampWindow struct{ since, until time.Time }
+
+// has reports whether a line counts. One without a time counts only when no
+// window was asked for.
+func (w stampWindow) has(at time.Time, timed bool) bool {
+	switch {
+	case w.since.IsZero() && w.until.IsZero():
+		return true
+	case !timed:
+		return false
 	}
-	if r.Software != "" {
-		title += " (" + r.Software + ")"
-	}
-	page.Title(title)
-	page.Row("text", firstLine(r.Text))
-	if s.Where.Count > 1 {
-		page.Row("seen", fmt.Sprintf("%d times, lines %d to %d", s.Where.Count, s.Where.First, s.Where.Last))
-	}
-	page.Rows("proves", r.Proves)
-	page.Rows("does not", r.DoesNotProve)
-	if s.Cause.ID != "unknown" {
-		page.Row("may be", s.Cause.ID+": "+s.Cause.Title)
-	}
-	for _, a := range s.Alternatives {
-		page.Row("", a.ID+": "+a.Title)
-	}
-	page.Rows("next", s.Next)
-	page.Blank()
-	o.printf("%s", page.String())
+	return !(at.Before(w.since) || !w.until.IsZero() && at.After(w.until))
 }
 
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	if len(line) > 300 {
-		line = line[:300] + "..."
+// momentOf reads a time: full, of today, or a time ago.
+func momentOf(s string, now time.Time) (time.Time, error) {
+	if d, err := time.ParseDuration(s); err == nil {
+		return now.Add(-d), nil
 	}
-	return report.Clean(line)
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	for _, layout := range []string{"15:04:05", "15:04"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return time.Date(now.Year(), now.Month(), now.Day(), t.Hour(), t.Minute(), t.Second(), 0, now.Location()), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("no time: %w", os.ErrInvalid)
 }

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/holdfast-project/holdfast/fact"
 	"github.com/holdfast-project/holdfast/internal/logline"
 	"github.com/holdfast-project/holdfast/knowledge"
 )
@@ -25,6 +27,27 @@ func TestReadingsNameCauses(t *testing.T) {
 			if !known && !named {
 				t.Errorf("line %s: nothing is known of cause %s", e.ID, id)
 			}
+		}
+	}
+}
+
+// TestSymptomsAreDeclared wants every fact that can be said among the declared
+// ones, and the other way round.
+func TestSymptomsAreDeclared(t *testing.T) {
+	r, err := logline.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := map[string]bool{}
+	for _, name := range r.FactNames() {
+		said["symptom."+name] = true
+		if _, ok := fact.Lookup("symptom." + name); !ok {
+			t.Errorf("fact symptom.%s is not declared", name)
+		}
+	}
+	for _, d := range fact.Defs() {
+		if strings.HasPrefix(d.Name, "symptom.") && !said[d.Name] {
+			t.Errorf("fact %s can not be said", d.Name)
 		}
 	}
 }

@@ -9,6 +9,7 @@
 package logline
 
 import (
+	"cmp"
 	"embed"
 	"fmt"
 	"path"
@@ -26,8 +27,8 @@ var linesFS embed.FS
 //go:embed named.yaml
 var namedYAML []byte
 
-//go:embed hints.yaml
-var hintsYAML []byte
+//go:embed circumstances.yaml
+var circumstancesYAML []byte
 
 // Entry is a sentence that programs write.
 type Entry struct {
@@ -35,6 +36,7 @@ type Entry struct {
 	Software string   `yaml:"software"` // who writes it; empty: many
 	Say      []string `yaml:"say"`      // any of them, in lower case; "..." is anything between
 	Re       string   `yaml:"re"`       // as well; with upper-case letters it is case-sensitive
+	Has      []string `yaml:"has"`      // words of which one is in every line that re matches, where re does not show them
 	Open     bool     `yaml:"open"`     // the system's error elsewhere in the line says what happened
 	First    bool     `yaml:"first"`    // before every sentence without
 	Event    string   `yaml:"event"`    // reset refused timeout closed aborted tls-alert http-error unreachable resource none
@@ -73,13 +75,14 @@ type form struct {
 type Reader struct {
 	entries []Entry
 	named   []Named
-	hints   []hint
-	forms   []form
-	words   *words // finds the forms whose longest word is in a line
+
+	circumstances circumstances
+	forms         []form
+	sieve         *sieve // finds the forms whose word may be in a line
 }
 
 // New returns the reader of the built-in sentences.
-var New = sync.OnceValues(func() (*Reader, error) { return compile(namedYAML, hintsYAML) })
+var New = sync.OnceValues(func() (*Reader, error) { return compile(namedYAML, circumstancesYAML) })
 
 // systemFile has the sentences of the operating systems themselves, which any
 // program may print.
@@ -108,7 +111,7 @@ func (r *Reader) readLines() error {
 	return nil
 }
 
-func compile(named, hints []byte) (*Reader, error) {
+func compile(named, around []byte) (*Reader, error) {
 	r := &Reader{}
 	if err := r.readLines(); err != nil {
 		return nil, err
@@ -116,7 +119,7 @@ func compile(named, hints []byte) (*Reader, error) {
 	if err := yaml.UnmarshalWithOptions(named, &r.named, yaml.Strict()); err != nil {
 		return nil, fmt.Errorf("read named causes: %w", err)
 	}
-	if err := r.readHints(hints); err != nil {
+	if err := r.readCircumstances(around); err != nil {
 		return nil, err
 	}
 	var anchors []string
@@ -148,12 +151,18 @@ func compile(named, hints []byte) (*Reader, error) {
 		if err != nil {
 			return nil, fmt.Errorf("line %s: %w", e.ID, err)
 		}
-		literals := required(e.Re)
+		literals := e.Has
+		if len(literals) == 0 {
+			literals = required(e.Re)
+		}
 		if len(literals) == 0 {
 			return nil, fmt.Errorf("line %s: pattern has no word that must be there", e.ID)
 		}
 		cased := escaped.ReplaceAllString(e.Re, "")
 		for _, l := range literals {
+			if len(l) < gramSizes[1] {
+				return nil, fmt.Errorf("line %s: %q is too short a word to look for", e.ID, l)
+			}
 			size := len(classes.ReplaceAllString(e.Re, ""))
 			if e.system {
 				size = len(l) // a number says less than a sentence
@@ -164,7 +173,10 @@ func compile(named, hints []byte) (*Reader, error) {
 			add(form{entry: e, re: re, exact: strings.ToLower(cased) != cased, size: size}, l)
 		}
 	}
-	r.words = newWords(anchors)
+	var err error
+	if r.sieve, err = newSieve(anchors); err != nil {
+		return nil, fmt.Errorf("read lines: %w", err)
+	}
 	return r, nil
 }
 
@@ -205,7 +217,7 @@ func (r *Reader) Read(line string) (Reading, bool) {
 	low := strings.ToLower(text)
 	var room [32]int
 	candidates := room[:0]
-	r.words.each(low, func(i int) {
+	r.sieve.each(low, func(i int) {
 		if !slices.Contains(candidates, i) {
 			candidates = append(candidates, i)
 		}
@@ -226,8 +238,8 @@ func (r *Reader) Read(line string) (Reading, bool) {
 		}
 	}
 	x.Software = x.Entry.Software
-	if s := softwareOf(low); x.Software == "" || s != "" && slices.Contains(runtimes, x.Software) {
-		x.Software = s
+	if x.Software == "" || slices.Contains(runtimes, x.Software) {
+		x.Software = cmp.Or(softwareOf(low), x.Software)
 	}
 	x.Peer = peer(&x, text)
 	return x, true

@@ -33,7 +33,9 @@ func normal(line string) string {
 	if !utf8.ValidString(line) {
 		line = strings.ToValidUTF8(line, "?")
 	}
-	line = plainSigns.Replace(line)
+	if strings.Contains(line, "\xe2\x80") || strings.Contains(line, "\xc2\xa0") {
+		line = plainSigns.Replace(line)
+	}
 	if strings.ContainsAny(line, "\x1b\\") {
 		line = colours.ReplaceAllString(line, "")
 		line = escape.ReplaceAllStringFunc(line, func(s string) string { return escapes[strings.ToLower(s[4:])] })

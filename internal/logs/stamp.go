@@ -78,6 +78,16 @@ func parseStamp(line string) (stamp, bool) {
 	return parseEpoch(line)
 }
 
+// LineTime is the time that a line begins with; a time without a zone is taken
+// for UTC, one without a year for the nearest.
+func LineTime(line string) (time.Time, bool) {
+	s, ok := parseStamp(line)
+	if !ok {
+		return time.Time{}, false
+	}
+	return s.in(0), true
+}
+
 // isWord reports whether a byte can be part of a number or word.
 func isWord(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
