@@ -115,6 +115,7 @@ func (l *linter) cause(c *diagnosis.CauseSpec) {
 	need(strings.TrimSpace(c.Says.S) != "", "says", "two or three sentences for a human")
 	need(special || len(c.Fixes) > 0, "fixes", "what to change, with commands, risk and undo")
 	need(special || len(c.References) > 0, "references", "an RFC, a kernel file, a page")
+	need(len(c.Symptoms) > 0, "symptoms", "how people write it, in their own words")
 	need(special || len(c.Lab) > 0, "lab", `the scenario that manufactures it, or "none: reason"`)
 	l.evidence(c.Evidence)
 	l.fixes(c)
