@@ -73,6 +73,8 @@ type cause struct {
 	excludes []int
 	says     *Template
 	effect   *Template
+	confirm  *Template
+	prevent  *Template
 	fixes    []fix
 }
 
@@ -215,6 +217,9 @@ func (k *baseCompiler) cause(spec *CauseSpec) {
 			c.senders |= 1 << i
 		}
 	}
+	for _, h := range spec.Harm {
+		k.member("harm", h, Harms)
+	}
 	if len(spec.Evidence) == 0 {
 		k.fail(at("evidence"), "", "cause %s has no evidence", spec.ID)
 	}
@@ -223,6 +228,8 @@ func (k *baseCompiler) cause(spec *CauseSpec) {
 		k.specialise(&c, spec.Family)
 	}
 	c.says, c.effect = k.template(c.spec.Says), k.template(c.spec.Effect)
+	c.confirm = k.template(Text{S: c.spec.Confirm, Pos: at("confirm")})
+	c.prevent = k.template(Text{S: c.spec.Prevent, Pos: at("prevent")})
 	c.fixes = k.fixes(c.spec.Fixes, at("fixes"))
 	k.group(&c.hypothesis, at("evidence"))
 	if len(k.problems) == before {

@@ -259,7 +259,7 @@ func (b *Base) fillCause(c *fact.Case, s *scratch, v *verdict, f *fact.Finding) 
 	k := &b.causes[v.cause]
 	f.Cause = fact.CauseVerdict{ID: k.id, Title: k.spec.Title, Class: k.spec.Class, Grade: v.grade, Score: v.prob, Says: cmp.Or(k.says.Render(c), k.spec.Title+".")}
 	f.Effect.Says = k.effect.Render(c)
-	f.Fixes, f.Confirm, f.Prevent, f.References = fitting(k.fixes, c), k.spec.Confirm, k.spec.Prevent, k.spec.References
+	f.Fixes, f.Confirm, f.Prevent, f.References = fitting(k.fixes, c), k.confirm.Render(c), k.prevent.Render(c), k.spec.References
 }
 
 // Alternatives are at most maxAlternatives, each with at least leastAlternative.

@@ -148,6 +148,7 @@ type CauseSpec struct {
 	Benign       bool   // nobody is hurt
 	Senders      []Text // roles that can emit it
 	Frequency    string // very-common, common (default), rare
+	Harm         []Text // what it costs besides a connection, of Harms
 	Family       Text   // id of the general cause this one specialises
 	Requires     []Text
 	Contradicts  []Contradiction
@@ -176,6 +177,8 @@ var (
 	// Classes are the classes of causes.
 	Classes = []string{"server-overload", "network-congestion", "server-configuration", "software-bug",
 		"client-side", "malicious-activity", "router-modem", "isp-throttling"}
+	// Harms are what a cause can cost.
+	Harms = []string{"data-loss", "crash", "security", "downtime"}
 	// Outcomes are the values of the fact outcome.
 	Outcomes = []string{"reset", "refused", "timeout", "unreachable", "survived", "none", "closed"}
 	// Roles are the senders that can be named; the role unknown is implied.

@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	causeKeys = []string{"id", "title", "class", "outcome", "benign", "senders", "frequency", "family", "requires", "contradicts", "evidence",
+	causeKeys = []string{"id", "title", "class", "outcome", "benign", "senders", "frequency", "harm", "family", "requires", "contradicts", "evidence",
 		"excludes", "symptoms", "words", "said", "says", "effect", "fixes", "confirm", "prevent", "references", "lab", "look_alikes", "given", "cases"}
 	senderKeys = []string{"id", "title", "outcome", "frequency", "prior", "requires", "contradicts", "evidence", "says", "given", "cases"}
 	lineKeys   = []string{"if", "weight", "against", "seen", "otherwise", "witness", "says"}
@@ -90,6 +90,7 @@ func decodeCause(file source, src string) (diagnosis.CauseSpec, []diagnosis.Prob
 	c.Benign, _ = m.flag("benign")
 	c.Senders = m.texts("senders")
 	c.Frequency = m.str("frequency")
+	c.Harm = m.texts("harm")
 	c.Family = m.text("family")
 	c.Requires, c.Contradicts = m.exprs("requires"), decodeContradictions(m)
 	c.Evidence = append(words, decodeLines(m)...)

@@ -36,6 +36,19 @@ func (p *Page) Fixes(list []fact.Fix) {
 	}
 }
 
+// Picture writes lines as they are, below a label.
+func (p *Page) Picture(label string, lines []string) {
+	for i, l := range lines {
+		const labelWidth = 9
+		p.k.b.WriteString(strings.TrimRight(indent+p.k.st.paint(cyan, pad(first(i, label), labelWidth))+" "+Clean(l), " ") + "\n")
+	}
+}
+
+// Commands writes lines to be copied.
+func (p *Page) Commands(label string, lines []string) {
+	p.Picture(label, lines)
+}
+
 // Blank writes an empty line.
 func (p *Page) Blank() { p.k.b.WriteString("\n") }
 
