@@ -155,6 +155,8 @@ type CauseSpec struct {
 	Evidence     []Line
 	Excludes     []Text   // ids of causes that are only consequences of this one
 	Symptoms     []string // how people describe it
+	Words        []string // patterns of sentences that programs write when it is at work
+	Said         []string // patterns of how people speak of it
 	Says         Text
 	Effect       Text
 	Fixes        []fact.Fix

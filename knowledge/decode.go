@@ -95,7 +95,7 @@ func decodeCause(file source, src string) (diagnosis.CauseSpec, []diagnosis.Prob
 	c.Requires, c.Contradicts = m.exprs("requires"), decodeContradictions(m)
 	c.Evidence = append(words, decodeLines(m)...)
 	c.Excludes = m.texts("excludes")
-	c.Symptoms = m.strs("symptoms")
+	c.Symptoms, c.Words, c.Said = m.strs("symptoms"), m.strs("words"), m.strs("said")
 	c.Says, c.Effect = m.text("says"), m.text("effect")
 	c.Fixes = d.fixes(m)
 	c.Confirm, c.HowToConfirm = d.confirm(m)

@@ -28,6 +28,7 @@ type readingStory struct {
 	Said         map[string]any     `json:"said,omitempty"` // circumstances that the text tells; nobody saw them
 	Next         []readingStep      `json:"next"`
 
+	ask    logline.Ask // what the text says for causes, beside the line itself
 	ranked []logline.Scored
 	said   *logline.Said
 	named  []string
@@ -214,16 +215,18 @@ func (t *textReader) finish(base *diagnosis.Base) []*readingStory {
 	prose := t.prose.String()
 	all := t.said(prose)
 	if t.only("none") {
-		t.circumstances(prose, all)
+		t.circumstances(base, prose, all)
 	}
 	if len(t.stories) == 0 {
 		return nil
 	}
-	like := pagesOf(base).Like(prose)
+	x := indexOf(base)
+	like, logs := x.pages.Like(prose), t.errors.String()
 	for _, s := range t.stories {
 		s.said = all
 		s.Where.First, s.Where.Last = s.pace.first, s.pace.last
-		s.rank(base, t.r, like, t.alsoNamed(s))
+		s.ask = logline.Ask{Like: like, Words: x.fits(x.wordsIn(logs+s.Reading.Text, prose), s.Reading.Event), Also: t.alsoNamed(s)}
+		s.rank(base, t.r)
 	}
 	t.stories = slices.DeleteFunc(t.stories, func(s *readingStory) bool { return s.Cause.ID == "" })
 	slices.SortStableFunc(t.stories, func(a, b *readingStory) int { return cmp.Compare(b.importance(), a.importance()) })
@@ -274,12 +277,13 @@ func (t *textReader) alsoNamed(s *readingStory) map[string]float64 {
 
 // circumstances makes a story of a text that names no error, when its words
 // point at causes.
-func (t *textReader) circumstances(prose string, all *logline.Said) {
-	if !all.Anything() || strings.TrimSpace(prose) == "" && len(t.facts) == 0 {
+func (t *textReader) circumstances(base *diagnosis.Base, prose string, all *logline.Said) {
+	if strings.TrimSpace(prose) == "" && len(t.facts) == 0 {
 		return
 	}
 	event := logline.Spoken(prose)
-	if len(t.r.Rank(&logline.Ask{Event: event, Said: all})) == 0 {
+	words := indexOf(base).wordsIn("", prose)
+	if !logline.Complains(prose) && len(words) == 0 && !all.Failing() || len(t.r.Rank(&logline.Ask{Event: event, Said: all, Words: words})) == 0 {
 		return
 	}
 	s := &readingStory{Schema: fact.Schema, Kind: "reading", Where: readingWhere{Line: 1, LastLine: 1, Count: 1}}

@@ -18,12 +18,11 @@ const standsOut = 0.8
 // interview asks what tells the causes of a story apart, one question at a time:
 // the one whose answer says most for what it costs.
 func (o *options) interview(base *diagnosis.Base, t *textReader, s *readingStory) error {
-	like := pagesOf(base).Like(t.prose.String())
 	in := bufio.NewScanner(o.env.in)
 	var before []*logline.Said
 	skipped := map[string]bool{}
 	for asked := 0; asked < mostQuestions; {
-		s.rank(base, t.r, like, nil)
+		s.rank(base, t.r)
 		o.printf("%s\n", s.standing())
 		step, ok := s.nextQuestion(t.r, skipped)
 		if !ok || len(s.ranked) > 0 && logline.Chances(s.ranked)[0] > standsOut && asked > 0 {
@@ -57,7 +56,7 @@ func (o *options) interview(base *diagnosis.Base, t *textReader, s *readingStory
 			asked++
 		}
 	}
-	s.rank(base, t.r, like, nil)
+	s.rank(base, t.r)
 	if o.output != "text" {
 		return value(o, []*readingStory{s})
 	}

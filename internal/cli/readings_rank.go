@@ -25,31 +25,96 @@ type readingStep struct {
 	Gain      float64  `json:"gain_bits"`
 }
 
-// pages are indexed once for each base.
-var pages struct {
-	sync.Mutex
-	base  *diagnosis.Base
-	index *logline.Pages
+// textIndex is what the knowledge base says of texts: the words of causes, and
+// their pages.
+type textIndex struct {
+	pages *logline.Pages
+	words map[string]*regexp.Regexp // of logs
+	said  map[string]*regexp.Regexp // of persons
+	event map[string][]string       // outcomes of each cause
 }
 
-func pagesOf(base *diagnosis.Base) *logline.Pages {
-	pages.Lock()
-	defer pages.Unlock()
-	if pages.base != base {
-		text := map[string]string{}
-		var order []string
-		for _, c := range base.Causes() {
-			var b strings.Builder
-			b.WriteString(c.Title + "\n" + c.Says.S + "\n" + c.Effect.S + "\n" + c.Prevent + "\n" + strings.ReplaceAll(c.ID, "-", " ") + "\n" + strings.Join(c.Symptoms, "\n"))
-			for _, f := range c.Fixes {
-				b.WriteString("\n" + f.Title)
-			}
-			text[c.ID] = b.String()
-			order = append(order, c.ID)
-		}
-		pages.base, pages.index = base, logline.NewPages(text, order)
+// index is made once for each base.
+var index struct {
+	sync.Mutex
+	base *diagnosis.Base
+	text *textIndex
+}
+
+func indexOf(base *diagnosis.Base) *textIndex {
+	index.Lock()
+	defer index.Unlock()
+	if index.base != base {
+		index.base, index.text = base, newTextIndex(base)
 	}
-	return pages.index
+	return index.text
+}
+
+func newTextIndex(base *diagnosis.Base) *textIndex {
+	x := &textIndex{words: map[string]*regexp.Regexp{}, said: map[string]*regexp.Regexp{}, event: map[string][]string{}}
+	text := map[string]string{}
+	var order []string
+	for _, c := range base.Causes() {
+		order = append(order, c.ID)
+		text[c.ID] = pageOf(c)
+		for _, o := range c.Outcomes {
+			x.event[c.ID] = append(x.event[c.ID], o.S)
+		}
+		for _, p := range []struct {
+			list []string
+			into map[string]*regexp.Regexp
+		}{{c.Words, x.words}, {c.Said, x.said}} {
+			if re, err := regexp.Compile("(?i)" + strings.Join(p.list, "|")); err == nil && len(p.list) > 0 { // the base was checked when it was read
+				p.into[c.ID] = re
+			}
+		}
+	}
+	x.pages = logline.NewPages(text, order)
+	return x
+}
+
+// pageOf is what people would find a cause by. How they describe it stands twice:
+// it is nearest to what others say.
+func pageOf(c *diagnosis.CauseSpec) string {
+	symptoms := strings.Join(c.Symptoms, "\n")
+	list := []string{c.Title, symptoms, symptoms, c.Says.S, c.Effect.S, c.Prevent, strings.ReplaceAll(c.ID, "-", " ")}
+	for _, f := range c.Fixes {
+		list = append(list, f.Title)
+	}
+	return strings.Join(list, "\n")
+}
+
+// wordsIn are the causes whose own words are in a text: more in the line of a
+// program than in what somebody said.
+func (x *textIndex) wordsIn(logs, prose string) map[string]float64 {
+	found := map[string]float64{}
+	for id, re := range x.words {
+		switch {
+		case re.MatchString(logs):
+			found[id] = 1
+		case re.MatchString(prose):
+			found[id] = 0.8
+		}
+	}
+	for id, re := range x.said {
+		if prose != "" && re.MatchString(prose) {
+			found[id] = max(found[id], 0.8)
+		}
+	}
+	return found
+}
+
+// fits removes causes that can not end as the text says.
+func (x *textIndex) fits(found map[string]float64, event string) map[string]float64 {
+	if !slices.Contains(diagnosis.Outcomes, event) {
+		return found
+	}
+	for id := range found {
+		if !slices.Contains(x.event[id], event) {
+			found[id] /= 2
+		}
+	}
+	return found
 }
 
 // force is how much a line of a weight says against the circumstances.
@@ -67,17 +132,12 @@ func gradeFor(weight string, only bool) fact.Grade {
 	return fact.Possible
 }
 
-// ask is what the story's causes are ranked by.
-func (s *readingStory) ask(like map[string]float64) *logline.Ask {
-	return &logline.Ask{Event: s.Reading.Event, Named: s.named, Force: force[s.Reading.Weight], Said: s.said, Like: like}
-}
-
 // rank orders the causes by the line and by the circumstances of the whole text,
 // and finds the steps that tell them apart.
-func (s *readingStory) rank(base *diagnosis.Base, r *logline.Reader, like, also map[string]float64) {
-	a := s.ask(like)
-	a.Also = also
-	s.ranked = slices.DeleteFunc(r.Rank(a), func(x logline.Scored) bool { return titleOf(base, r, x.ID) == "" })
+func (s *readingStory) rank(base *diagnosis.Base, r *logline.Reader) {
+	a := s.ask
+	a.Event, a.Named, a.Force, a.Said = s.Reading.Event, s.named, force[s.Reading.Weight], s.said
+	s.ranked = slices.DeleteFunc(r.Rank(&a), func(x logline.Scored) bool { return titleOf(base, r, x.ID) == "" })
 	s.show(base, r)
 }
 

@@ -300,8 +300,9 @@ func (s *Said) Known(fact string) bool {
 	return ok
 }
 
-// Anything reports whether the text says anything that can be used.
-func (s *Said) Anything() bool { return len(s.Yes)+len(s.Numbers)+len(s.Products) > 0 }
+// Failing reports whether two things at least were said of how or when it fails:
+// a name of a product alone is no complaint.
+func (s *Said) Failing() bool { return len(s.Yes)+len(s.Numbers) >= 2 }
 
 // FactNames are the facts that can be said, the questions' order first.
 func (r *Reader) FactNames() []string {
@@ -327,6 +328,7 @@ type Ask struct {
 	Force  float64            // how much the line says: 0 no line, 1 a strong one
 	Said   *Said              // of the whole text
 	Like   map[string]float64 // likeness of the text to each cause's page, 0 to 1
+	Words  map[string]float64 // causes whose own words are in the text: 1 in a log line, less as somebody said it
 	rarity map[string]float64
 	Also   map[string]float64 // causes that other lines of the same report name, 0 to 1
 }
@@ -350,6 +352,8 @@ const (
 	forEvent   = 0.4
 	forLike    = 0.8 // the most that likeness of words can add
 	against    = 1.2
+	fewest     = 3   // with fewer candidates, likeness alone makes some
+	alike      = 0.7 // from this share of the best likeness on
 	enough     = 1.2 // below this nothing points at the cause
 )
 
@@ -368,12 +372,22 @@ func (r *Reader) Rank(a *Ask) []Scored {
 			score[p.ID] += n * p.Weight
 		}
 	}
+	for id, n := range a.Words {
+		score[id] += forWords * n
+	}
 	for id, n := range a.Also {
 		score[id] += forAlso * n
 	}
 	for id, n := range a.Like {
 		if _, ok := score[id]; ok {
 			score[id] += forLike * n
+		}
+	}
+	if len(score) < fewest { // nothing else points anywhere: what the pages are most like
+		for id, n := range a.Like {
+			if n >= alike {
+				score[id] = max(score[id], enough*n)
+			}
 		}
 	}
 	var list []Scored
@@ -495,6 +509,13 @@ var spoken = []struct {
 	{"timeout", regexp.MustCompile(`\b(time[sd]? ?out|timeouts?|hangs?|no answer|stuck|never (returns|answers|responds)|freezes|stalls?)\b`)},
 	{"http-error", regexp.MustCompile(`\b(50[0234]s?|5xx|bad gateway|52[0-7])\b`)},
 	{"tls-alert", regexp.MustCompile(`\b(handshake (failure|fails|error|failed)|certificate|wrong version number)\b`)},
+}
+
+var complaint = regexp.MustCompile(`\b(fail\w*|errors?|broken|breaks?|does not work|doesn't work|not working|problems?|warnings?|lost|dead|dies|kills?|cuts?|slow|unable|cannot|can't|stops?)\b`)
+
+// Complains reports whether a text speaks of a failure at all.
+func Complains(text string) bool {
+	return Spoken(text) != "" || complaint.MatchString(strings.ToLower(text))
 }
 
 // Spoken is the event that a sentence of symptoms speaks of; "" when none.
