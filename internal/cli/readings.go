@@ -149,7 +149,9 @@ func (t *textReader) line(file string, n int, line string) {
 	if !t.window.has(at, timed) {
 		return
 	}
-	t.keepWords(line)
+	if x.Event != "none" {
+		t.keepWords(line)
+	}
 	host, _, _ := strings.Cut(x.Peer, ":")
 	key := file + "|" + x.ID + "|" + x.Event + "|" + host
 	if x.Event == "none" {
@@ -189,7 +191,7 @@ func (t *textReader) keepWords(line string) {
 }
 
 // logForm are the beginnings and signs of a line that a program wrote.
-var logForm = regexp.MustCompile(`^\W?\d{4}[-/]\d\d|^\W?(\d{1,3}\.){3}\d|^\W?\d{10}|^[\[{%<*]|\d->|[A-Z][a-z]+[A-Za-z]*(Error|Exception)\b|^[a-z_./-]+(\[\d+\])?: |^(ERROR|FATAL|WARN(ING)?|LOG|INFO|DEBUG|TRACE|NOTICE)\b|^(?i:error|fatal|warning): |^[A-Z][a-z]{2} +\d+ \d\d:|\(\d+: |\berrno\b|os error|0x[0-9a-f]{4}`)
+var logForm = regexp.MustCompile(`^\s*(#|//)|^\W?\d{4}[-/]\d\d|^\W?(\d+ +)?(\d{1,3}\.){3}\d|^\W?\d{10}|^[\[{%<*]|\d->|[A-Z][a-z]+[A-Za-z]*(Error|Exception)\b|^[a-z_./-]+(\[\d+\])?: |^(ERROR|FATAL|WARN(ING)?|LOG|INFO|DEBUG|TRACE|NOTICE)\b|^(?i:error|fatal|warning): |^[A-Z][a-z]{2} +\d+ \d\d:|\(\d+: |\berrno\b|os error|0x[0-9a-f]{4}`)
 
 func isLogLine(line string) bool { return logForm.MatchString(line) }
 
@@ -282,8 +284,9 @@ func (t *textReader) circumstances(base *diagnosis.Base, prose string, all *logl
 		return
 	}
 	event := logline.Spoken(prose)
-	words := indexOf(base).wordsIn("", prose)
-	if !logline.Complains(prose) && len(words) == 0 && !all.Failing() || len(t.r.Rank(&logline.Ask{Event: event, Said: all, Words: words})) == 0 {
+	x := indexOf(base)
+	words := x.wordsIn("", prose)
+	if !logline.Complains(prose) && len(words) == 0 && !all.Failing() || len(t.r.Rank(&logline.Ask{Event: event, Said: all, Words: words, Like: x.pages.Like(prose)})) == 0 {
 		return
 	}
 	s := &readingStory{Schema: fact.Schema, Kind: "reading", Where: readingWhere{Line: 1, LastLine: 1, Count: 1}}

@@ -98,7 +98,7 @@ func (x *textIndex) wordsIn(logs, prose string) map[string]float64 {
 	}
 	for id, re := range x.said {
 		if prose != "" && re.MatchString(prose) {
-			found[id] = max(found[id], 0.8)
+			found[id] = max(found[id], 1)
 		}
 	}
 	return found

@@ -342,19 +342,20 @@ type Scored struct {
 
 // The weights: what one statement adds to the logarithm of a cause's odds.
 const (
-	forNamed   = 3.2
-	forAlso    = 1.2
-	forProduct = 1.3
-	forWith    = 0.4
-	forFact    = 0.8
-	forNumber  = 2.2
-	forWords   = 1.8
-	forEvent   = 0.4
-	forLike    = 0.8 // the most that likeness of words can add
-	against    = 1.2
-	fewest     = 3   // with fewer candidates, likeness alone makes some
-	alike      = 0.7 // from this share of the best likeness on
-	enough     = 1.2 // below this nothing points at the cause
+	forNamed       = 3.2
+	forAlso        = 1.2
+	forProduct     = 1.3
+	forWith        = 0.4
+	forFact        = 0.8
+	forNumber      = 2.2
+	forWords       = 1.8
+	forEvent       = 0.4
+	forLike        = 0.8 // the most that likeness of words can add
+	against        = 1.2
+	forUnexplained = 0.8 // taken off for a telling fact that the cause does not explain
+	fewest         = 3   // with fewer candidates, likeness alone makes some
+	alike          = 0.7 // from this share of the best likeness on
+	enough         = 1.2 // below this nothing points at the cause
 )
 
 // Rank orders causes, the likeliest first. Causes at which nothing points are
@@ -392,7 +393,7 @@ func (r *Reader) Rank(a *Ask) []Scored {
 	}
 	var list []Scored
 	for id, n := range score {
-		if slices.Contains(a.Named, id) || n >= enough*0.8 {
+		if slices.Contains(a.Named, id) || n >= enough*0.4 {
 			list = append(list, Scored{id, n})
 		}
 	}
@@ -442,7 +443,13 @@ func (p *profile) score(a *Ask) (n float64, points bool) {
 			n -= against
 		}
 	}
-	n += p.number("idle_s", p.IdleS, said) + p.number("exact_s", p.ExactS, said)
+	for fact, v := range said.Yes {
+		if _, ok := p.expects[fact]; v && !ok && (fact == "idle" || slices.Contains(telling, fact)) {
+			n -= forUnexplained * a.rarity[fact]
+		}
+	}
+	numbers := p.number("idle_s", p.IdleS, said) + p.number("exact_s", p.ExactS, said)
+	n += numbers
 	if len(p.Event) > 0 && a.Event != "" && a.Event != "none" {
 		if slices.Contains(p.Event, a.Event) {
 			n += forEvent
@@ -450,7 +457,13 @@ func (p *profile) score(a *Ask) (n float64, points bool) {
 			n -= against
 		}
 	}
-	return n, (product || words || !p.Only && met >= 3) && n >= enough
+	switch {
+	case p.Only:
+		return n, (product || words) && n >= enough
+	case words || met > 0 && product || met >= 3 || numbers > 0:
+		return n, n >= enough
+	}
+	return n / 2, product && n >= enough // it only fits
 }
 
 // telling are facts that point at a cause without its product; the others fit
@@ -479,6 +492,8 @@ func (p *profile) number(fact string, window [2]float64, said *Said) float64 {
 		return forNumber * other
 	case x >= window[0] && x <= window[1]:
 		return forFact * other
+	case !narrow:
+		return 0
 	}
 	return -against * other
 }
@@ -505,13 +520,13 @@ var spoken = []struct {
 	{"refused", regexp.MustCompile(`\b(refus(ed|es)|econnrefused)\b`)},
 	{"reset", regexp.MustCompile(`\b(reset|resets|rst|econnreset)\b|broken pipe|\bepipe\b|err_connection_reset`)},
 	{"unreachable", regexp.MustCompile(`\bunreachable\b|no route to host`)},
-	{"closed", regexp.MustCompile(`\b(closed|closes|disconnect(s|ed)?|dropped|drops|eof|hung up|hang ?up|cut (off)?|1006|gone away|connection lost|lost connection|thrown out|kicked)\b`)},
+	{"closed", regexp.MustCompile(`\b(closed|closes|disconnect(s|ed)?|dropped|drops|lose(s)? (its|the|their|each)|eof|hung up|hang ?up|cut (off)?|1006|gone away|connection lost|lost connection|thrown out|kicked)\b`)},
 	{"timeout", regexp.MustCompile(`\b(time[sd]? ?out|timeouts?|hangs?|no answer|stuck|never (returns|answers|responds)|freezes|stalls?)\b`)},
 	{"http-error", regexp.MustCompile(`\b(50[0234]s?|5xx|bad gateway|52[0-7])\b`)},
 	{"tls-alert", regexp.MustCompile(`\b(handshake (failure|fails|error|failed)|certificate|wrong version number)\b`)},
 }
 
-var complaint = regexp.MustCompile(`\b(fail\w*|errors?|broken|breaks?|does not work|doesn't work|not working|problems?|warnings?|lost|dead|dies|kills?|cuts?|slow|unable|cannot|can't|stops?)\b`)
+var complaint = regexp.MustCompile(`\b(fail\w*|errors?|broken|los(e|es|ing)|blocks?|ends? after|not (receive|reach|answer|respond|connect|load|open|come)\w*|no (more|new|longer|request)|does not|doesn't|breaks?|does not work|doesn't work|not working|problems?|warnings?|lost|dead|dies|kills?|cuts?|slow|unable|cannot|can't|stops?)\b`)
 
 // Complains reports whether a text speaks of a failure at all.
 func Complains(text string) bool {

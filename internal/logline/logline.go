@@ -231,7 +231,7 @@ func (r *Reader) Read(line string) (Reading, bool) {
 	x := Reading{Entry: *f.entry, Text: text, Longer: f.size, TimerS: timer(low)}
 	if x.Open {
 		for _, i := range candidates[best+1:] {
-			if e := r.forms[i].entry; e.system && e.Event != "none" && r.forms[i].matches(text, low) {
+			if e := r.forms[i].entry; e.system && !e.Open && e.Event != "none" && r.forms[i].matches(text, low) {
 				x.become(e)
 				break
 			}
