@@ -1,8 +1,10 @@
 package main
 
 import (
+	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestQuantile(t *testing.T) {
@@ -93,5 +95,29 @@ func TestChoose(t *testing.T) {
 	}
 	if _, err := choose([]string{"cots"}); err == nil || !strings.Contains(err.Error(), "cots") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestReady: whoever is told that a tool is ready finds its word in what it said. The
+// address of a server stands there; without it every request of a run failed.
+func TestReady(t *testing.T) {
+	r, w := io.Pipe()
+	tl := &tool{eof: make(chan struct{})}
+	ready := make(chan time.Time)
+	tl.mu.Lock() // nothing is written to the text
+	go tl.follow(r, "serving ", ready)
+	go io.WriteString(w, "serving 127.0.0.1:80\n")
+	select {
+	case <-ready:
+		t.Error("ready before its word stands in the text")
+		tl.mu.Unlock()
+	case <-time.After(100 * time.Millisecond):
+		tl.mu.Unlock()
+		<-ready
+	}
+	w.Close()
+	<-tl.eof
+	if text := tl.text(); text != "serving 127.0.0.1:80\n" {
+		t.Errorf("it said %q", text)
 	}
 }

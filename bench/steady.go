@@ -2,12 +2,14 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -177,11 +179,12 @@ func sendPost(ctx context.Context, c *postClient, t *trail, url string) error {
 	if err != nil {
 		return err
 	}
-	if err := finishBody(resp); err != nil {
+	said, err := io.ReadAll(io.LimitReader(resp.Body, 100)) // of an error
+	if err := cmp.Or(err, finishBody(resp)); err != nil {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("status %d", resp.StatusCode)
+		return fmt.Errorf("status %d: %q", resp.StatusCode, said)
 	}
 	return nil
 }
@@ -266,7 +269,12 @@ func (b *bench) startSteady(args ...string) (*tool, string, error) {
 		return nil, "", err
 	}
 	_, addr, _ := strings.Cut(t.text(), "serving ")
-	return t, "http://" + strings.TrimSpace(addr), nil
+	addr, _, _ = strings.Cut(addr, "\n")
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		t.stop()
+		return nil, "", fmt.Errorf("the server does not say where it listens: %q", t.text())
+	}
+	return t, "http://" + addr, nil
 }
 
 // steadyBehaviours lets every client send POSTs to every server.

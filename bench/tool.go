@@ -70,15 +70,15 @@ func (t *tool) follow(r io.Reader, word string, ready chan<- time.Time) {
 	found := false
 	for {
 		line, err := in.ReadString('\n')
-		if !found && strings.Contains(line, word) {
-			found = true
-			ready <- time.Now()
-		}
 		t.mu.Lock()
 		if t.out.Len() < 1<<20 {
 			t.out.WriteString(line)
 		}
 		t.mu.Unlock()
+		if !found && strings.Contains(line, word) { // who is told of the word finds it in the text
+			found = true
+			ready <- time.Now()
+		}
 		if err != nil {
 			return
 		}
