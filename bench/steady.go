@@ -30,12 +30,16 @@ type steadyFlags struct {
 	restarts int
 	only     string
 	client   string
+	server   string
+	parallel int
 }
 
 func (f *steadyFlags) register(fs *flag.FlagSet) {
 	fs.IntVar(&f.posts, "posts", 20_000, "steady: POSTs of each client to each server; the full proof is 100000")
 	fs.IntVar(&f.restarts, "restarts", 100, "steady: restarts under load")
 	fs.StringVar(&f.only, "only", "", "steady: one table alone: behaviours, refused, servers, restarts, overhead or outage")
+	fs.StringVar(&f.server, "server", "", "steady: in the table servers, those whose names begin so, such as Jetty")
+	fs.IntVar(&f.parallel, "parallel", 1, "steady: in the table servers, so many at once; the CPU is not told then")
 	fs.StringVar(&f.client, "client", "", "steady: in the table behaviours, this client alone, such as steady")
 }
 
@@ -47,6 +51,9 @@ func (b *bench) steady() (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return "", err
+	}
 	var out strings.Builder
 	for _, t := range []struct {
 		name, title string
@@ -194,7 +201,8 @@ type tally struct {
 	sent, failed int
 	lost         int // of the failed: executed
 	spared       int // of the failed: not executed
-	twice        int // executions beyond the first of a request
+	twice        int // executions beyond the first of a request, by attempts of the client
+	proxied      int // executions beyond the first of one attempt: somebody between repeated it
 	replays      int // attempts that steady repeated
 	stale        int // connections that steady left before it sent anything
 	wrong        int // attempts that steady called not sent or not delivered, and that were executed
@@ -234,6 +242,12 @@ func (l ledgerCounts) judge(t *tally, prefix string, notable []*trail) {
 	for id, n := range l.requests {
 		if strings.HasPrefix(id, prefix+"-") {
 			t.twice += n - 1
+		}
+	}
+	for line, n := range l.attempts {
+		if strings.HasPrefix(line, prefix+"-") {
+			t.twice -= n - 1
+			t.proxied += n - 1
 		}
 	}
 	for _, tr := range notable {
@@ -305,7 +319,7 @@ func (b *bench) chosenClients() []*postClient {
 	return slices.DeleteFunc(postClients(true), func(c *postClient) bool { return b.client != "" && c.name != b.client })
 }
 
-var tallyHead = []string{"server", "client", "POSTs", "executed twice", "failed", "of which executed", "not executed", "repeated by proof", "left unsent", "judged wrongly", "connections", "us CPU each"}
+var tallyHead = []string{"server", "client", "POSTs", "executed twice", "repeated by a proxy", "failed", "of which executed", "not executed", "repeated by proof", "left unsent", "judged wrongly", "connections", "us CPU each"}
 
 func tallyRows(server string, names []string, tallies []tally) [][]string {
 	var rows [][]string
@@ -319,7 +333,7 @@ func tallyRows(server string, names []string, tallies []tally) [][]string {
 			twice = "**" + twice + "**"
 		}
 		rows = append(rows, []string{
-			server, names[i], fmt.Sprint(t.sent), twice, fmt.Sprint(t.failed), fmt.Sprint(t.lost), fmt.Sprint(t.spared),
+			server, names[i], fmt.Sprint(t.sent), twice, fmt.Sprint(t.proxied), fmt.Sprint(t.failed), fmt.Sprint(t.lost), fmt.Sprint(t.spared),
 			repeats, stale, wrong, fmt.Sprint(t.dials), fmt.Sprintf("%.0f", t.cpu/float64(t.sent)*1e6),
 		})
 	}

@@ -180,8 +180,9 @@ func (b *bench) steadyOverhead(string) (string, error) {
 		return "", err
 	}
 	defer srv.stop()
-	// All in one process and against one server. The second plain client shows the noise.
-	clients := []*postClient{plainClient("net/http", false), bareSteady(), plainClient("net/http again (noise)", false)}
+	// All in one process and against one server. The second plain client shows the noise, and
+	// a bare pool of NewClientConn what it would cost to leave net/http's own pool.
+	clients := []*postClient{plainClient("net/http", false), bareSteady(), clientConnClient(), plainClient("net/http again (noise)", false)}
 	results := make([][]overhead, len(clients))
 	for round := range b.rounds {
 		for k := range 2 * len(clients) { // forth and back

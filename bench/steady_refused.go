@@ -1,10 +1,9 @@
 package main
 
 import (
-	_ "embed"
 	"fmt"
 	"net/http"
-	"os/exec"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,20 +11,18 @@ import (
 	"github.com/holdfast-project/holdfast/steady"
 )
 
-//go:embed peers/ledger-haproxy-h2.cfg
-var haproxyH2Config string
-
 // steadyRefused lets clients send POSTs over HTTP/2 to HAProxy, whose server executes
 // them and closes some connections without an answer. HAProxy says then that the stream
 // was refused, which stands for not processed.
 func (b *bench) steadyRefused(dir string) (string, error) {
-	r := &realServer{name: "HAProxy, HTTP/2", program: "haproxy", script: haproxyH2Config, args: func(_ *realServer, p serverPlace) []string {
-		return []string{"-db", "-f", p.file}
-	}}
-	if _, err := exec.LookPath(r.program); err != nil {
+	r := &realServer{name: "HAProxy, HTTP/2", program: "haproxy", files: "ledger-haproxy-h2.cfg", command: "-db -f FILE BACKEND"}
+	if _, err := r.path(); err != nil {
 		return "not measured: install haproxy\n", nil
 	}
-	p := serverPlace{dir: dir, ledger: filepath.Join(dir, "ledger-refused"), file: filepath.Join(dir, "haproxy-h2")}
+	if err := os.Mkdir(filepath.Join(dir, "refused"), 0o755); err != nil {
+		return "", err
+	}
+	p := serverPlace{dir: filepath.Join(dir, "refused"), ledger: filepath.Join(dir, "refused", "ledger")}
 	srv, url, err := b.startSteady("-fin", "0.05", "-ledger", p.ledger)
 	if err != nil {
 		return "", err
