@@ -26,7 +26,7 @@ It never touches the network of the host, and leaves nothing behind.`,
 		Args:                       unknownCommand,
 		RunE:                       func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(o.labListCommand(), o.labRunCommand(), o.labStormCommand(), o.labFieldCommand(), o.labProxyCommand(), o.labFaultsCommand(), o.labCapturesCommand())
+	c.AddCommand(o.labListCommand(), o.labRunCommand(), o.labStormCommand(), o.labFieldCommand(), o.labProxyCommand(), o.labFaultsCommand(), o.labCapturesCommand(), o.labLearnCommand())
 	return c
 }
 

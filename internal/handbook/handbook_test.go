@@ -29,7 +29,17 @@ func TestDocsAreCurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const dir = "../../docs/causes"
+	current(t, "../../docs/causes", docs)
+	lessons, err := LessonDocs(base(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	current(t, "../../docs/learn", lessons)
+}
+
+// current compares a directory of documents with what they should be.
+func current(t *testing.T, dir string, docs map[string]string) {
+	t.Helper()
 	if *update {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
@@ -52,7 +62,7 @@ func TestDocsAreCurrent(t *testing.T) {
 	files, _ := filepath.Glob(filepath.Join(dir, "*"))
 	for _, f := range files {
 		if _, ok := docs[filepath.Base(f)]; !ok {
-			t.Errorf("%s belongs to no cause", f)
+			t.Errorf("%s is not generated", f)
 		}
 	}
 }
