@@ -52,6 +52,7 @@ var onlyIn = []struct{ imported, pkg, why string }{
 	{"github.com/cilium/ebpf", "internal/trace", "only internal/trace speaks to the kernel verifier"},
 	{"os/exec", "internal/lab internal/lab/storm internal/field", "read /proc or use a socket instead of running a program"},
 	{"github.com/spf13/cobra", "internal/cli", "only the command line parses flags"},
+	{"github.com/modelcontextprotocol/go-sdk", "internal/cli", "assistants ask the command line"},
 }
 
 // pure are the packages that also build for wasm, macOS and Windows.

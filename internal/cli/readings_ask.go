@@ -28,7 +28,7 @@ func (o *options) interview(base *diagnosis.Base, t *textReader, s *readingStory
 		if !ok || len(s.ranked) > 0 && logline.Chances(s.ranked)[0] > standsOut && asked > 0 {
 			break
 		}
-		o.printf("%d. %s\n   %s\n   [%s, Enter: do not know, u: undo, q: enough] ", asked+1, step.Question.Question, step.Command, answers(&step.Question))
+		o.printf("%d. %s\n   %s\n   [%s, Enter: do not know, u: undo, q: enough] ", asked+1, step.Question.Question, step.Command, answerForm(&step.Question))
 		if !in.Scan() {
 			o.printf("\n")
 			break
@@ -42,7 +42,14 @@ func (o *options) interview(base *diagnosis.Base, t *textReader, s *readingStory
 				clear(skipped)
 				asked--
 			}
-		case "", "?", "d":
+		case "", "?", "d", "n", "no":
+			if step.Unit == "" && strings.HasPrefix(a, "n") {
+				before = append(before, s.said)
+				s.said = s.said.Clone()
+				_ = s.said.Set(step.Fact, "no") // a no is taken by every question of yes and no
+				asked++
+				continue
+			}
 			skipped[step.Fact] = true
 			asked++
 		default:
@@ -65,7 +72,7 @@ func (o *options) interview(base *diagnosis.Base, t *textReader, s *readingStory
 	return nil
 }
 
-func answers(q *logline.Question) string {
+func answerForm(q *logline.Question) string {
 	if q.Unit != "" {
 		return "a number of seconds"
 	}
