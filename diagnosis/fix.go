@@ -8,26 +8,32 @@ import (
 	"github.com/holdfast-project/holdfast/fact"
 )
 
-// product is software that a fix may be about: how it is written in titles and
-// commands, and the processes that run it.
+// product is software that a fix may be about: how an edit calls it, how it is
+// written at the start of titles and in commands, and the processes that run it.
 type product struct {
+	edits []string
 	name  *regexp.Regexp
 	comms []string // starts of process names
 }
 
 // products are those that fixes name. A fix for software that is not there helps
-// nobody.
+// nobody. What is compiled (Go, C, Rust) has no process name of its own.
 var products = []product{
-	{regexp.MustCompile(`\bHAProxy\b`), []string{"haproxy"}},
-	{regexp.MustCompile(`\bnginx\b|lingering_close|reset_timedout_connection`), []string{"nginx"}},
-	{regexp.MustCompile(`\bApache\b`), []string{"apache", "httpd"}},
-	{regexp.MustCompile(`\bRedis\b`), []string{"redis", "valkey"}},
-	{regexp.MustCompile(`\bPostgreSQL\b|pg_stat_activity`), []string{"postgres", "pgbouncer"}},
-	{regexp.MustCompile(`\bMySQL\b`), []string{"mysql", "mariadb"}},
-	{regexp.MustCompile(`\bgunicorn\b`), []string{"gunicorn", "python"}},
-	{regexp.MustCompile(`\bphp-fpm\b`), []string{"php-fpm"}},
-	{regexp.MustCompile(`\bEnvoy\b`), []string{"envoy"}},
-	{regexp.MustCompile(`\bHikariCP\b`), []string{"java"}},
+	{[]string{"haproxy"}, regexp.MustCompile(`^HAProxy\b`), []string{"haproxy"}},
+	{[]string{"nginx"}, regexp.MustCompile(`^nginx\b`), []string{"nginx"}},
+	{[]string{"apache"}, regexp.MustCompile(`^Apache\b`), []string{"apache", "httpd"}},
+	{[]string{"redis"}, regexp.MustCompile(`^Redis\b`), []string{"redis", "valkey"}},
+	{[]string{"postgresql", "pgbouncer"}, regexp.MustCompile(`^(PostgreSQL|PgBouncer)\b|pg_stat_activity`), []string{"postgres", "pgbouncer"}},
+	{[]string{"mysql"}, regexp.MustCompile(`^MySQL\b`), []string{"mysql", "mariadb"}},
+	{[]string{"gunicorn", "uvicorn", "python"}, regexp.MustCompile(`^(gunicorn|uvicorn|aiohttp|Python)\b`), []string{"gunicorn", "uvicorn", "python"}},
+	{[]string{"php-fpm"}, regexp.MustCompile(`^php-fpm\b`), []string{"php-fpm"}},
+	{[]string{"uwsgi"}, regexp.MustCompile(`^uWSGI\b`), []string{"uwsgi"}},
+	{[]string{"envoy", "istio"}, regexp.MustCompile(`^(Envoy|Istio)\b`), []string{"envoy"}},
+	{[]string{"node"}, regexp.MustCompile(`^Node\.js\b`), []string{"node", "MainThread"}},
+	{[]string{"java", "spring"}, regexp.MustCompile(`^(Java|Spring|Tomcat|Jetty|HikariCP|JNDI|Reactor|OkHttp)\b`), []string{"java"}},
+	{[]string{"dotnet"}, regexp.MustCompile(`^(Kestrel|\.NET)\b`), []string{"dotnet"}},
+	{[]string{"sshd"}, regexp.MustCompile(`^sshd\b`), []string{"sshd"}},
+	{[]string{"rabbitmq"}, regexp.MustCompile(`^RabbitMQ\b`), []string{"beam.smp"}},
 }
 
 // fix is a remedy whose commands carry values of the case.
@@ -42,7 +48,11 @@ func (k *baseCompiler) fixes(list []fact.Fix, at Pos) []fix {
 	for _, spec := range list {
 		f := fix{spec: spec, commands: k.commands(spec.Commands, at), undo: k.commands(spec.Undo, at)}
 		for i, p := range products {
-			if p.name.MatchString(spec.Title) || len(spec.Commands) > 0 && !slices.ContainsFunc(spec.Commands, func(c string) bool { return !p.name.MatchString(c) }) {
+			if slices.Contains(p.edits, spec.Product) {
+				f.products = []int{i}
+				break
+			}
+			if spec.Product == "" && (p.name.MatchString(spec.Title) || len(spec.Commands) > 0 && !slices.ContainsFunc(spec.Commands, func(c string) bool { return !p.name.MatchString(c) })) {
 				f.products = append(f.products, i)
 			}
 		}
@@ -83,7 +93,7 @@ func fitting(list []fix, c *fact.Case) []fact.Fix {
 	names := software(c)
 	runs := func(i int) bool {
 		return slices.ContainsFunc(products[i].comms, func(comm string) bool {
-			return slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, comm) })
+			return slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, strings.ToLower(comm)) })
 		})
 	}
 	var out []fact.Fix
@@ -131,6 +141,6 @@ func foreign(command string, runs func(int) bool) bool {
 	if !ok {
 		return false
 	}
-	i := slices.IndexFunc(products, func(p product) bool { return p.name.MatchString(label) })
+	i := slices.IndexFunc(products, func(p product) bool { return p.name.MatchString(label) || slices.Contains(p.edits, strings.ToLower(label)) })
 	return i >= 0 && !runs(i)
 }
