@@ -18,7 +18,7 @@ func TestLinesAccuracy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"unseen.yaml", "unseen2.yaml"} {
+	for _, name := range []string{"unseen.yaml", "unseen2.yaml", "pasted.yaml"} {
 		a, err := measureLines(r, base, "testdata/lines/"+name)
 		if err != nil {
 			t.Fatal(err)

@@ -132,11 +132,15 @@ func gradeFor(weight string, only bool) fact.Grade {
 	return fact.Possible
 }
 
+// inHandshake is what lines say of a connection that was just being made.
+var inHandshake = regexp.MustCompile(`(?i)handshak|ssl_connect|ssl_do_handshake|kex_exchange|ssh_exchange|pre-login|before secure tls|client ?hello`)
+
 // rank orders the causes by the line and by the circumstances of the whole text,
 // and finds the steps that tell them apart.
 func (s *readingStory) rank(base *diagnosis.Base, r *logline.Reader) {
 	a := s.ask
 	a.Event, a.Named, a.Force, a.Said = s.Reading.Event, s.named, force[s.Reading.Weight], s.said
+	a.New = s.Reading.Event != "none" && len(s.named) > 0 && inHandshake.MatchString(s.Reading.Text)
 	s.ranked = slices.DeleteFunc(r.Rank(&a), func(x logline.Scored) bool { return titleOf(base, r, x.ID) == "" })
 	s.show(base, r)
 }

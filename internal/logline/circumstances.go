@@ -187,10 +187,10 @@ func (r *Reader) Understand(text string) *Said {
 }
 
 var (
-	timeForm = regexp.MustCompile(`(\d+(?:\.\d+)?|\ban?\b|\bone\b|\btwo\b|\bthree\b|\bfour\b|\bfive\b|\bten\b|\bfifteen\b|\bthirty\b|\bhalf an?\b|\bhalf)[ -]?(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?|hrs?|days?)\b`)
+	timeForm = regexp.MustCompile(`(\d+(?:\.\d+)?|\ban?\b|\bone\b|\btwo\b|\bthree\b|\bfour\b|\bfive\b|\bten\b|\bfifteen\b|\bthirty\b|\bhalf an?\b|\bhalf|\bevery|\beach)[ -]?(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?|hrs?|days?)\b`)
 	idleNear = regexp.MustCompile(`idl|inactiv|pause|break|quiet|no traffic|without|unused|no activity|silen|not used|sleep|rarely|keep-?alive|long query|lasts? more|takes? more|request every|output|between`)
 	exact    = regexp.MustCompile(`(exactly|every|each|always after|after|constant|about|precisely|limit of|timeout (of|is)?|for)\W{0,3}(\w+\W{1,2}){0,2}$`)
-	numbers  = map[string]float64{"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "ten": 10, "fifteen": 15, "thirty": 30, "half": 0.5, "half a": 0.5, "half an": 0.5}
+	numbers  = map[string]float64{"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "ten": 10, "fifteen": 15, "thirty": 30, "half": 0.5, "every": 1, "each": 1, "half a": 0.5, "half an": 0.5}
 )
 
 // times finds how long a connection was idle, and after how long it fails.
@@ -211,7 +211,8 @@ func (s *Said) times() {
 		case strings.HasPrefix(unit, "d"):
 			n *= 86400
 		}
-		if n == 0 {
+		each := s.low[m[2]] == 'e'
+		if n == 0 || each && (n < 60 || n >= 86400) { // every second request, each day: no timers
 			continue
 		}
 		before, after := s.low[max(0, m[0]-48):m[0]], s.low[m[1]:min(len(s.low), m[1]+40)]
@@ -221,7 +222,7 @@ func (s *Said) times() {
 				s.Numbers["idle_s"] = n
 			}
 			s.Yes["idle"] = true
-		case exact.MatchString(before) && s.Numbers["exact_s"] == 0:
+		case (each || exact.MatchString(before)) && s.Numbers["exact_s"] == 0:
 			s.Numbers["exact_s"] = n
 		}
 	}
@@ -326,6 +327,7 @@ type Ask struct {
 	Event  string             // of the line, or the one that the text speaks of
 	Named  []string           // causes that the line names, in its order
 	Force  float64            // how much the line says: 0 no line, 1 a strong one
+	New    bool               // the line says that the connection was in its handshake
 	Said   *Said              // of the whole text
 	Like   map[string]float64 // likeness of the text to each cause's page, 0 to 1
 	Words  map[string]float64 // causes whose own words are in the text: 1 in a log line, less as somebody said it
@@ -371,6 +373,9 @@ func (r *Reader) Rank(a *Ask) []Scored {
 		_, named := score[p.ID]
 		if n, points := p.score(a); points || named {
 			score[p.ID] += n * p.Weight
+			if a.New && p.expects["idle"] { // nobody had used it before: nothing was reused
+				score[p.ID] -= 2 * against
+			}
 		}
 	}
 	for id, n := range a.Words {
@@ -528,6 +533,9 @@ var spoken = []struct {
 
 var complaint = regexp.MustCompile(`\b(fail\w*|errors?|broken|los(e|es|ing)|blocks?|ends? after|not (receive|reach|answer|respond|connect|load|open|come)\w*|no (more|new|longer|request)|does not|doesn't|breaks?|does not work|doesn't work|not working|problems?|warnings?|lost|dead|dies|kills?|cuts?|slow|unable|cannot|can't|stops?)\b`)
 
+// setting is a timer that is set, not one that ran out.
+var setting = regexp.MustCompile(`[\w-]*timeouts?["']?\s*[=:]\s*["']?\d+\w*|\w+[_-]timeouts?\s+\d+\w*|\btimeout (client|server|tunnel|connect|queue|http-request|http-keep-alive) \d+\w*|\btimeouts? (setting|value|option|parameter)s?\b`)
+
 // Complains reports whether a text speaks of a failure at all.
 func Complains(text string) bool {
 	return Spoken(text) != "" || complaint.MatchString(strings.ToLower(text))
@@ -535,7 +543,7 @@ func Complains(text string) bool {
 
 // Spoken is the event that a sentence of symptoms speaks of; "" when none.
 func Spoken(text string) string {
-	low := strings.ToLower(text)
+	low := setting.ReplaceAllString(strings.ToLower(text), "")
 	for _, s := range spoken {
 		if s.re.MatchString(low) {
 			return s.event

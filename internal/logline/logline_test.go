@@ -194,13 +194,14 @@ func TestRankByCircumstances(t *testing.T) {
 func TestUnderstand(t *testing.T) {
 	r := reader(t)
 	for text, want := range map[string]string{
-		"idle over 15 min behind an NLB, retry works":            "map[idle:true idle_s:900 product:[nlb] retry_works:true]",
-		"the websocket is closed in exactly 60 seconds":          "map[exact_s:60 product:[websocket]]",
-		"a 10-minute break, then the second query fails":         "map[idle:true idle_s:600 product:[database]]",
-		"curl works, the browser does not":                       "map[always:true other_client_works:true product:[browser]]",
-		"only large uploads fail, small requests are fine":       "map[large_only:true upload:true]",
-		"everything is fine":                                     "map[]",
-		"a request every 360 s over a kept session gets a reset": "map[exact_s:360]",
+		"idle over 15 min behind an NLB, retry works":              "map[idle:true idle_s:900 product:[nlb] retry_works:true]",
+		"the websocket is closed in exactly 60 seconds":            "map[exact_s:60 product:[websocket]]",
+		"a 10-minute break, then the second query fails":           "map[idle:true idle_s:600 product:[database]]",
+		"curl works, the browser does not":                         "map[always:true other_client_works:true product:[browser]]",
+		"only large uploads fail, small requests are fine":         "map[large_only:true upload:true]",
+		"everything is fine":                                       "map[]",
+		"the socket ends every minute, every second request fails": "map[exact_s:60]",
+		"a request every 360 s over a kept session gets a reset":   "map[exact_s:360]",
 	} {
 		got := fmt.Sprint(r.Understand(text).Values())
 		if want == "map[]" {
