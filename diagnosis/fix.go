@@ -141,6 +141,8 @@ func foreign(command string, runs func(int) bool) bool {
 	if !ok {
 		return false
 	}
-	i := slices.IndexFunc(products, func(p product) bool { return p.name.MatchString(label) || slices.Contains(p.edits, strings.ToLower(label)) })
+	i := slices.IndexFunc(products, func(p product) bool {
+		return p.name.MatchString(label) || slices.Contains(p.edits, strings.ToLower(label))
+	})
 	return i >= 0 && !runs(i)
 }
