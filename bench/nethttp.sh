@@ -5,7 +5,7 @@
 # steady. Nothing of Go is kept. It prints a line for each test that fails, and the
 # counts. Takes a few minutes.
 #
-#	bench/nethttp.sh [-run REGEXP] [-v] [-least N]	N: how many must pass through steady
+#	bench/nethttp.sh [-run REGEXP] [-v] [-own] [-least N]	N: how many must pass; -own: by Transport.OwnPool
 set -eu
 cd "$(dirname "$0")/.."
 run=. verbose='' least=605
@@ -14,6 +14,7 @@ while [ $# -gt 0 ]; do
 	-run) run=$2; shift ;;
 	-least) least=$2; shift ;;
 	-v) verbose=1 ;;
+	-own) OWN_POOL=1 least=0; export OWN_POOL ;;
 	*) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 	esac
 	shift
@@ -100,7 +101,7 @@ func init() {
 	http.Through = func(t *http.Transport) http.Carrier {
 		s, ok := all.Load(t)
 		if !ok {
-			s, _ = all.LoadOrStore(t, &steady.Transport{Base: t, Attempts: 1, NoBreaker: true, NoThrottle: true})
+			s, _ = all.LoadOrStore(t, &steady.Transport{Base: t, Attempts: 1, NoBreaker: true, NoThrottle: true, OwnPool: os.Getenv("OWN_POOL") != ""})
 		}
 		return s.(*steady.Transport)
 	}

@@ -325,7 +325,7 @@ func tallyRows(server string, names []string, tallies []tally) [][]string {
 	var rows [][]string
 	for i, t := range tallies {
 		repeats, stale, wrong := "-", "-", "-"
-		if names[i] == "steady" {
+		if isSteady(names[i]) {
 			repeats, stale, wrong = fmt.Sprint(t.replays), fmt.Sprint(t.stale), fmt.Sprint(t.wrong)
 		}
 		twice := fmt.Sprint(t.twice)
@@ -343,7 +343,7 @@ func tallyRows(server string, names []string, tallies []tally) [][]string {
 // checkSteady is the promise: a run in which it is broken has no table.
 func checkSteady(server string, names []string, tallies []tally) error {
 	for i, t := range tallies {
-		if names[i] == "steady" && (t.twice > 0 || t.wrong > 0) {
+		if isSteady(names[i]) && (t.twice > 0 || t.wrong > 0) {
 			return fmt.Errorf("%s: steady executed %d twice and judged %d wrongly: %s", server, t.twice, t.wrong, t.firstWrong)
 		}
 	}

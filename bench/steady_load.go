@@ -182,7 +182,7 @@ func (b *bench) steadyOverhead(string) (string, error) {
 	defer srv.stop()
 	// All in one process and against one server. The second plain client shows the noise, and
 	// a bare pool of NewClientConn what it would cost to leave net/http's own pool.
-	clients := []*postClient{plainClient("net/http", false), bareSteady(), clientConnClient(), plainClient("net/http again (noise)", false)}
+	clients := []*postClient{plainClient("net/http", false), bareSteady(false), bareSteady(true), clientConnClient(), plainClient("net/http again (noise)", false)}
 	results := make([][]overhead, len(clients))
 	for round := range b.rounds {
 		for k := range 2 * len(clients) { // forth and back
@@ -223,9 +223,9 @@ func (b *bench) steadyOverhead(string) (string, error) {
 }
 
 // bareSteady is steady as it is used, without this program's observer.
-func bareSteady() *postClient {
-	c, tr := newClient("steady")
-	st := &steady.Transport{Base: tr}
+func bareSteady(own bool) *postClient {
+	c, tr := newClient(steadyName(own))
+	st := &steady.Transport{Base: tr, OwnPool: own}
 	c.do, c.close, c.stats = st.RoundTrip, st.CloseIdleConnections, st.Stats
 	return c
 }

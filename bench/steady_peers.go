@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -36,7 +37,8 @@ func postClients(quick bool) []*postClient {
 		failsafeClient(quick),
 		retryGoClient(quick),
 		backoffClient(quick),
-		steadyClient(),
+		steadyClient(false),
+		steadyClient(true),
 	}
 }
 
@@ -65,12 +67,23 @@ func plainClient(name string, key bool) *postClient {
 	return c
 }
 
-func steadyClient() *postClient {
-	c, tr := newClient("steady")
-	st := &steady.Transport{Base: tr, Observer: observeTrail}
+// steadyClient is steady with its observer, on net/http's pool or its own.
+func steadyClient(own bool) *postClient {
+	c, tr := newClient(steadyName(own))
+	st := &steady.Transport{Base: tr, Observer: observeTrail, OwnPool: own}
 	c.do, c.close, c.stats = st.RoundTrip, st.CloseIdleConnections, st.Stats
 	return c
 }
+
+func steadyName(own bool) string {
+	if own {
+		return "steady, own pool"
+	}
+	return "steady"
+}
+
+// isSteady says whether the promise is asked of a client.
+func isSteady(name string) bool { return strings.HasPrefix(name, "steady") }
 
 // observeTrail notes what steady says of an attempt.
 func observeTrail(ctx context.Context, e steady.Event) {

@@ -172,7 +172,7 @@ func (b *bench) steadyServer(r *realServer, dir string) ([][]string, error) {
 	if r.workers > 0 {
 		workers = r.workers
 	}
-	clients := []*postClient{plainClient("net/http", false), steadyClient()}
+	clients := []*postClient{plainClient("net/http", false), steadyClient(false)}
 	tallies, names, err := b.takeTurns(clients, url, p.ledger, posts, around(idle, workers))
 	if err != nil {
 		return nil, err

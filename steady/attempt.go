@@ -83,9 +83,7 @@ func (t *Transport) try(rt *http.Transport, req *http.Request, body io.ReadClose
 	a := t.getAttempt(pooled)
 	defer a.release(pooled)
 	a.ctx, a.host, a.safe, a.careful = ctx, h, innerReplays(req.Method) && twice, careful
-	p := a.prepare(req, body, others)
-	a.pass.Store(p)
-	resp, err := rt.RoundTrip(&p.req)
+	resp, p, err := a.send(rt, req, body, others)
 	if err != nil {
 		if a.cancel != nil {
 			a.cancel(err)
@@ -104,6 +102,23 @@ func (t *Transport) try(rt *http.Transport, req *http.Request, body io.ReadClose
 	resp.Request = req
 	p.wrap(resp, a)
 	return resp, at, nil
+}
+
+// send makes a pass through the own pool, or through rt.
+func (a *attempt) send(rt *http.Transport, req *http.Request, body io.ReadCloser, others *httptrace.ClientTrace) (*http.Response, *pass, error) {
+	if others == nil && rt == a.t.inner {
+		if addr, ok := a.t.ownAddr(req); ok {
+			p := &pass{orig: req, req: *req}
+			p.req.Body, p.req.GetBody = body, nil
+			a.pass.Store(p)
+			resp, err := a.t.own.roundTrip(a, &p.req, addr)
+			return resp, p, p.unlessCanceled(err)
+		}
+	}
+	p := a.prepare(req, body, others)
+	a.pass.Store(p)
+	resp, err := rt.RoundTrip(&p.req)
+	return resp, p, err
 }
 
 // prepare copies req so that net/http can not replay it unseen: without GetBody

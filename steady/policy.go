@@ -200,7 +200,7 @@ func (r *run) failed(f *failure) (again bool) {
 	if f.stale && r.stale < staleLimit && r.bodies.replayable() {
 		r.t.count.stale.Add(1)
 		if r.stale++; r.stale == staleLimit/2 {
-			r.t.inner.CloseIdleConnections()
+			r.t.closeIdle()
 		}
 		r.tell(Event{Kind: EventStale, Verdict: f.verdict, Cause: f.cause, Err: f.err})
 		return r.req.Context().Err() == nil

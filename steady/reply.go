@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"weak"
 )
 
@@ -18,6 +19,9 @@ type pass struct {
 	req   http.Request
 	trace traced
 	orig  *http.Request // that it was made of
+
+	own      atomic.Pointer[ownConn] // that it has, of the own pool
+	canceled atomic.Bool
 }
 
 // passes finds what is under way, for CancelRequest alone: each attempt has a slot,

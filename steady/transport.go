@@ -78,11 +78,17 @@ type Transport struct {
 	// Tap, when set, sees RSTs on the wire and proves more requests undelivered:
 	// TrustTap.
 	Tap Tap
+	// OwnPool keeps connections of plain HTTP/1 in a pool of this package instead of
+	// Base's, which costs less than Base's pool alone. Requests that are traced, go
+	// through a proxy, upgrade, or have a Base with MaxConnsPerHost or its own protocols
+	// go through Base as before.
+	OwnPool bool
 	// Observer is told of failures and of what was done.
 	Observer Observer
 
 	once     sync.Once
 	inner    *http.Transport
+	own      ownPool
 	second   sync.Once
 	other    atomic.Pointer[http.Transport] // for second copies over HTTP/2, made by second
 	strange  bool                           // a foreign round tripper may not report its connections
@@ -112,11 +118,17 @@ func (t *Transport) Stats() Stats { return t.count.stats() }
 // CloseIdleConnections closes pooled connections that are not in use.
 func (t *Transport) CloseIdleConnections() {
 	t.once.Do(t.init)
-	t.inner.CloseIdleConnections()
+	t.closeIdle()
 	t.ups.each((*upstream).stop)
 	if other := t.other.Load(); other != nil {
 		other.CloseIdleConnections()
 	}
+}
+
+// closeIdle empties the pools.
+func (t *Transport) closeIdle() {
+	t.own.closeIdle()
+	t.inner.CloseIdleConnections()
 }
 
 // CancelRequest cancels req, as http.Transport.CancelRequest does. It is for
@@ -127,6 +139,7 @@ func (t *Transport) CancelRequest(req *http.Request) {
 	t.once.Do(t.init)
 	for _, p := range t.passes.of(req) {
 		t.inner.CancelRequest(&p.req) //nolint:staticcheck // deprecated there too; those who call it expect it
+		p.cancelOwn()
 	}
 }
 
@@ -143,6 +156,7 @@ func (t *Transport) init() {
 		t.inner.ForceAttemptHTTP2 = true // a wrapped dial would turn HTTP/2 off
 	}
 	t.strange = len(t.inner.TLSNextProto) > 0
+	t.own.inner, t.own.hosts = t.inner, map[string]*ownHost{}
 	if p := t.inner.Protocols; p != nil {
 		t.h2c = p.UnencryptedHTTP2() && !p.HTTP1()
 	}
@@ -196,13 +210,16 @@ func (t *Transport) tracked(dial dialFunc) dialFunc {
 		if err != nil {
 			return nil, err
 		}
-		if tc, ok := c.(*Conn); ok {
-			if tc.up == nil {
-				tc.up = t.ups.get(addr)
-			}
-			return tc, nil
+		tc, ok := c.(*Conn)
+		if !ok {
+			tc = track(c, t.ups.get(addr))
+		} else if tc.up == nil {
+			tc.up = t.ups.get(addr)
 		}
-		return track(c, t.ups.get(addr)), nil
+		if slot, ok := ctx.Value(ownSlotKey{}).(**Conn); ok {
+			*slot = tc
+		}
+		return tc, nil
 	}
 }
 
