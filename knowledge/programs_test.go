@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -412,6 +413,51 @@ func TestSysctlsExist(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestCountersExist: a counter of the kernel that a page names is one that nstat
+// shows here.
+func TestCountersExist(t *testing.T) {
+	t.Parallel()
+	var have []string
+	for _, file := range []string{"snmp", "netstat"} {
+		b, err := os.ReadFile("/proc/net/" + file)
+		if err != nil {
+			t.Skip("no counters here: ", err)
+		}
+		for line := range strings.Lines(string(b)) {
+			group, names, _ := strings.Cut(line, ":")
+			for _, name := range strings.Fields(names) {
+				have = append(have, group+name)
+			}
+		}
+	}
+	others := []string{"TcpExtTCPAOBad", "TcpEstablishedTimeout"} // younger than Linux 6.6; of AWS
+	counter := regexp.MustCompile(`\b(?:MP)?Tcp[A-Z]\w+`)
+	missing := func(in string) (names []string) {
+		for _, c := range counter.FindAllString(in, -1) {
+			if !slices.Contains(have, c) && !slices.Contains(others, c) && !strings.HasPrefix(c, "MPTcp") {
+				names = append(names, c)
+			}
+		}
+		return names
+	}
+	if got := missing("nstat -az TcpOutRsts TcpExtNoSuchThing"); !slices.Equal(got, []string{"TcpExtNoSuchThing"}) {
+		t.Fatalf("missing: %q", got)
+	}
+	base, err := Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range base.Causes() {
+		text := c.Confirm + "\n" + c.Prevent
+		for i := range c.Fixes {
+			text += "\n" + c.Fixes[i].Title + "\n" + strings.Join(c.Fixes[i].Commands, "\n")
+		}
+		if got := missing(text); got != nil {
+			t.Errorf("%s names counters that this kernel does not have: %q", c.ID, got)
+		}
+	}
 }
 
 // TestShellTakesTheCommands: what is to be copied into a shell is one command,
