@@ -120,6 +120,12 @@ func TestToxiproxyClient(t *testing.T) {
 	if _, err := client.AddToxic(&toxiproxy.ToxicOptions{ProxyName: "cache", ToxicName: "f", ToxicType: "rst-after-commit", Toxicity: 1, Attributes: toxiproxy.Attributes{"times": 1}}); err != nil {
 		t.Error(err)
 	}
+	// The n-th message of a connection is a number, too, because clients know no other attributes.
+	third, err := client.AddToxic(&toxiproxy.ToxicOptions{ProxyName: "cache", ToxicName: "third", ToxicType: "rst-after-commit", Toxicity: 1, Attributes: toxiproxy.Attributes{"redis": 3}})
+	must(err)
+	if third.Attributes["redis"] != 3.0 {
+		t.Errorf("%+v", third)
+	}
 	must(p.Delete())
 	if _, err := client.Proxy("db"); err == nil {
 		t.Error("deleted and there")

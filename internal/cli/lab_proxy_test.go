@@ -129,13 +129,15 @@ func TestLabProxyVerbs(t *testing.T) {
 		{args: "create web", code: codeUsage, says: "upstream"},
 		{args: "create", code: codeUsage, says: "accepts 1 arg"},
 		{args: "toxic add --type latency --toxicName slow --toxicity 0.5 --attribute latency=100 -a jitter=5 --upstream db", says: "added upstream latency as slow"},
-		{args: "toxic add -t rst-after-commit -a protocol=postgres -a message=3 --downstream db", says: "as rst-after-commit"},
+		{args: "toxic add -t rst-after-commit -a postgres=3 --downstream db", says: "as rst-after-commit"},
 		{args: "toxic add -t latency -u -d db", code: codeUsage, says: "one direction"},
-		{args: "toxic add -t latency -a latency db", code: codeUsage, says: "KEY=VALUE"},
+		{args: "toxic add -t latency -a latency db", code: codeUsage, says: "KEY=NUMBER"},
+		{args: "toxic add -t latency -a latency=x db", code: codeUsage, says: "KEY=NUMBER"},
+		{args: "toxic add -t rst-after-commit -n both -a postgres=3 -a redis=1 db", code: codeUsage, says: "one protocol"},
 		{args: "toxic add db", code: codeUsage, says: "which toxic"},
 		{args: "toxic add -t gopher db", code: codeUsage, says: "gopher"},
 		{args: "inspect db", out: "slow  upstream latency  of 0.5 of the connections  jitter=5  latency=100\n"},
-		{args: "inspect db", out: "rst-after-commit  downstream rst-after-commit  message=3  protocol=postgres\n"},
+		{args: "inspect db", out: "rst-after-commit  downstream rst-after-commit  postgres=3\n"},
 		{args: "toxic update -n slow -a latency=7 db", says: "updated"},
 		{args: "toxic update --toxicName slow --toxicity 1 db", says: "updated"},
 		{args: "toxic update db", code: codeUsage, says: "which toxic"},
@@ -171,7 +173,7 @@ func TestLabProxyVerbsHostile(t *testing.T) {
 	}))
 	defer api.Close()
 	for args, text := range map[string]string{
-		"list":         `{"a":{"name":"a\u001b[2J","listen":"\u202e","toxics":[{"name":"\u0007","attributes":{"\u001b":["\u001b"]}}]}}`,
+		"list":         `{"a":{"name":"a\u001b[2J","listen":"\u202e","toxics":[{"name":"\u0007","attributes":{"\u001b":1}}]}}`,
 		"delete x":     `{"error":"\u001b]0;title"}`,
 		"inspect x":    `{"name":7}`,
 		"toggle x":     `<html>`,

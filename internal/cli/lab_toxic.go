@@ -39,11 +39,11 @@ type labProxy struct {
 }
 
 type labToxic struct {
-	Name       string         `json:"name"`
-	Type       string         `json:"type"`
-	Stream     string         `json:"stream,omitempty"`
-	Toxicity   *float64       `json:"toxicity,omitempty"`
-	Attributes map[string]any `json:"attributes"`
+	Name       string             `json:"name"`
+	Type       string             `json:"type"`
+	Stream     string             `json:"stream,omitempty"`
+	Toxicity   *float64           `json:"toxicity,omitempty"`
+	Attributes map[string]float64 `json:"attributes"`
 }
 
 // maxAPIAnswer bounds what is read of an answer, in octets.
@@ -218,7 +218,7 @@ func (o *options) toxicCommand() *cobra.Command {
 		Use:   "toxic",
 		Short: "Add, change or remove a toxic, or a fault, of a proxy",
 		Example: `  holdfast lab proxy toxic add --type latency -a latency=100 -a jitter=50 --upstream db
-  holdfast lab proxy toxic add --type rst-after-commit -a protocol=postgres -a message=3 db
+  holdfast lab proxy toxic add --type rst-after-commit -a postgres=3 db
   holdfast lab proxy toxic remove --toxicName rst-after-commit db`,
 	}
 	f := &toxicFlags{}
@@ -233,7 +233,7 @@ func (o *options) toxicCommand() *cobra.Command {
 	})
 	for _, v := range []*cobra.Command{add, update} {
 		v.Flags().Float64Var(&f.toxicity, "toxicity", 1, "share of the connections, 0 to 1")
-		v.Flags().StringArrayVarP(&f.attributes, "attribute", "a", nil, "KEY=VALUE; can be repeated")
+		v.Flags().StringArrayVarP(&f.attributes, "attribute", "a", nil, "KEY=NUMBER; can be repeated")
 		v.PreRun = func(c *cobra.Command, _ []string) { f.withToxicity = c.Flags().Changed("toxicity") }
 	}
 	remove := o.verb("remove NAME", "Take a toxic back", 1, func(ctx context.Context, p *proxyClient, args []string) error {
@@ -298,19 +298,16 @@ func (o *options) updateToxic(ctx context.Context, p *proxyClient, proxy string,
 	return nil
 }
 
-// attributes reads KEY=VALUE. What looks like a number is one.
-func attributes(list []string) (map[string]any, error) {
-	out := map[string]any{}
+// attributes reads KEY=NUMBER.
+func attributes(list []string) (map[string]float64, error) {
+	out := map[string]float64{}
 	for _, kv := range list {
 		key, v, ok := strings.Cut(kv, "=")
-		if !ok || key == "" {
-			return nil, usageError("--attribute latency=100", "attribute %q is not KEY=VALUE", kv)
+		n, err := strconv.ParseFloat(v, 64)
+		if !ok || key == "" || err != nil {
+			return nil, usageError("--attribute latency=100", "attribute %q is not KEY=NUMBER", kv)
 		}
-		if n, err := strconv.ParseFloat(v, 64); err == nil {
-			out[key] = n
-		} else {
-			out[key] = v
-		}
+		out[key] = n
 	}
 	return out, nil
 }
@@ -330,11 +327,15 @@ func (o *options) showProxies(list []labProxy) error {
 			}
 			o.printf("  %s  %s %s%s", report.Clean(t.Name), report.Clean(t.Stream), report.Clean(t.Type), share)
 			for _, key := range slices.Sorted(maps.Keys(t.Attributes)) {
-				o.printf("  %s=%s", report.Clean(key), report.Clean(fmt.Sprint(t.Attributes[key])))
+				o.printf("  %s=%g", report.Clean(key), t.Attributes[key])
 			}
 			o.printf("\n")
 		}
 	}
-	o.notef("%s\n", plural(len(list), "proxies"))
+	if len(list) == 1 {
+		o.notef("1 proxy\n")
+	} else {
+		o.notef("%d proxies\n", len(list))
+	}
 	return nil
 }

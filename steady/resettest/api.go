@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/holdfast-project/holdfast/steady/framing"
 )
 
 // API is an http.Handler that makes and controls proxies, as toxiproxy does: proxies
@@ -40,8 +42,8 @@ import (
 //
 // The clients of toxiproxy work with it. The type of a toxic is one of toxiproxy's
 // (ToxicTypes), which has a stream and takes effect at once, or the name of a fault,
-// whose attributes are at, after_ms, skip, times, message and protocol (a string), and
-// which strikes connections that are accepted later. Unknown fields are ignored.
+// whose attributes are at, after_ms, skip, times, and a protocol with the number of its
+// message (postgres: 3), and which strikes connections that are accepted later. Unknown fields are ignored.
 //
 // Whoever reaches the API can make this process listen and connect. So it answers
 // only requests with the token, or, when there is none, from this machine, for a
@@ -77,26 +79,13 @@ type apiProxy struct {
 }
 
 type apiToxic struct {
-	Name       string         `json:"name"`
-	Type       string         `json:"type"`
-	Stream     string         `json:"stream,omitempty"`
-	Toxicity   *float64       `json:"toxicity,omitempty"` // 1 by default
-	Attributes map[string]any `json:"attributes"`         // numbers; of a fault also protocol, a string
-	Chosen     int            `json:"chosen"`
-	Truth      *Truth         `json:"truth,omitempty"` // of a fault
-}
-
-// numbers returns the attributes that are numbers, and refuses others.
-func (t *apiToxic) numbers() (map[string]float64, error) {
-	out := map[string]float64{}
-	for name, v := range t.Attributes {
-		n, ok := v.(float64)
-		if !ok {
-			return nil, apiErrorf(http.StatusBadRequest, "attribute %s: %v is not a number", name, v)
-		}
-		out[name] = n
-	}
-	return out, nil
+	Name       string             `json:"name"`
+	Type       string             `json:"type"`
+	Stream     string             `json:"stream,omitempty"`
+	Toxicity   *float64           `json:"toxicity,omitempty"` // 1 by default
+	Attributes map[string]float64 `json:"attributes"`
+	Chosen     int                `json:"chosen"`
+	Truth      *Truth             `json:"truth,omitempty"` // of a fault
 }
 
 // apiError is an error with its HTTP status.
@@ -402,24 +391,23 @@ func showFault(n Named) apiToxic {
 		rate = 1
 	}
 	f, _ := Lookup(n.Fault)
-	at := map[string]any{}
-	for name, v := range map[string]int64{"at": n.At, "after_ms": n.After.Milliseconds(), "skip": int64(n.Skip), "times": int64(n.Times), "message": int64(n.Message)} {
+	at := map[string]float64{}
+	for name, v := range map[string]int64{"at": n.At, "after_ms": n.After.Milliseconds(), "skip": int64(n.Skip), "times": int64(n.Times)} {
 		if v != 0 {
 			at[name] = float64(v)
 		}
 	}
-	if n.Protocol != "" {
-		at["protocol"] = n.Protocol
+	if n.Protocol != "" { // a number, as all attributes are: toxiproxy's clients know no others
+		at[n.Protocol] = float64(max(n.Message, 1))
 	}
 	return apiToxic{Name: n.Name, Type: n.Fault, Stream: downstream, Toxicity: &rate, Attributes: at, Chosen: n.Chosen, Truth: &f.Truth}
 }
 
 func showToxic(t Toxic) apiToxic {
-	at := map[string]any{}
-	for name, v := range t.Attributes {
-		at[name] = v
+	if t.Attributes == nil {
+		t.Attributes = map[string]float64{}
 	}
-	return apiToxic{Name: t.Name, Type: t.Type, Stream: t.Stream, Toxicity: &t.Toxicity, Attributes: at}
+	return apiToxic{Name: t.Name, Type: t.Type, Stream: t.Stream, Toxicity: &t.Toxicity, Attributes: t.Attributes}
 }
 
 func (a *API) change(name string, p *Proxy, body io.Reader) (any, error) {
@@ -451,11 +439,7 @@ func addToxic(name string, p *Proxy, body io.Reader) (any, error) {
 	add := addFault
 	if known {
 		add = func(p *Proxy, in apiToxic) error {
-			attributes, err := in.numbers()
-			if err != nil {
-				return err
-			}
-			t := Toxic{Name: in.Name, Type: in.Type, Stream: in.Stream, Toxicity: 1, Attributes: attributes}
+			t := Toxic{Name: in.Name, Type: in.Type, Stream: in.Stream, Toxicity: 1, Attributes: in.Attributes}
 			if in.Toxicity != nil {
 				t.Toxicity = *in.Toxicity
 			}
@@ -474,25 +458,24 @@ func addToxic(name string, p *Proxy, body io.Reader) (any, error) {
 // addFault adds a toxic whose type is the name of a fault.
 func addFault(p *Proxy, in apiToxic) error {
 	const hour = float64(time.Hour / time.Millisecond)
-	protocol, ok := in.Attributes["protocol"].(string)
-	if _, there := in.Attributes["protocol"]; there && !ok {
-		return fmt.Errorf("protocol %v is no name", in.Attributes["protocol"])
-	}
-	in.Attributes = maps.Clone(in.Attributes)
-	delete(in.Attributes, "protocol")
-	at, err := in.numbers()
-	if err != nil {
-		return err
-	}
-	for _, name := range []string{"at", "after_ms", "skip", "times", "message"} {
+	at := in.Attributes
+	for _, name := range append(framing.Protocols(), "at", "after_ms", "skip", "times") {
 		if v := at[name]; !(v >= 0 && v < toxicLimit) || name == "after_ms" && v > hour {
 			return fmt.Errorf("%s %v is not between 0 and its limit", name, v)
 		}
 	}
 	inj := Injection{
 		Fault: in.Type, At: int64(at["at"]), Skip: int(at["skip"]), Times: int(at["times"]),
-		After:    time.Duration(at["after_ms"] * float64(time.Millisecond)),
-		Protocol: protocol, Message: int(at["message"]),
+		After: time.Duration(at["after_ms"] * float64(time.Millisecond)),
+	}
+	for _, name := range framing.Protocols() {
+		switch {
+		case at[name] == 0:
+		case inj.Protocol != "":
+			return fmt.Errorf("messages of %s and of %s: a connection has one protocol", inj.Protocol, name)
+		default:
+			inj.Protocol, inj.Message = name, int(at[name])
+		}
 	}
 	if in.Toxicity != nil {
 		if *in.Toxicity == 0 { // 0 of an Injection is the default, 1
@@ -509,12 +492,7 @@ func updateToxic(name string, p *Proxy, toxic string, body io.Reader) (any, erro
 	if err := decode(body, &in); err != nil {
 		return nil, err
 	}
-	var numbers map[string]float64
-	var bad error
 	ok, err := p.UpdateToxic(toxic, func(t *Toxic) {
-		if numbers, bad = in.numbers(); bad != nil {
-			return
-		}
 		if in.Toxicity != nil {
 			t.Toxicity = *in.Toxicity
 		}
@@ -522,7 +500,7 @@ func updateToxic(name string, p *Proxy, toxic string, body io.Reader) (any, erro
 		if attributes == nil {
 			attributes = map[string]float64{}
 		}
-		maps.Copy(attributes, numbers)
+		maps.Copy(attributes, in.Attributes)
 		t.Attributes = attributes
 	})
 	if !ok {
@@ -544,7 +522,7 @@ func updateToxic(name string, p *Proxy, toxic string, body io.Reader) (any, erro
 			return nil, &apiError{http.StatusBadRequest, errors.Join(err, addFault(p, was))}
 		}
 	}
-	if err := cmp.Or(err, bad); err != nil {
+	if err != nil {
 		return nil, &apiError{http.StatusBadRequest, err}
 	}
 	return findToxic(name, p, toxic)
