@@ -271,8 +271,11 @@ const firstMeasured = `
 First measured, before anything was corrected after them: unseen.yaml (commit 405ad8b) precision 82.8 %, recall 63.3 %, 27 over-claims, 2 false
 alarms on 14 lines, cause first 56.2 %, in three 67.2 %; threads.yaml (77a7bc8) symptoms alone 31.2 % first and 35.4 % in three, with the pasted
 lines 52.1 % and 56.2 %. A second set, after that was corrected: unseen2.yaml precision 91.9 %, recall 78.2 %, 2 over-claims, no false alarm on
-12 lines, cause first 72.4 %, in three 82.8 %; threads2.yaml symptoms alone 41.7 % and 55.6 %, with lines 75.0 % and 83.3 %. Now all of them are
-seen: the tables hold what was reached, and say little of lines that nobody has seen.
+12 lines, cause first 72.4 %, in three 82.8 %; threads2.yaml symptoms alone 41.7 % and 55.6 %, with lines 75.0 % and 83.3 %. A third set:
+unseen3.yaml precision 84.8 %, recall 75.7 %, 5 over-claims, no false alarm on 4 lines, cause first 75.0 %, in three 91.7 %; threads3.yaml symptoms
+alone 71.4 % and 82.1 %, with lines 67.9 % and 82.1 %; the rows of errors that users pasted (pasted.yaml, seen in part before): precision 97.0 %,
+recall 94.1 %, no over-claim, 2 false alarms on 6 lines. Now all of them are seen: the tables hold what was reached, and say little of lines that
+nobody has seen.
 `
 
 // linesText is the part about lines and threads.

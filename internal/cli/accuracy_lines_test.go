@@ -18,7 +18,7 @@ func TestLinesAccuracy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"unseen.yaml", "unseen2.yaml", "pasted.yaml"} {
+	for _, name := range []string{"unseen.yaml", "unseen2.yaml", "unseen3.yaml", "pasted.yaml"} {
 		a, err := measureLines(r, base, "testdata/lines/"+name)
 		if err != nil {
 			t.Fatal(err)
@@ -48,7 +48,7 @@ func TestThreadsAccuracy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"threads.yaml", "threads2.yaml"} {
+	for _, name := range []string{"threads.yaml", "threads2.yaml", "threads3.yaml"} {
 		a, err := measureThreads(r, base, "testdata/lines/"+name)
 		if err != nil {
 			t.Fatal(err)

@@ -499,6 +499,10 @@ func (p *profile) number(fact string, window [2]float64, said *Said) float64 {
 		return forFact * other
 	case !narrow:
 		return 0
+	case fact == "idle_s" && x < window[0]:
+		return -2 * against * other // the timer had not run out
+	case fact == "idle_s":
+		return -against / 4 * other // a longer pause does not tell the time limit
 	}
 	return -against * other
 }
@@ -525,7 +529,7 @@ var spoken = []struct {
 	{"refused", regexp.MustCompile(`\b(refus(ed|es)|econnrefused)\b`)},
 	{"reset", regexp.MustCompile(`\b(reset|resets|rst|econnreset)\b|broken pipe|\bepipe\b|err_connection_reset`)},
 	{"unreachable", regexp.MustCompile(`\bunreachable\b|no route to host`)},
-	{"closed", regexp.MustCompile(`\b(closed|closes|disconnect(s|ed)?|dropped|drops|lose(s)? (its|the|their|each)|eof|hung up|hang ?up|cut (off)?|1006|gone away|connection lost|lost connection|thrown out|kicked)\b`)},
+	{"closed", regexp.MustCompile(`\b(closed|closes|disconnect(s|ed)?|dropped|drops|lose(s)? (its|the|their|each)|eof|hung up|hang ?up|cut (off)?|1006|gone away|terminated|connection lost|lost connection|thrown out|kicked)\b`)},
 	{"timeout", regexp.MustCompile(`\b(time[sd]? ?out|timeouts?|hangs?|no answer|stuck|never (returns|answers|responds)|freezes|stalls?)\b`)},
 	{"http-error", regexp.MustCompile(`\b(50[0234]s?|5xx|bad gateway|52[0-7])\b`)},
 	{"tls-alert", regexp.MustCompile(`\b(handshake (failure|fails|error|failed)|certificate|wrong version number)\b`)},
