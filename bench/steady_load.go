@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -205,7 +206,7 @@ func (b *bench) steadyOverhead(string) (string, error) {
 	}
 	var rows [][]string
 	for i, c := range clients {
-		var rate, cpu, client, reqs, us, allocs sample
+		var rate, cpu, client, reqs, us, allocs, p99 sample
 		for r, o := range results[i] {
 			base := results[0][r]
 			rate = append(rate, o.rate()/base.rate())
@@ -213,13 +214,14 @@ func (b *bench) steadyOverhead(string) (string, error) {
 			client = append(client, o.each(o.cpu)/base.each(base.cpu))
 			reqs, us = append(reqs, o.rate()), append(us, 1e6*o.each(o.cpu))
 			allocs = append(allocs, o.each(o.allocs)-base.each(base.allocs))
+			p99 = append(p99, o.took.quantile(0.99))
 		}
 		rows = append(rows, []string{
 			c.name, rate.ratio(), cpu.ratio(), client.ratio(), fmt.Sprintf("%.0f", reqs.median()), fmt.Sprintf("%.1f", us.median()),
-			fmt.Sprintf("%+.1f", allocs.median()), fmt.Sprint(len(results[i])),
+			fmt.Sprintf("%+.1f", allocs.median()), fmt.Sprintf("%.1f [%.1f-%.1f]", p99.median(), p99.quantile(0.25), p99.quantile(0.75)), fmt.Sprint(len(results[i])),
 		})
 	}
-	return table([]string{"client", "rate", "CPU of client and server", "CPU of the client", "requests/s", "us CPU of the client each", "allocations each", "rounds"}, rows), nil
+	return table([]string{"client", "rate", "CPU of client and server", "CPU of the client", "requests/s", "us CPU of the client each", "allocations each", "p99, ms", "rounds"}, rows), nil
 }
 
 // bareSteady is steady as it is used, without this program's observer.
@@ -231,10 +233,14 @@ func bareSteady(own bool) *postClient {
 }
 
 // overhead is what a number of requests took.
-type overhead struct{ n, seconds, cpu, server, allocs float64 }
+type overhead struct {
+	n, seconds, cpu, server, allocs float64
+	took                            sample // of requests, in ms
+}
 
 func (o *overhead) add(p overhead) {
 	o.n, o.seconds, o.cpu, o.server, o.allocs = o.n+p.n, o.seconds+p.seconds, o.cpu+p.cpu, o.server+p.server, o.allocs+p.allocs
+	o.took = append(o.took, p.took...)
 }
 func (o overhead) rate() float64          { return o.n / o.seconds }
 func (o overhead) each(x float64) float64 { return x / o.n }
@@ -246,13 +252,21 @@ func (b *bench) closedLoop(c *postClient, url string, d time.Duration, srv *tool
 	var first atomic.Pointer[error]
 	var wg sync.WaitGroup
 	var before, after runtime.MemStats
+	var took [overheadConns]sample
+	for i := range took {
+		took[i] = make(sample, 0, 1<<14) // not while it is measured
+	}
 	send := func(until func() bool) {
-		for range overheadConns {
+		for i := range overheadConns {
 			wg.Go(func() {
 				for !until() {
+					begin := time.Now()
 					if err := sendSmall(c, url); err != nil {
 						first.CompareAndSwap(nil, &err)
 						return
+					}
+					if len(took[i]) < cap(took[i]) {
+						took[i] = append(took[i], time.Since(begin).Seconds()*1e3)
 					}
 					n.Add(1)
 				}
@@ -262,6 +276,9 @@ func (b *bench) closedLoop(c *postClient, url string, d time.Duration, srv *tool
 	var warm atomic.Int64
 	send(func() bool { return warm.Add(1) > 10*overheadConns })
 	wg.Wait()
+	for i := range took {
+		took[i] = took[i][:0]
+	}
 	runtime.GC() // each starts with an equally clean heap
 	runtime.ReadMemStats(&before)
 	n.Store(0)
@@ -273,6 +290,7 @@ func (b *bench) closedLoop(c *postClient, url string, d time.Duration, srv *tool
 	o := overhead{n: float64(n.Load()), seconds: time.Since(begin).Seconds(), cpu: processCPU() - cpu, server: (cpuTime(srv.cmd.Process.Pid) - server).Seconds()}
 	runtime.ReadMemStats(&after)
 	o.allocs = float64(after.Mallocs - before.Mallocs)
+	o.took = slices.Concat(took[:]...)
 	c.close()
 	if err := first.Load(); err != nil {
 		return o, *err

@@ -207,6 +207,13 @@ func (c *Conn) arm(f flight, a act) uint64 {
 	return c.number
 }
 
+// began reports whether a write of flight number was tried, or it has gone by.
+func (c *Conn) began(number uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.number != number || c.flight.begun
+}
+
 // lockedOvertaken reports whether another request has the connection by now, and
 // notes that flight number is over.
 func (c *Conn) lockedOvertaken(number uint64) bool {

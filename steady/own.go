@@ -53,6 +53,14 @@ type ownSlotKey struct{}
 // alwaysOwn is set by tests that run everything through the own pool.
 var alwaysOwn bool
 
+// init takes what dials from a Transport that is complete. Whether there is a proxy is
+// asked once for each request, and not again for each connection.
+func (p *ownPool) init(base *http.Transport) {
+	p.inner = base.Clone()
+	p.inner.Proxy = nil
+	p.hosts = map[string]*ownHost{}
+}
+
 // ownAddr returns host:port for a request that the pool can carry.
 func (t *Transport) ownAddr(req *http.Request) (string, bool) {
 	switch {
@@ -104,10 +112,28 @@ func (p *ownPool) roundTrip(a *attempt, req *http.Request, addr string) (*http.R
 			p.own.Store(oc)
 		}
 		resp, err := oc.cc.RoundTrip(req)
-		if err != nil {
-			err = bareError(err)
+		if err == nil {
+			return resp, nil
 		}
-		return resp, err
+		p.unbegun(a, oc, req)
+		return nil, bareError(err)
+	}
+}
+
+// unbegun cleans up behind a request that failed before anybody began to write it: it
+// is invalid, or its connection ended first. Nobody has closed its body then, since
+// those who write are done when RoundTrip returns. The connection of an invalid request
+// lives on, and must not be judged.
+func (p *ownPool) unbegun(a *attempt, oc *ownConn, req *http.Request) {
+	if oc.c.began(a.number) {
+		return
+	}
+	if req.Body != nil {
+		_ = req.Body.Close()
+	}
+	if oc.cc.Err() == nil {
+		oc.c.finish(a.number, false)
+		a.got, a.conn, a.number, a.reused = 0, nil, 0, false
 	}
 }
 

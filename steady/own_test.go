@@ -155,6 +155,22 @@ func TestOwnPoolDialError(t *testing.T) {
 	}
 }
 
+// TestOwnPoolInvalid: an invalid request is refused, its body closed, and the
+// connection stays.
+func TestOwnPoolInvalid(t *testing.T) {
+	srv, _ := countedServer(t, nil)
+	tr := &Transport{OwnPool: true, Base: &http.Transport{}}
+	ownGet(t, tr, srv.URL)
+	closed := false
+	req, _ := http.NewRequest(http.MethodPut, srv.URL, nil)
+	req.Body, req.ContentLength = closingBody{strings.NewReader("x"), &closed}, 1
+	req.Header["in valid"] = []string{"x"}
+	if _, err := tr.RoundTrip(req); err == nil || !closed || tr.own.idleConns() != 1 {
+		t.Errorf("%v, body closed %v, %d idle", err, closed, tr.own.idleConns())
+	}
+	ownGet(t, tr, srv.URL)
+}
+
 type closingBody struct {
 	io.Reader
 	closed *bool

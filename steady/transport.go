@@ -156,13 +156,13 @@ func (t *Transport) init() {
 		t.inner.ForceAttemptHTTP2 = true // a wrapped dial would turn HTTP/2 off
 	}
 	t.strange = len(t.inner.TLSNextProto) > 0
-	t.own.inner, t.own.hosts = t.inner, map[string]*ownHost{}
 	if p := t.inner.Protocols; p != nil {
 		t.h2c = p.UnencryptedHTTP2() && !p.HTTP1()
 	}
 	t.inner.DialContext = t.tracked(t.dialFunc())
 	//lint:ignore SA1019 a deprecated field that may be set in Base
 	t.inner.Dial = nil
+	t.own.init(t.inner)
 	t.level = t.Trust
 	if t.Tap != nil {
 		t.level = max(t.level, TrustTap)
