@@ -650,29 +650,32 @@ func (b *builder) youth(o *observation, ob *Observed) {
 		p.EmitterNew, p.AddressMoved, p.AddressTwice = some(false), some(false), some(false)
 		return
 	}
-	if !b.remembered(o) {
+	opened, ok := b.opened(o)
+	if !ok {
 		return
 	}
 	c.Emit.Had, p.Holder = some(false), some("none")
-	for ns := range b.host.bootID {
+	for ns := range b.host.born {
 		if ns == ob.EmitNetns || !b.mem.had(ns, o.src, o.dst, o.first) {
 			continue
 		}
 		then, alive := b.host.spaces.Reread(ns) // it may have lost the address a moment ago
-		owns := then.Owns(o.src.Addr())
+		twice := alive && then.Owns(o.src.Addr())
 		switch {
 		case !alive:
 			p.Holder = some("gone")
-			if since, ok := b.host.bootID[ob.EmitNetns]; ok {
-				p.EmitterStarted = fact.SomeBy(time.Since(since), fact.ByHost)
-			}
 		case b.still(ns, o):
 			p.Holder = some("alive")
 		default:
 			p.Holder = some("dropped")
 		}
-		gone := p.Holder.Or("") == "gone"
-		p.EmitterNew, p.AddressMoved, p.AddressTwice = some(gone), some(!gone && !owns), some(!gone && owns)
+		switch born, ok := b.host.born[ob.EmitNetns]; {
+		case ok && born.after.After(opened):
+			p.EmitterStarted = fact.SomeBy(time.Since(born.after), fact.ByHost)
+			p.EmitterNew, p.AddressMoved, p.AddressTwice = some(true), some(alive && !twice), some(twice)
+		case ok && born.before.Before(opened), alive:
+			p.EmitterNew, p.AddressMoved, p.AddressTwice = some(false), some(!twice), some(twice)
+		}
 		return
 	}
 }
@@ -682,13 +685,13 @@ func (b *builder) still(ns uint64, o *observation) bool {
 	return ok
 }
 
-// remembered says whether the connection is younger than the memory of
-// openings, which the victim's own record shows.
-func (b *builder) remembered(o *observation) bool {
+// opened returns when the connection was established, where the memory of openings
+// reaches back so far, by the victim's own record.
+func (b *builder) opened(o *observation) (time.Time, bool) {
 	v := firstEvent(o.recv, o.err)
 	if v == nil || v.Full == 0 || v.State == stSynSent {
-		return false
+		return time.Time{}, false
 	}
-	_, _, ok := b.mem.opened(v.Sk, v.key(), v.TimeNs)
-	return ok
+	ts, _, ok := b.mem.opened(v.Sk, v.key(), v.TimeNs)
+	return b.host.host.MonotonicToTime(ts), ok
 }

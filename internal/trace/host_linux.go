@@ -13,13 +13,14 @@ type hostView struct {
 	host      *linux.Host
 	procs     *linux.Processes
 	spaces    *linux.Namespaces
+	looked    time.Time // the latest complete look at the namespaces began
 	refreshed time.Time
 	owners    map[uint64]ownerAt // inode -> process
 	scanned   time.Time          // end of the last walk over all descriptors
 	scanPause time.Duration
 	listeners map[uint64]socketsAt // netns cookie -> listening sockets
 	sockets   map[uint64]socketsAt // netns cookie -> connections
-	bootID    map[uint64]time.Time // netns cookie -> when it was first seen
+	born      map[uint64]birth     // by netns cookie
 	unknown   map[uint64]time.Time // cookies that no process or mount leads to, and when that was found
 	started   time.Time
 }
@@ -46,7 +47,7 @@ const (
 
 func newHostView(h *linux.Host) *hostView {
 	return &hostView{host: h, procs: linux.NewProcesses(h, 4096), spaces: linux.NewNamespaces(h), owners: map[uint64]ownerAt{},
-		listeners: map[uint64]socketsAt{}, sockets: map[uint64]socketsAt{}, bootID: map[uint64]time.Time{}, unknown: map[uint64]time.Time{}, started: time.Now()}
+		listeners: map[uint64]socketsAt{}, sockets: map[uint64]socketsAt{}, born: map[uint64]birth{}, unknown: map[uint64]time.Time{}, started: time.Now()}
 }
 
 // refresh looks for new namespaces, at most every believeSpaces.
@@ -56,15 +57,21 @@ func (v *hostView) refresh() {
 	}
 	v.refreshed = time.Now()
 	_ = v.spaces.Refresh() // what can not be read stays unknown
-	if len(v.bootID) > maxNetnsRemember {
-		clear(v.bootID)
+	if len(v.born) > maxNetnsRemember {
+		clear(v.born)
+		v.looked = time.Time{}
 	}
 	for _, ns := range v.spaces.All() {
-		if _, ok := v.bootID[ns.Cookie]; !ok && ns.Cookie != 0 {
-			v.bootID[ns.Cookie] = v.refreshed
+		if _, ok := v.born[ns.Cookie]; !ok && ns.Cookie != 0 {
+			v.born[ns.Cookie] = birth{after: v.looked, before: time.Now()}
 		}
 	}
+	v.looked = v.refreshed
 }
+
+// birth is when a namespace began: after the last look that did not find it (zero
+// when there was none), and before the first that did.
+type birth struct{ after, before time.Time }
 
 // space returns the namespace with that cookie.
 func (v *hostView) space(cookie uint64) (linux.Netns, bool) {
