@@ -611,6 +611,10 @@ func (b *builder) actor(p *fact.Process, e *resetEvent) {
 	if !exiting {
 		return
 	}
+	var r resetExitRecord
+	if m := b.kernel.maps["exits"]; p.PPID.State() == fact.NotLooked && m != nil && m.Lookup(e.Pid, &r) == nil {
+		p.PPID = some(int64(r.Ppid)) // it is gone from /proc
+	}
 	b.death(e.Pid, e.ExitCode, &p.Signal, &p.ExitCode, &p.OOM)
 	b.killed(p, e.Pid, e.ExitCode)
 }

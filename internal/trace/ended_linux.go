@@ -32,11 +32,24 @@ func (b *builder) failed(o *observation) bool {
 	case gaveUpWaiting:
 		return known && active
 	case cutByExit:
-		return known && !active && e.ExitCode != 0 && b.jiffies(e.IdleRecvJiffies) < owedFor
+		return known && !active && e.ExitCode != 0 && (b.jiffies(e.IdleRecvJiffies) < owedFor || e.BytesSent == 0 && e.BytesReceived <= requestSize)
 	case noAnswer:
+		b.endedAfter(e)
 		return known && !active && e.BytesReceived <= requestSize
 	}
 	return false
+}
+
+// endedAfter makes the close of a process that failed just afterwards one by its
+// end: interpreters close what is open before they exit.
+func (b *builder) endedAfter(e *resetEvent) {
+	var r resetExitRecord
+	m := b.kernel.maps["exits"]
+	if m == nil || m.Lookup(e.Pid, &r) != nil || r.ExitCode == 0 || r.TsNs < e.TimeNs || r.TsNs-e.TimeNs > endHold {
+		return
+	}
+	e.Reason, e.ExitCode = cutByExit, r.ExitCode
+	e.TaskFlags |= taskExiting
 }
 
 // gaveUp says whether a process had waited and closed.
@@ -53,6 +66,7 @@ func (b *builder) closer(o *observation, ob *Observed) {
 	em.Call = some("fin")
 	ob.EmitPID = int(e.Pid)
 	b.actor(&em.Proc, e)
+	b.listening(ob, o.src)
 }
 
 // waited fills the end that gave up. Each repetition of what it had said last
