@@ -159,6 +159,7 @@ type CauseSpec struct {
 	Said         []string // patterns of how people speak of it
 	Says         Text
 	Effect       Text
+	Wire         []string // what is on the wire, for the page; empty: drawn from the example
 	Fixes        []fact.Fix
 	Confirm      string // HowToConfirm in one text
 	HowToConfirm fact.Confirm

@@ -12,7 +12,7 @@ import (
 
 var (
 	causeKeys = []string{"id", "title", "class", "outcome", "benign", "senders", "frequency", "harm", "family", "requires", "contradicts", "evidence",
-		"excludes", "symptoms", "words", "said", "says", "effect", "fixes", "confirm", "prevent", "references", "lab", "look_alikes", "given", "cases"}
+		"excludes", "symptoms", "words", "said", "says", "effect", "wire", "fixes", "confirm", "prevent", "references", "lab", "look_alikes", "given", "cases"}
 	senderKeys = []string{"id", "title", "outcome", "frequency", "prior", "requires", "contradicts", "evidence", "says", "given", "cases"}
 	lineKeys   = []string{"if", "weight", "against", "seen", "otherwise", "witness", "says"}
 	vetoKeys   = []string{"if", "must_check"}
@@ -95,7 +95,7 @@ func decodeCause(file source, src string) (diagnosis.CauseSpec, []diagnosis.Prob
 	c.Requires, c.Contradicts = m.exprs("requires"), decodeContradictions(m)
 	c.Evidence = append(words, decodeLines(m)...)
 	c.Excludes = m.texts("excludes")
-	c.Symptoms, c.Words, c.Said = m.strs("symptoms"), m.strs("words"), m.strs("said")
+	c.Symptoms, c.Words, c.Said, c.Wire = m.strs("symptoms"), m.strs("words"), m.strs("said"), m.strs("wire")
 	c.Says, c.Effect = m.text("says"), m.text("effect")
 	c.Fixes = d.fixes(m)
 	c.Confirm, c.HowToConfirm = d.confirm(m)

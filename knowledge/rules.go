@@ -34,6 +34,11 @@ func (l *linter) rules(c *diagnosis.CauseSpec, set *shelf) {
 			l.edit(c, f, set)
 		}
 	}
+	for _, step := range c.Wire {
+		if step != "none" && !wireStep.MatchString(step) {
+			l.fail(c.At["wire"], "'> label: remark' from the client, '< label: remark' from the server, '= remark', or none", "%q is no step on the wire", step)
+		}
+	}
 	for _, r := range c.References {
 		if strings.HasPrefix(r, "http") && strings.ContainsAny(r, " ()[]<>") {
 			l.fail(c.At["references"], "the link alone, or the name of the document with (section)", "link %q has a blank or bracket in it", r)
@@ -42,6 +47,7 @@ func (l *linter) rules(c *diagnosis.CauseSpec, set *shelf) {
 }
 
 var (
+	wireStep  = regexp.MustCompile(`^(?:[<>] [^:]{1,25}(?:: .+)?|= .+)$`)
 	program   = regexp.MustCompile(`^(sysctl|nft|iptables|systemctl|aws|az|gcloud|kubectl|docker|ethtool|conntrack|ss|ip|curl|openssl) [a-z-]`)
 	addsRule  = regexp.MustCompile(`^nft add rule .*\b(accept|drop|reject|notrack)\b`)
 	assigned  = regexp.MustCompile(`^sysctl -w ([^=]+)='?([^']*)'?$`)

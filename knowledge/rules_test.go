@@ -29,6 +29,8 @@ func TestRules(t *testing.T) {
 		{"a time by its name", "  - if: emit.proc.name == \"team-x-proxy\"\n", "  - if: emit.proc.name == \"team-x-proxy\" and near(emit.dead.idle_ms, timer(nginx-keepalive), 0.1)\n", ""},
 		{"an unknown timer", "  - if: emit.proc.name == \"team-x-proxy\"\n", "  - if: near(emit.dead.idle_ms, timer(nginx-keepalife), 0.1)\n", "names of timers.yaml"},
 		{"a timer that nobody opened", "  - if: emit.proc.name == \"team-x-proxy\"\n", "  - if: near(emit.dead.idle_ms, timer(netscaler-server), 0.1)\n", "open a source first"},
+		{"a step on the wire", "fixes:\n", "wire: ['> data: at once', '< FIN', '= nothing']\nfixes:\n", ""},
+		{"no step on the wire", "fixes:\n", "wire: ['client sends']\nfixes:\n", "is no step on the wire"},
 		{"two kinds", unit, unit + "    ask: [ls]\n", "a fix has one of"},
 		{"an unknown product", unit, "    edit: ngnix\n    lines: [x y;]\n", "unknown product"},
 		{"a case like nothing", "    facts: {outcome: reset, rst.seen: true, emit.seen: true, emit.watched: true, emit.role: server, emit.call: close,\n            emit.reason: TCP_ABORT_ON_CLOSE, emit.sock.unread_bytes: 1000, emit.proc.name: nginx}\n", "    like: nothing\n", "no given of macros.yaml"},

@@ -250,7 +250,11 @@ func (o *options) showCause(base *diagnosis.Base, id string, rules bool) error {
 	page.Rows("said as", p.Symptoms)
 	page.Rows("shown by", p.Proof)
 	page.Rows("not when", p.Against)
-	page.Row("prove", strings.TrimSuffix(p.Confirm.Text, "."))
+	prove := strings.TrimSuffix(p.Confirm.Text, ".")
+	if prove == "" && p.Confirm.String() != "" {
+		prove = "by this"
+	}
+	page.Row("prove", prove)
 	page.Commands("", append(slices.Clone(p.Confirm.Run), p.Confirm.Probe...))
 	page.Row("", prefixed("a counter that rises by one for each: ", p.Confirm.Counter))
 	page.Row("", prefixed("the log says: ", p.Confirm.Log))

@@ -12,10 +12,14 @@ import (
 // ladder draws what happens on the wire as two or three columns, from what the
 // example of a cause says: its outcome, phase, form and who sent it.
 func ladder(c *diagnosis.CauseSpec, example *fact.Case) []string {
+	l := &drawing{}
+	if len(c.Wire) > 0 {
+		l.steps(c.Wire)
+		return l.lines
+	}
 	if example == nil {
 		return nil
 	}
-	l := &drawing{}
 	outcome, role := example.Outcome.Or(""), example.Emit.Role.Or("server")
 	phase := example.Phase.Or("")
 	third := onlyThird(texts(c.Senders))
@@ -68,6 +72,28 @@ func onlyThird(senders []string) string {
 		return ""
 	}
 	return third[senders[0]]
+}
+
+// steps draws what a cause says itself about the wire.
+func (l *drawing) steps(steps []string) {
+	for _, s := range steps {
+		if s == "none" {
+			return // nothing of it is on the wire
+		}
+		if len(l.lines) == 0 {
+			l.head("client", "server")
+		}
+		kind, rest, _ := strings.Cut(s, " ")
+		label, remark, _ := strings.Cut(rest, ": ")
+		switch kind {
+		case ">":
+			l.right(label, remark)
+		case "<":
+			l.left(label, remark)
+		default:
+			l.note(rest)
+		}
+	}
 }
 
 // drawing is a ladder of fixed width.
