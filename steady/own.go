@@ -68,7 +68,7 @@ func (t *Transport) ownAddr(req *http.Request) (string, bool) {
 		return "", false
 	case t.inner.MaxConnsPerHost > 0 || t.inner.DisableKeepAlives || t.inner.Protocols != nil && !t.inner.Protocols.HTTP1():
 		return "", false
-	case req.Header == nil || req.Header.Get("Upgrade") != "" || req.Cancel != nil: //nolint:staticcheck // deprecated, and honoured elsewhere
+	case req.Header == nil || req.Header.Get("Upgrade") != "" || legacyCancel(req):
 		return "", false
 	case t.inner.Proxy != nil:
 		if p, err := t.inner.Proxy(req); p != nil || err != nil {
@@ -76,6 +76,12 @@ func (t *Transport) ownAddr(req *http.Request) (string, bool) {
 		}
 	}
 	return hostPort(req.URL)
+}
+
+// legacyCancel says whether a request has the channel that contexts have replaced.
+func legacyCancel(req *http.Request) bool {
+	//lint:ignore SA1019 deprecated, and honoured by Base
+	return req.Cancel != nil
 }
 
 // hostPort returns the address of a URL whose host needs no translation.

@@ -17,6 +17,26 @@ import (
 // answers behind the execution, and half-closes. Nothing is executed twice, and nothing
 // fails but what was executed.
 func TestPool(t *testing.T) {
+	reused, failed, late := poolRun(t)
+	if reused == 0 {
+		t.Error("no connection is used again")
+	}
+	// How often the close overtakes the look before the first octet is a matter of
+	// timers of 5 ms. A machine that wakes sleepers late is late there as well.
+	if failed > poolWorkers*poolEach/20+2*late {
+		t.Errorf("%d failed, %d sleeps were late", failed, late)
+	}
+	t.Logf("%d failed, %d sleeps were late", failed, late)
+}
+
+const poolWorkers, poolEach = 4, 60
+
+// poolRun sends lines through a Pool to a server that executes each, closes idle
+// connections just when the client comes back, and loses answers. It returns how many
+// connections were used again, how many lines failed that were not executed, and how many
+// sleeps took half as long again.
+func poolRun(t *testing.T) (_, _, _ int64) {
+	t.Helper()
 	const idle = 5 * time.Millisecond
 	var mu sync.Mutex
 	executed := map[string]int{}
@@ -61,7 +81,7 @@ func TestPool(t *testing.T) {
 	}()
 	pool := &Pool{}
 	defer pool.Close()
-	var reused, failed atomic.Int64
+	var reused, failed, late atomic.Int64
 	talk := func(c *Conn, line string) error {
 		c.Begin(Request{Once: true})
 		if _, err := io.WriteString(c, line+"\n"); err != nil {
@@ -105,13 +125,16 @@ func TestPool(t *testing.T) {
 		t.Errorf("%s: no connection lives", line)
 	}
 	var wg sync.WaitGroup
-	const workers, each = 4, 60
-	for w := range workers {
+	for w := range poolWorkers {
 		wg.Go(func() {
-			for i := range each {
+			for i := range poolEach {
 				once(strings.Repeat("x", w+1) + time.Duration(i).String() + " " + string(rune('0'+i%10)))
 				if i%2 == 0 {
+					begin := time.Now()
 					time.Sleep(idle) // the silence is the matter here
+					if time.Since(begin) > idle*3/2 {
+						late.Add(1)
+					}
 				}
 			}
 		})
@@ -122,9 +145,7 @@ func TestPool(t *testing.T) {
 			t.Errorf("%s: executed %d times", line, n)
 		}
 	}
-	if reused.Load() == 0 || failed.Load() > workers*each/20 {
-		t.Errorf("%d reused, %d failed", reused.Load(), failed.Load())
-	}
+	return reused.Load(), failed.Load(), late.Load()
 }
 
 // TestPoolKeepsFew: what is beyond the limits, or was not answered, is closed.
