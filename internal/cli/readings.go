@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
+	"net"
 	"os"
 	"regexp"
 	"slices"
@@ -36,6 +38,11 @@ type readingStory struct {
 	longer int
 	lines  strings.Builder // a few of its lines, for the products that they name
 	pace   pace
+	ages   ages // how long the requests or connections lasted
+	gaps   ages // between one line and the next
+	before time.Time
+	file   *span
+	peers  peers
 }
 
 type readingWhere struct {
@@ -89,10 +96,12 @@ type textReader struct {
 	errors  strings.Builder // lines with an error, for the products that they name
 	facts   []string        // name=value, stated
 	window  stampWindow
+	files   map[string]*span
+	hosts   map[string]int // servers with a story of their own, for each kind of line
 }
 
 func newTextReader(r *logline.Reader) *textReader {
-	return &textReader{r: r, byKey: map[string]*readingStory{}}
+	return &textReader{r: r, byKey: map[string]*readingStory{}, files: map[string]*span{}, hosts: map[string]int{}}
 }
 
 // explain reads error texts, and files and streams of them.
@@ -152,11 +161,7 @@ func (t *textReader) line(file string, n int, line string) {
 	if x.Event != "none" {
 		t.keepWords(line)
 	}
-	host, _, _ := strings.Cut(x.Peer, ":")
-	key := file + "|" + x.ID + "|" + x.Event + "|" + host
-	if x.Event == "none" {
-		key = file + "|" + x.ID
-	}
+	key := t.keyOf(file, &x)
 	s := t.byKey[key]
 	if s == nil {
 		if len(t.stories) == maxStories {
@@ -176,6 +181,36 @@ func (t *textReader) line(file string, n int, line string) {
 	if timed {
 		s.pace.add(at)
 	}
+	s.measure(line, at, timed)
+	s.peers.add(x.Peer)
+}
+
+// keyOf tells which lines make one story: those of one file that say the same of
+// one server. Clients are many, and one story; so are servers beyond a few.
+func (t *textReader) keyOf(file string, x *logline.Reading) string {
+	kind := file + "|" + x.ID + "|" + x.Event
+	host := hostOf(x.Peer)
+	if x.Event == "none" || x.Side == "server" || host == "" || strings.HasPrefix(x.Text, host) { // an access log begins with the client
+		return kind
+	}
+	key := kind + "|" + host
+	if t.byKey[key] == nil {
+		if t.hosts[kind] == maxHosts {
+			return kind
+		}
+		t.hosts[kind]++
+	}
+	return key
+}
+
+// maxHosts is how many servers have stories of their own.
+const maxHosts = 8
+
+func hostOf(peer string) string {
+	if host, _, err := net.SplitHostPort(peer); err == nil {
+		return host
+	}
+	return peer
 }
 
 // keepWords keeps a line with an error for what it tells beside it: a log line
@@ -226,7 +261,15 @@ func (t *textReader) finish(base *diagnosis.Base) []*readingStory {
 	like, logs := x.pages.Like(prose), t.errors.String()
 	for _, s := range t.stories {
 		s.said = all
-		s.Where.First, s.Where.Last = s.pace.first, s.pace.last
+		s.Where.First, s.Where.Last, s.file = s.pace.first, s.pace.last, t.files[s.Where.File]
+		s.Reading.Peer = s.peers.one(s.Reading.Peer)
+		if x, n := s.ages.equal(); n > 0 && s.Reading.TimerS == 0 {
+			s.Reading.TimerS = math.Round(10*x) / 10
+			if !all.Known("exact_s") {
+				s.said = all.Clone()
+				s.said.Numbers["exact_s"] = s.Reading.TimerS
+			}
+		}
 		s.ask = logline.Ask{Like: like, Words: x.fits(x.wordsIn(logs+s.Reading.Text, prose), s.Reading.Event), Also: t.alsoNamed(s)}
 		s.rank(base, t.r)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/holdfast-project/holdfast/internal/capture"
+	"github.com/holdfast-project/holdfast/internal/logs"
 )
 
 const maxLineRead = 64 << 10 // of a longer line the rest is skipped
@@ -105,8 +106,18 @@ func (t *textReader) lines(file string, in io.Reader) error {
 	if !ok {
 		r = bufio.NewReaderSize(in, maxLineRead)
 	}
+	whole := t.fileOf(file)
+	var last []byte
+	defer func() { whole.last, _ = logs.LineTime(string(last)) }()
 	for n := 1; ; n++ {
 		line, err := r.ReadSlice('\n')
+		if len(line) > 1 {
+			whole.lines++
+			last = append(last[:0], line[:min(len(line), timePart)]...)
+			if whole.first.IsZero() && n < fewLines {
+				whole.first, _ = logs.LineTime(string(last))
+			}
+		}
 		t.bytes(file, n, bytes.TrimRight(line, "\r\n"))
 		for errors.Is(err, bufio.ErrBufferFull) {
 			_, err = r.ReadSlice('\n') // the rest of a line too long to mean anything
@@ -118,6 +129,21 @@ func (t *textReader) lines(file string, in io.Reader) error {
 			return fmt.Errorf("read text: %w", err)
 		}
 	}
+}
+
+// timePart is how much of a line is looked at for its time.
+const timePart = 160
+
+// fileOf is the span of a file; of files beyond maxStories nothing is kept.
+func (t *textReader) fileOf(file string) *span {
+	if f := t.files[file]; f != nil {
+		return f
+	}
+	f := &span{}
+	if len(t.files) < maxStories {
+		t.files[file] = f
+	}
+	return f
 }
 
 // bytes takes a line that may be one of millions: nothing is copied unless it

@@ -104,6 +104,11 @@ func (s *readingStory) seen() []string {
 		line += fmt.Sprintf(", %s to %s", p.first.Format("2006-01-02 15:04:05"), p.last.Format("2006-01-02 15:04:05"))
 	}
 	list := []string{line}
+	for _, more := range []string{s.share(), s.peers.text(), s.timerSeen(), s.rhythm()} {
+		if more != "" {
+			list = append(list, more)
+		}
+	}
 	if c := p.chart(); c != "" {
 		list = append(list, fmt.Sprintf("%s  (a column is %s)", c, p.width))
 	}
