@@ -57,12 +57,13 @@ causes fit, and the cheapest next step. A line never proves who sent a reset.`,
 				err = o.explainCaptures(c.Context(), base, captures, &cf)
 			}
 			if len(texts) > 0 && err == nil {
+				tf.knowledge = knowledge
 				err = o.explain(base, texts, &tf)
 			}
 			return err
 		},
 	}
-	c.Flags().StringSliceVar(&knowledge, "knowledge", nil, "directory with causes of your own")
+	c.Flags().StringSliceVar(&knowledge, "knowledge", nil, "directory with causes of your own, and with sentences of logs in lines/*.yaml")
 	c.Flags().StringArrayVar(&tf.facts, "fact", nil, "a circumstance as name=value, such as idle_s=350 or always=false; several may be given (holdfast facts symptom)")
 	c.Flags().BoolVar(&tf.ask, "ask", false, "ask what tells the causes of a text apart, one question at a time")
 	c.Flags().StringVar(&tf.since, "since", "", "only lines of a log from this time on: 2026-11-30T14:00:00Z, 14:00 or 2h (ago)")

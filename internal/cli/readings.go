@@ -106,9 +106,9 @@ func newTextReader(r *logline.Reader) *textReader {
 
 // explain reads error texts, and files and streams of them.
 func (o *options) explain(base *diagnosis.Base, args []string, tf *textFlags) error {
-	r, err := logline.New()
+	r, err := logline.NewWith(tf.knowledge...)
 	if err != nil {
-		return err
+		return usageError("lines/*.yaml of the directory, in the form of internal/logline/lines", "%w", err)
 	}
 	t := newTextReader(r)
 	t.facts = tf.facts
@@ -342,6 +342,7 @@ func (t *textReader) circumstances(base *diagnosis.Base, prose string, all *logl
 
 // textFlags are the flags of explain for texts and logs.
 type textFlags struct {
+	knowledge    []string // directories with sentences of the user's own
 	facts        []string
 	ask          bool
 	since, until string

@@ -11,7 +11,10 @@ package logline
 import (
 	"cmp"
 	"embed"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -82,39 +85,79 @@ type Reader struct {
 }
 
 // New returns the reader of the built-in sentences.
-var New = sync.OnceValues(func() (*Reader, error) { return compile(namedYAML, circumstancesYAML) })
+var New = sync.OnceValues(func() (*Reader, error) { return compile(namedYAML, circumstancesYAML, linesFS) })
+
+// NewWith returns a reader of the built-in sentences and of those in the files
+// lines/*.yaml of directories.
+func NewWith(dirs ...string) (*Reader, error) {
+	levels := []fs.FS{linesFS}
+	for _, d := range dirs {
+		levels = append(levels, os.DirFS(d))
+	}
+	if len(levels) == 1 {
+		return New()
+	}
+	return compile(namedYAML, circumstancesYAML, levels...)
+}
 
 // systemFile has the sentences of the operating systems themselves, which any
 // program may print.
 const systemFile = "generic.yaml"
 
-// readLines reads all files of sentences.
-func (r *Reader) readLines() error {
-	files, err := linesFS.ReadDir("lines")
+// readLines reads all files of sentences of a directory.
+func (r *Reader) readLines(dir fs.FS) error {
+	files, err := fs.Glob(dir, "lines/*.yaml")
 	if err != nil {
 		return fmt.Errorf("read lines: %w", err)
 	}
 	for _, f := range files {
-		b, err := linesFS.ReadFile(path.Join("lines", f.Name()))
+		b, err := fs.ReadFile(dir, f)
 		if err != nil {
 			return fmt.Errorf("read lines: %w", err)
 		}
 		var list []Entry
 		if err := yaml.UnmarshalWithOptions(b, &list, yaml.Strict()); err != nil {
-			return fmt.Errorf("read %s: %w", f.Name(), err)
+			return fmt.Errorf("read %s: %w", f, err)
 		}
 		for i := range list {
-			list[i].system = f.Name() == systemFile
+			e := &list[i]
+			if err := e.check(); err != nil {
+				return fmt.Errorf("read %s: line %q: %w", f, e.ID, err)
+			}
+			e.system = dir == fs.FS(linesFS) && path.Base(f) == systemFile
 		}
 		r.entries = append(r.entries, list...)
 	}
 	return nil
 }
 
-func compile(named, around []byte) (*Reader, error) {
+// check finds words that mean nothing.
+func (e *Entry) check() error {
+	for _, w := range []struct {
+		name, is string
+		of       []string
+	}{
+		{"event", e.Event, []string{"reset", "refused", "timeout", "closed", "aborted", "tls-alert", "http-error", "unreachable", "resource", "none"}},
+		{"by", e.By, []string{"speaker", "peer", "device", "unknown"}},
+		{"side", e.Side, []string{"client", "server", "unknown"}},
+		{"weight", e.Weight, Weights},
+	} {
+		if !slices.Contains(w.of, w.is) {
+			return fmt.Errorf("%s is %q, not one of %s", w.name, w.is, strings.Join(w.of, " "))
+		}
+	}
+	if e.ID == "" || len(e.Say) == 0 && e.Re == "" {
+		return errors.New("an id, and say or re are needed")
+	}
+	return nil
+}
+
+func compile(named, around []byte, levels ...fs.FS) (*Reader, error) {
 	r := &Reader{}
-	if err := r.readLines(); err != nil {
-		return nil, err
+	for _, dir := range levels {
+		if err := r.readLines(dir); err != nil {
+			return nil, err
+		}
 	}
 	if err := yaml.UnmarshalWithOptions(named, &r.named, yaml.Strict()); err != nil {
 		return nil, fmt.Errorf("read named causes: %w", err)
