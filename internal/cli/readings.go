@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/holdfast-project/holdfast/fact"
 	"github.com/holdfast-project/holdfast/internal/logline"
 	"github.com/holdfast-project/holdfast/internal/logs"
+	"github.com/holdfast-project/holdfast/internal/report"
 )
 
 // readingStory is what lines that say the same say together.
@@ -106,9 +108,9 @@ func newTextReader(r *logline.Reader) *textReader {
 
 // explain reads error texts, and files and streams of them.
 func (o *options) explain(base *diagnosis.Base, args []string, tf *textFlags) error {
-	r, err := logline.NewWith(tf.knowledge...)
+	r, err := o.lineReader(tf.knowledge)
 	if err != nil {
-		return usageError("lines/*.yaml of the directory, in the form of internal/logline/lines", "%w", err)
+		return err
 	}
 	t := newTextReader(r)
 	t.facts = tf.facts
@@ -138,6 +140,26 @@ func (o *options) explain(base *diagnosis.Base, args []string, tf *textFlags) er
 		o.printStory(s)
 	}
 	return nil
+}
+
+// lineReader reads by the built-in sentences, and those of the directories that
+// the user named; a mistake in the default directory is only reported.
+func (o *options) lineReader(dirs []string) (*logline.Reader, error) {
+	if len(dirs) > 0 {
+		r, err := logline.NewWith(dirs...)
+		if err != nil {
+			return nil, usageError("lines/*.yaml of the directory: docs/adding-a-cause.md", "%w", err)
+		}
+		return r, nil
+	}
+	if _, err := os.Stat(filepath.Join(userKnowledge, "lines")); err == nil {
+		r, err := logline.NewWith(userKnowledge)
+		if err == nil {
+			return r, nil
+		}
+		o.notef("holdfast: %s\n", report.CleanText(err.Error()))
+	}
+	return logline.New()
 }
 
 // traceLine are lines of a stack trace, which repeat the words of their error.
