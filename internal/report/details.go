@@ -75,6 +75,9 @@ func (k *block) fix(label string, x fact.Fix) {
 		title += " (risk: " + x.Risk + ")"
 	}
 	k.row(label, title)
+	if x.Effect != "" {
+		k.raw("    effect: " + x.Effect)
+	}
 	for _, c := range x.Commands {
 		for line := range strings.SplitSeq(strings.TrimRight(c, "\n"), "\n") {
 			k.raw("    " + line)
