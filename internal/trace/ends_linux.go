@@ -655,29 +655,49 @@ func (b *builder) youth(o *observation, ob *Observed) {
 		return
 	}
 	c.Emit.Had, p.Holder = some(false), some("none")
-	for ns := range b.host.born {
-		if ns == ob.EmitNetns || !b.mem.had(ns, o.src, o.dst, o.first) {
-			continue
-		}
-		then, alive := b.host.spaces.Reread(ns) // it may have lost the address a moment ago
-		twice := alive && then.Owns(o.src.Addr())
-		switch {
-		case !alive:
-			p.Holder = some("gone")
-		case b.still(ns, o):
-			p.Holder = some("alive")
-		default:
-			p.Holder = some("dropped")
-		}
-		switch born, ok := b.host.born[ob.EmitNetns]; {
-		case ok && born.after.After(opened):
-			p.EmitterStarted = fact.SomeBy(time.Since(born.after), fact.ByHost)
-			p.EmitterNew, p.AddressMoved, p.AddressTwice = some(true), some(alive && !twice), some(twice)
-		case ok && born.before.Before(opened), alive:
-			p.EmitterNew, p.AddressMoved, p.AddressTwice = some(false), some(!twice), some(twice)
-		}
+	ns, ok := b.holder(o, ob.EmitNetns)
+	if !ok {
 		return
 	}
+	then, alive := b.host.spaces.Reread(ns) // it may have lost the address a moment ago
+	twice := alive && then.Owns(o.src.Addr())
+	switch {
+	case !alive:
+		p.Holder = some("gone")
+	case b.still(ns, o):
+		p.Holder = some("alive")
+	default:
+		p.Holder = some("dropped")
+	}
+	switch born, ok := b.host.born[ob.EmitNetns]; {
+	case ok && born.after.After(opened):
+		p.EmitterStarted = fact.SomeBy(time.Since(born.after), fact.ByHost)
+		p.EmitterNew, p.AddressMoved, p.AddressTwice = some(true), some(alive && !twice), some(twice)
+	case ok && born.before.Before(opened), alive:
+		p.EmitterNew, p.AddressMoved, p.AddressTwice = some(false), some(!twice), some(twice)
+	}
+}
+
+// holder returns the namespace, other than the one that answered, that had the
+// connection. One may have come and gone between two looks at the namespaces: its
+// opening is remembered all the same, under a cookie that nobody has seen but that
+// lies near the others, because the kernel deals them out in batches.
+func (b *builder) holder(o *observation, answered uint64) (uint64, bool) {
+	const batches, most = 2 * 4096, 1 << 16 // net/core/net_namespace.c, COOKIE_LOCAL_BATCH
+	low, high := answered, answered
+	for ns := range b.host.born {
+		if ns != answered && b.mem.had(ns, o.src, o.dst, o.first) {
+			return ns, true
+		}
+		low, high = min(low, ns), max(high, ns)
+	}
+	low, high = low-min(low, batches), high+batches
+	for ns := max(low, high-min(high, most)); ns <= high; ns++ {
+		if ns != answered && b.mem.had(ns, o.src, o.dst, o.first) {
+			return ns, true
+		}
+	}
+	return 0, false
 }
 
 func (b *builder) still(ns uint64, o *observation) bool {
