@@ -28,6 +28,11 @@ type builder struct {
 	tried   scans                      // ports at which processes of this host were refused
 	creds   map[uint64]resetTaskRecord // living processes by their credentials
 	credsAt uint64                     // monotonic ns: when they were read
+
+	searched uint64 // monotonic ns of the latest search for unseen namespaces
+
+	misses             uint64 // runs of the program that records closes that the kernel left out
+	missesAt, missedAt uint64 // monotonic ns: when they were counted, and when they last rose
 }
 
 func some[T any](v T) fact.Opt[T] { return fact.Some(v) }

@@ -19,7 +19,9 @@ func (b *builder) dead(ob *Observed, o *observation) {
 	}
 	rec, horizon, ok := b.mem.closed(ob.EmitNetns, o.src, o.dst, o.first)
 	d.Horizon = some(horizon)
-	d.Known = some(ok)
+	if ok || !b.missedClose() {
+		d.Known = some(ok)
+	}
 	if !ok {
 		b.givenUp(ob, o)
 		return
@@ -64,6 +66,20 @@ func (b *builder) dead(ob *Observed, o *observation) {
 		p.PID, p.Name = some(int64(rec.Tgid)), some(command(rec.Comm))
 		p.Exiting, p.Signal, p.ExitCode, p.OOM = d.Exiting, d.Signal, d.ExitCode, d.OOM
 	}
+}
+
+// missedClose says whether the program that records closes could not run some
+// time in the last minute, as when a task that was in it was preempted by another
+// one that closed: what is not remembered may have been, all the same.
+func (b *builder) missedClose() bool {
+	now := monotonic()
+	if now-min(b.missesAt, now) >= uint64(100*time.Millisecond) {
+		b.missesAt = now
+		if n := b.kernel.missed("state"); n > b.misses {
+			b.misses, b.missedAt = n, now
+		}
+	}
+	return b.missedAt != 0 && now-b.missedAt < uint64(time.Minute)
 }
 
 // givenUp fills what is remembered of an end whose close is not.
@@ -654,9 +670,12 @@ func (b *builder) youth(o *observation, ob *Observed) {
 	if !ok {
 		return
 	}
-	c.Emit.Had, p.Holder = some(false), some("none")
-	ns, ok := b.holder(o, ob.EmitNetns)
+	c.Emit.Had = some(false)
+	ns, ok, looked := b.holder(o, ob.EmitNetns)
 	if !ok {
+		if looked {
+			p.Holder = some("none")
+		}
 		return
 	}
 	then, alive := b.host.spaces.Reread(ns) // it may have lost the address a moment ago
@@ -678,26 +697,31 @@ func (b *builder) youth(o *observation, ob *Observed) {
 	}
 }
 
+// How often namespaces that nobody has seen are searched: a search takes a
+// millisecond or two, and cases may come by the thousand.
+const searchEvery = uint64(50 * time.Millisecond)
+
 // holder returns the namespace, other than the one that answered, that had the
-// connection. One may have come and gone between two looks at the namespaces: its
-// opening is remembered all the same, under a cookie that nobody has seen but that
-// lies near the others, because the kernel deals them out in batches.
-func (b *builder) holder(o *observation, answered uint64) (uint64, bool) {
-	const batches, most = 2 * 4096, 1 << 16 // net/core/net_namespace.c, COOKIE_LOCAL_BATCH
+// connection, and whether all of them were looked at. One may have come and gone
+// between two looks at the namespaces: its opening is remembered all the same,
+// under a cookie that nobody has seen but that lies near the others, because the
+// kernel deals them out in batches.
+func (b *builder) holder(o *observation, answered uint64) (ns uint64, ok, looked bool) {
+	const batches = 2 * 4096 // net/core/net_namespace.c, COOKIE_LOCAL_BATCH
 	low, high := answered, answered
 	for ns := range b.host.born {
 		if ns != answered && b.mem.had(ns, o.src, o.dst, o.first) {
-			return ns, true
+			return ns, true, true
 		}
 		low, high = min(low, ns), max(high, ns)
 	}
-	low, high = low-min(low, batches), high+batches
-	for ns := max(low, high-min(high, most)); ns <= high; ns++ {
-		if ns != answered && b.mem.had(ns, o.src, o.dst, o.first) {
-			return ns, true
-		}
+	now := monotonic()
+	if now-min(b.searched, now) < searchEvery {
+		return 0, false, false
 	}
-	return 0, false
+	b.searched = now
+	ns, ok = b.mem.search(low-min(low, batches), high+batches, answered, o.src, o.dst, o.first)
+	return ns, ok, true
 }
 
 func (b *builder) still(ns uint64, o *observation) bool {

@@ -223,6 +223,19 @@ func (m *memory) had(netns uint64, local, remote netip.AddrPort, at uint64) bool
 	return ok && c.ts <= at
 }
 
+// search returns the latest namespace with a cookie from low to high, of the
+// highest 65,536 of them, that had a socket of the tuple before at.
+func (m *memory) search(low, high, except uint64, local, remote netip.AddrPort, at uint64) (uint64, bool) {
+	const most = 1 << 16
+	low = max(low, high-min(high, most))
+	for ns := high; ns > 0 && ns >= low; ns-- {
+		if ns != except && m.had(ns, local, remote, at) {
+			return ns, true
+		}
+	}
+	return 0, false
+}
+
 // tupleKey is tuple_key of reset.bpf.c.
 func tupleKey(netns uint64, local, remote netip.AddrPort) uint64 {
 	h := netns
