@@ -17,11 +17,12 @@ import (
 // request gets. It honours Base's limits of idle connections and binds late: a request
 // for which a connection is dialled takes one that comes back before.
 type ownPool struct {
-	inner *http.Transport
-	mu    sync.Mutex
-	hosts map[string]*ownHost // guarded by mu
-	idle  int                 // guarded by mu; of all hosts
-	sweep *time.Timer         // guarded by mu; nil when nobody waits for an idle timeout
+	inner   *http.Transport
+	mu      sync.Mutex
+	hosts   map[string]*ownHost // guarded by mu
+	idle    int                 // guarded by mu; of all hosts
+	closing bool                // guarded by mu: CloseIdleConnections was called, and nothing since
+	sweep   *time.Timer         // guarded by mu; nil when nobody waits for an idle timeout
 }
 
 // ownHost is what there is for one address. An empty one is forgotten.
@@ -174,6 +175,7 @@ func bareError(err error) error {
 // get returns a connection, which nobody else has.
 func (p *ownPool) get(ctx context.Context, addr string) (*ownConn, error) {
 	p.mu.Lock()
+	p.closing = false
 	h := p.hosts[addr]
 	if h == nil {
 		h = &ownHost{}
@@ -310,7 +312,7 @@ func (p *ownPool) put(oc *ownConn) {
 	if most == 0 {
 		most = http.DefaultMaxIdleConnsPerHost
 	}
-	if len(h.idle) >= most || p.inner.MaxIdleConns > 0 && p.idle >= p.inner.MaxIdleConns {
+	if p.closing || len(h.idle) >= most || p.inner.MaxIdleConns > 0 && p.idle >= p.inner.MaxIdleConns {
 		p.lockedDrop(oc.addr, h)
 		p.mu.Unlock()
 		_ = oc.cc.Close()
@@ -356,7 +358,8 @@ func (p *ownPool) expire() {
 	}
 }
 
-// closeIdle closes what nobody uses.
+// closeIdle closes what nobody uses, and what nobody will use by the time it is dialled
+// or given back, until there is a request again: http.Transport does the same.
 func (p *ownPool) closeIdle() {
 	p.mu.Lock()
 	var all []*ownConn
@@ -368,7 +371,7 @@ func (p *ownPool) closeIdle() {
 		h.idle = nil
 		p.lockedDrop(addr, h)
 	}
-	p.idle = 0
+	p.idle, p.closing = 0, true
 	p.mu.Unlock()
 	for _, oc := range all {
 		_ = oc.cc.Close()

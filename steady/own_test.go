@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -61,6 +62,12 @@ func (p *ownPool) idleConns() int {
 	return p.idle
 }
 
+func (p *ownPool) hostCount() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.hosts)
+}
+
 // TestOwnPool: connections are used again, closed on demand, and no more of them are
 // kept than Base says, nor for longer.
 func TestOwnPool(t *testing.T) {
@@ -79,11 +86,53 @@ func TestOwnPool(t *testing.T) {
 	wg.Wait()
 	eventually(t, "two connections are kept", func() bool { return tr.own.idleConns() == 2 && conns.Load() == 2 })
 	tr.CloseIdleConnections()
-	eventually(t, "none is kept", func() bool { return tr.own.idleConns() == 0 && conns.Load() == 0 && len(tr.own.hosts) == 0 })
+	eventually(t, "none is kept", func() bool { return tr.own.idleConns() == 0 && conns.Load() == 0 && tr.own.hostCount() == 0 })
 
 	tr = &Transport{OwnPool: true, Base: &http.Transport{IdleConnTimeout: 20 * time.Millisecond}}
 	ownGet(t, tr, srv.URL)
 	eventually(t, "the idle timeout", func() bool { return tr.own.idleConns() == 0 && conns.Load() == 0 })
+}
+
+// TestOwnPoolClosing: what is dialled when CloseIdleConnections is called, for a request
+// that found another connection, is not kept.
+func TestOwnPoolClosing(t *testing.T) {
+	hold, slow, accepted := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	srv, conns := countedServer(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hold" {
+			<-hold
+		}
+		io.WriteString(w, "ok")
+	})
+	var dials atomic.Int64
+	tr := &Transport{OwnPool: true, Base: &http.Transport{}, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if dials.Add(1) != 2 {
+			return (&net.Dialer{}).DialContext(ctx, network, addr)
+		}
+		<-slow
+		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+		for err == nil && conns.Load() == 0 {
+			runtime.Gosched()
+		}
+		close(accepted)
+		return c, err
+	}}
+	var first, second sync.WaitGroup
+	first.Go(func() { ownGet(t, tr, srv.URL+"/hold") })
+	eventually(t, "the first dial", func() bool { return dials.Load() == 1 })
+	second.Go(func() { ownGet(t, tr, srv.URL) })
+	eventually(t, "the second dial", func() bool { return dials.Load() == 2 })
+	close(hold)
+	first.Wait()
+	second.Wait()
+	tr.CloseIdleConnections()
+	eventually(t, "none is open", func() bool { return tr.own.idleConns() == 0 && conns.Load() == 0 })
+	close(slow)
+	<-accepted
+	eventually(t, "the second was closed", func() bool { return conns.Load() == 0 && tr.own.idleConns() == 0 && tr.own.hostCount() == 0 })
+	ownGet(t, tr, srv.URL)
+	if tr.own.idleConns() != 1 {
+		t.Error("a request after that does not keep its connection")
+	}
 }
 
 // TestOwnPoolDead: a connection that ended in the pool is not tried.
