@@ -20,10 +20,11 @@ const module = "github.com/holdfast-project/holdfast/"
 var mayImport = map[string]string{
 	"fact":               "",
 	"packet":             "",
+	"proto":              "",
 	"tcp":                "packet",
 	"diagnosis":          "fact",
 	"knowledge":          "fact diagnosis",
-	"internal/capture":   "fact packet tcp",
+	"internal/capture":   "fact packet proto tcp",
 	"internal/linux":     "",
 	"internal/logs":      "fact internal/linux",
 	"internal/trace":     "fact internal/linux",
@@ -56,7 +57,7 @@ var onlyIn = []struct{ imported, pkg, why string }{
 }
 
 // pure are the packages that also build for wasm, macOS and Windows.
-var pure = []string{"fact", "packet", "tcp", "diagnosis", "knowledge"}
+var pure = []string{"fact", "packet", "proto", "tcp", "diagnosis", "knowledge"}
 
 // impure are what a pure package may not import: I/O, processes, the network.
 var impure = []string{"net", "net/http", "os/exec", "os/signal", "syscall", "golang.org/x/sys/unix"}

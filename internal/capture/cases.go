@@ -28,7 +28,7 @@ func caseOf(e *tcp.Ending) *fact.Case {
 	flow(c, e)
 	ends(c, e)
 	wire(c, e)
-	speech(c, e)
+	protoFacts(c, e)
 	switch e.Kind {
 	case tcp.ByReset:
 		reset(c, e)

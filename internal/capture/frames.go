@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-project/holdfast/fact"
 	"github.com/holdfast-project/holdfast/packet"
+	"github.com/holdfast-project/holdfast/proto"
 	"github.com/holdfast-project/holdfast/tcp"
 )
 
@@ -286,7 +287,7 @@ func (t *target) segment(s *packet.Segment) (enough bool) {
 	}
 	f.Kind, f.Note = t.repeats(s, side)
 	if me := &t.ends[side]; s.Length > 0 && s.Flags&packet.RST == 0 {
-		f.Info = tcp.SegmentInfo(s.Payload, f.FromClient, !me.spoke && me.fromStart)
+		f.Info = proto.SegmentInfo(s.Payload, f.FromClient, !me.spoke && me.fromStart)
 		me.spoke = true
 	}
 	return t.keep(f)

@@ -1,4 +1,4 @@
-package tcp
+package proto
 
 import (
 	"bytes"
@@ -97,8 +97,8 @@ var requestVersions = []struct{ start, protocol string }{{"HTTP/1.", "http/1"}, 
 // request reads the request line of HTTP, RTSP and SIP, which share methods
 // (OPTIONS): scheme or version decide. A target of HTTP that starts with a
 // slash is proof enough.
-func request(b []byte, s Speech) (Speech, bool) {
-	rest := b[len(s.Message)+1:]
+func request(b []byte, s Message) (Message, bool) {
+	rest := b[len(s.Kind)+1:]
 	text, _ := line(rest)
 	target, version := text, []byte(nil)
 	if i := bytes.IndexByte(text, ' '); i >= 0 {
@@ -144,7 +144,7 @@ const wantsTLS = "400 wants TLS"
 var tlsPleas = []string{"Client sent an HTTP request to an HT", "The plain HTTP request was sent to HTTPS port", "speaking plain HTTP to an SSL-enabled server"}
 
 // statusLine: RFC 9112 4, RFC 7826 8.1, RFC 3261 7.2.
-func statusLine(b []byte, s Speech) (Speech, bool) {
+func statusLine(b []byte, s Message) (Message, bool) {
 	i := bytes.IndexByte(b, '/')
 	if len(b) < i+4 || !isDigit(b[i+3]) || s.Protocol == "http/1" && b[i+3] > '1' {
 		return s, false
@@ -157,12 +157,12 @@ func statusLine(b []byte, s Speech) (Speech, bool) {
 	if digits != 3 {
 		return s, true
 	}
-	s.Code, s.Message = code, codeText(code)
+	s.Code, s.Kind = code, codeText(code)
 	s.Name = headerValue(b[i+8:], "\nServer:", "\nserver:")
 	if code == 400 && s.Protocol == "http/1" {
 		for _, plea := range tlsPleas {
 			if bytes.Contains(b, []byte(plea)) {
-				s.Message = wantsTLS
+				s.Kind = wantsTLS
 			}
 		}
 	}
@@ -170,7 +170,7 @@ func statusLine(b []byte, s Speech) (Speech, bool) {
 }
 
 // bareHTML is an answer without a status line: HTTP/0.9.
-func bareHTML(b []byte, s Speech) (Speech, bool) {
+func bareHTML(b []byte, s Message) (Message, bool) {
 	s.Version = "0.9"
 	if bytes.Contains(b, []byte("<title>400 ")) {
 		s.Code = 400
@@ -179,7 +179,7 @@ func bareHTML(b []byte, s Speech) (Speech, bool) {
 }
 
 // restOfLine puts what follows the first word into the name.
-func restOfLine(b []byte, s Speech) (Speech, bool) {
+func restOfLine(b []byte, s Message) (Message, bool) {
 	text, _ := line(b)
 	if hasPrefix(text, "* ") {
 		text = text[2:]
@@ -191,7 +191,7 @@ func restOfLine(b []byte, s Speech) (Speech, bool) {
 }
 
 // sshBanner: RFC 4253 4.2, SSH-protoversion-softwareversion.
-func sshBanner(b []byte, s Speech) (Speech, bool) {
+func sshBanner(b []byte, s Message) (Message, bool) {
 	text, _ := line(b)
 	text = text[len("SSH-"):]
 	i := bytes.IndexByte(text, '-')
@@ -216,7 +216,7 @@ func knownText(b []byte, known ...string) string {
 }
 
 // rfbVersion: RFC 6143 7.1.1, "RFB 003.008\n".
-func rfbVersion(b []byte, s Speech) (Speech, bool) {
+func rfbVersion(b []byte, s Message) (Message, bool) {
 	if len(b) < 12 {
 		return s, len(b) > 6 && isDigit(b[6])
 	}
@@ -227,7 +227,7 @@ func rfbVersion(b []byte, s Speech) (Speech, bool) {
 }
 
 // natsInfo: the options of a server are JSON on one line.
-func natsInfo(b []byte, s Speech) (Speech, bool) {
+func natsInfo(b []byte, s Message) (Message, bool) {
 	const key = `"version":"`
 	if i := bytes.Index(b, []byte(key)); i >= 0 {
 		rest := b[i+len(key):]
@@ -244,7 +244,7 @@ var replyWords = []struct{ word, protocol string }{{"SMTP", "smtp"}, {"FTP", "ft
 
 // textReply is a reply of three digits: RFC 5321 4.2, RFC 959 4.2, RFC 3977
 // 3.2. Whose it is often can not be told.
-func textReply(b []byte, s Speech) (Speech, bool) {
+func textReply(b []byte, s Message) (Message, bool) {
 	if len(b) < 5 || b[0] < '1' || b[0] > '5' || b[3] != ' ' && b[3] != '-' || !isPrintable(b[4]) && b[4] != '\r' {
 		return s, false
 	}
@@ -253,7 +253,7 @@ func textReply(b []byte, s Speech) (Speech, bool) {
 		return s, false
 	}
 	text, complete := line(b[4:])
-	s.Code, s.Message = code, codeText(code)
+	s.Code, s.Kind = code, codeText(code)
 	switch {
 	case code == 220:
 		s.Protocol = replyProtocol(text, complete)
@@ -264,7 +264,7 @@ func textReply(b []byte, s Speech) (Speech, bool) {
 		s.Name = clip(text, 255)
 	}
 	if s.Protocol != "" && code == 220 {
-		s.Message = "greeting"
+		s.Kind = "greeting"
 	}
 	return s, true
 }
@@ -298,7 +298,7 @@ func enhanced(b []byte) bool {
 var imapCommands = []string{"CAPABILITY", "LOGIN ", "STARTTLS", "AUTHENTICATE ", "ID ("}
 
 // imapCommand is a tag with a digit and a command.
-func imapCommand(b []byte, s Speech) (Speech, bool) {
+func imapCommand(b []byte, s Message) (Message, bool) {
 	space := bytes.IndexByte(b[:min(len(b), 12)], ' ')
 	if space < 1 {
 		return s, false
@@ -312,7 +312,7 @@ func imapCommand(b []byte, s Speech) (Speech, bool) {
 	}
 	for _, k := range imapCommands {
 		if rest := b[space+1:]; digit && len(rest) >= len(k) && bytes.EqualFold(rest[:len(k)], []byte(k)) {
-			s.Protocol, s.Message = "imap", strings.TrimRight(k, " (")
+			s.Protocol, s.Kind = "imap", strings.TrimRight(k, " (")
 			return s, true
 		}
 	}
@@ -333,7 +333,7 @@ func respNumber(b []byte) (rest []byte, n int, ok bool) {
 }
 
 // respArray: an array whose first element is a bulk string.
-func respArray(b []byte, s Speech) (Speech, bool) {
+func respArray(b []byte, s Message) (Message, bool) {
 	rest, _, ok := respNumber(b)
 	if !ok || len(rest) == 0 || rest[0] != '$' {
 		return s, false
@@ -344,14 +344,14 @@ func respArray(b []byte, s Speech) (Speech, bool) {
 	}
 	for _, k := range redisCommands {
 		if n == len(k) && len(rest) >= n && bytes.EqualFold(rest[:n], []byte(k)) {
-			s.Message = k
+			s.Kind = k
 		}
 	}
 	return s, true
 }
 
 // respReply: a length or an integer.
-func respReply(b []byte, s Speech) (Speech, bool) {
+func respReply(b []byte, s Message) (Message, bool) {
 	if hasPrefix(b[1:], "-1\r\n") && b[0] == '$' {
 		return s, true
 	}
@@ -360,7 +360,7 @@ func respReply(b []byte, s Speech) (Speech, bool) {
 }
 
 // memcachedGet: "get <key>*\r\n".
-func memcachedGet(b []byte, s Speech) (Speech, bool) {
+func memcachedGet(b []byte, s Message) (Message, bool) {
 	text, complete := line(b)
 	if !complete || !allPrintable(text) {
 		return s, false
@@ -377,7 +377,7 @@ func memcachedGet(b []byte, s Speech) (Speech, bool) {
 
 // memcachedSet: "set <key> <flags> <exptime> <bytes> [noreply]\r\n", "VALUE
 // <key> <flags> <bytes> [<cas>]\r\n".
-func memcachedSet(b []byte, s Speech) (Speech, bool) {
+func memcachedSet(b []byte, s Message) (Message, bool) {
 	text, complete := line(b)
 	if !complete {
 		return s, false
@@ -393,34 +393,34 @@ func memcachedSet(b []byte, s Speech) (Speech, bool) {
 }
 
 // ircPrefix: ":server.name NOTICE", ":server.name 001" (RFC 2812 2.3.1).
-func ircPrefix(b []byte, s Speech) (Speech, bool) {
+func ircPrefix(b []byte, s Message) (Message, bool) {
 	space := bytes.IndexByte(b, ' ')
 	if space < 2 || bytes.IndexByte(b[:space], '.') < 0 || !allPrintable(b[:space]) {
 		return s, false
 	}
 	rest := b[space+1:]
 	if hasPrefix(rest, "001 ") {
-		s.Message = "001"
+		s.Kind = "001"
 		return s, true
 	}
 	return s, hasPrefix(rest, "NOTICE ")
 }
 
 // xmppStream: the XML declaration and a stream.
-func xmppStream(b []byte, s Speech) (Speech, bool) {
+func xmppStream(b []byte, s Message) (Message, bool) {
 	i := bytes.IndexByte(b, '>')
 	return s, i > 0 && hasPrefix(bytes.TrimSpace(b[i+1:]), "<stream:stream ")
 }
 
 // gitRequest: a pkt-line with the service, gitprotocol-pack(5).
-func gitRequest(b []byte, s Speech) (Speech, bool) {
+func gitRequest(b []byte, s Message) (Message, bool) {
 	const service = "git-"
 	if len(b) < 12 || !hasPrefix(b[4:], service) {
 		return s, false
 	}
 	for _, k := range []string{"git-upload-pack ", "git-receive-pack ", "git-upload-archive "} {
 		if hasPrefix(b[4:], k) {
-			s.Message = k[:len(k)-1]
+			s.Kind = k[:len(k)-1]
 			return s, true
 		}
 	}
@@ -430,12 +430,12 @@ func gitRequest(b []byte, s Speech) (Speech, bool) {
 // proxySignature opens version 2 of the PROXY protocol.
 const proxySignature = "\r\n\r\n\x00\r\nQUIT\n"
 
-func proxyV1(_ []byte, s Speech) (Speech, bool) {
+func proxyV1(_ []byte, s Message) (Message, bool) {
 	s.Version = "1"
 	return s, true
 }
 
-func proxyV2(_ []byte, s Speech) (Speech, bool) {
+func proxyV2(_ []byte, s Message) (Message, bool) {
 	s.Version = "2"
 	return s, true
 }
@@ -457,7 +457,7 @@ func afterProxy(b []byte) string {
 	if size == 0 || size >= len(b) {
 		return ""
 	}
-	s := match(b[size:], byClient) // not Listen: headers in headers would recurse
+	s := match(b[size:], byClient) // not Identify: headers in headers would recurse
 	if s.Protocol == "proxy" {
 		return "" // one header is enough
 	}

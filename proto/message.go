@@ -1,24 +1,31 @@
-package tcp
+// Package proto names the application protocol of a TCP connection from the first bytes
+// of its sides, and the messages that matter when a connection ends: a TLS alert, an HTTP
+// status, a GOAWAY, an error of a database. It is no dissector: it never needs more than
+// one segment, keeps nothing, and says nothing rather than something that fewer or more
+// bytes would change. It knows nothing of TCP.
+//
+// To see what it makes of bytes, run the table of TestIdentify.
+package proto
 
 import (
 	"strconv"
 	"strings"
 )
 
-// Speech is what the start of one side's data says. The zero value means
-// unknown. Protocol "" with a Message means a line of text that several
+// Message is what the start of one side's data says. The zero value means
+// unknown. Protocol "" with a Kind means a line of text that several
 // protocols answer with, such as "220" or "-ERR": it is not TLS, HTTP or
 // anything binary.
-type Speech struct {
+type Message struct {
 	Protocol string // "tls", "http/1", "ssh" and so on, see protocolNames; "" when unknown
-	Message  string // kind of the first message: "ClientHello", "Alert", "GET", "200", "greeting", "ErrorResponse"
+	Kind     string // kind of the first message: "ClientHello", "Alert", "GET", "200", "greeting", "ErrorResponse"
 	Name     string // SNI, Host, server software of a greeting, queried name, SQLSTATE, or what follows a PROXY header; untrusted bytes, at most 255
 	Target   string // start of the request target of HTTP, RTSP and SIP; untrusted bytes, at most 64
 	Version  string // for TLS the highest version offered (supported_versions) or chosen, "" when it is not visible
 	Code     int    // HTTP status, TLS alert number, SMTP code, error number of a database; 0 none
 }
 
-// protocolNames are the protocols that Listen tells apart, with the name a
+// protocolNames are the protocols that Identify tells apart, with the name a
 // ladder shows.
 var protocolNames = map[string]string{
 	"ajp": "AJP", "amqp": "AMQP", "bgp": "BGP", "bittorrent": "BitTorrent", "cassandra": "Cassandra", "dns": "DNS",
@@ -31,38 +38,38 @@ var protocolNames = map[string]string{
 	"zeromq": "ZMTP", "zookeeper": "ZooKeeper",
 }
 
-// speakers are the sides that may begin with a phrase.
-type speakers uint8
+// sides are the sides that may begin with a signature.
+type sides uint8
 
 const (
-	byClient speakers = 1 << iota
+	byClient sides = 1 << iota
 	byServer
 	byBoth = byClient | byServer
 )
 
-// phrase is a way to begin. When more is nil the start alone is proof;
+// signature is a way to begin. When more is nil the start alone is proof;
 // otherwise more looks at the bytes from the very first on, may fill in the
-// speech, and decides. It must not take back later what it once accepted: it
+// message, and decides. It must not take back later what it once accepted: it
 // decides on the first bytes that suffice.
-type phrase struct {
+type signature struct {
 	start    string
-	by       speakers
+	by       sides
 	protocol string
 	message  string
-	more     func(b []byte, s Speech) (Speech, bool)
+	more     func(b []byte, s Message) (Message, bool)
 }
 
-// shape is a way to begin that has constant bytes in another place.
-type shape struct {
+// inner is a way to begin that has constant bytes in another place.
+type inner struct {
 	at  int
 	has string
-	phrase
+	signature
 }
 
-// phraseIndex holds the phrases that begin with a byte.
-var phraseIndex = indexPhrases(phrases)
+// signatureIndex holds the signatures that begin with a byte.
+var signatureIndex = indexSignatures(signatures)
 
-func indexPhrases(all []phrase) (by [256][]*phrase) {
+func indexSignatures(all []signature) (by [256][]*signature) {
 	for i := range all {
 		first := all[i].start[0]
 		by[first] = append(by[first], &all[i])
@@ -70,13 +77,13 @@ func indexPhrases(all []phrase) (by [256][]*phrase) {
 	return by
 }
 
-// Listen says what the first bytes of a side mean. They may be cut anywhere:
+// Identify says what the first bytes of a side mean. They may be cut anywhere:
 // fewer bytes give less detail or nothing, never another protocol. Names
-// further back (SNI, Host) need more than the 64 bytes of [Side.First]. Nothing
+// further back (SNI, Host) need more than the 64 bytes that package tcp keeps. Nothing
 // of first is kept.
-func Listen(first []byte, fromClient bool) Speech {
+func Identify(first []byte, fromClient bool) Message {
 	if len(first) == 0 {
-		return Speech{}
+		return Message{}
 	}
 	by := byServer
 	if fromClient {
@@ -89,27 +96,27 @@ func Listen(first []byte, fromClient bool) Speech {
 	return s
 }
 
-func match(b []byte, by speakers) Speech {
-	for _, p := range phraseIndex[b[0]] {
+func match(b []byte, by sides) Message {
+	for _, p := range signatureIndex[b[0]] {
 		if p.by&by != 0 && hasPrefix(b, p.start) {
 			if s, ok := p.say(b); ok {
 				return s
 			}
 		}
 	}
-	for i := range shapes {
-		p := &shapes[i]
+	for i := range innerSignatures {
+		p := &innerSignatures[i]
 		if p.by&by != 0 && len(b) > p.at && hasPrefix(b[p.at:], p.has) && hasPrefix(b, p.start) {
 			if s, ok := p.say(b); ok {
 				return s
 			}
 		}
 	}
-	return Speech{}
+	return Message{}
 }
 
-func (p *phrase) say(b []byte) (Speech, bool) {
-	s := Speech{Protocol: p.protocol, Message: p.message}
+func (p *signature) say(b []byte) (Message, bool) {
+	s := Message{Protocol: p.protocol, Kind: p.message}
 	if p.more == nil {
 		return s, true
 	}
@@ -119,14 +126,14 @@ func (p *phrase) say(b []byte) (Speech, bool) {
 // ladderWidth is the longest text for a ladder.
 const ladderWidth = 60
 
-// String is the speech for a ladder: "TLS ClientHello example.org", "HTTP GET
+// String is the message for a ladder: "TLS ClientHello example.org", "HTTP GET
 // /x". Printable ASCII, at most 60 characters; "" when unknown.
-func (s Speech) String() string {
+func (s Message) String() string {
 	if s.Protocol == "" {
-		if s.Message == "" {
+		if s.Kind == "" {
 			return ""
 		}
-		return printable("reply "+s.Message, ladderWidth)
+		return printable("reply "+s.Kind, ladderWidth)
 	}
 	words := []string{protocolNames[s.Protocol]}
 	if words[0] == "" {
@@ -144,12 +151,12 @@ func (s Speech) String() string {
 			add("then")
 		}
 		add(s.Name)
-	case s.Protocol == "tls" && s.Message == "Alert":
-		add(s.Message)
+	case s.Protocol == "tls" && s.Kind == "Alert":
+		add(s.Kind)
 		add(alertName(s.Code))
 	default:
-		add(s.Message)
-		if code := strconv.Itoa(s.Code); s.Code != 0 && s.Message != "greeting" && !strings.HasPrefix(s.Message, code) {
+		add(s.Kind)
+		if code := strconv.Itoa(s.Code); s.Code != 0 && s.Kind != "greeting" && !strings.HasPrefix(s.Kind, code) {
 			add(code)
 		}
 		if s.Target != "" {
@@ -192,10 +199,10 @@ func clip[T string | []byte](s T, limit int) string { return string(s[:min(len(s
 //
 // Both must be the true start of the connection: in the middle of one, STARTTLS
 // and its like look the same.
-func Mismatch(client, server Speech, clientRaw []byte) string {
+func Mismatch(client, server Message, clientRaw []byte) string {
 	c, s := client.Protocol, server.Protocol
 	switch {
-	case s == "" && server.Message == "":
+	case s == "" && server.Kind == "":
 		return ""
 	case c == "proxy":
 		return proxyMismatch(server, clientRaw)
@@ -205,11 +212,11 @@ func Mismatch(client, server Speech, clientRaw []byte) string {
 		}
 		return ""
 	case s == "tls":
-		if c != "" || server.Message == "Alert" && cannotBeTLS(clientRaw) {
+		if c != "" || server.Kind == "Alert" && cannotBeTLS(clientRaw) {
 			return "plaintext-to-tls"
 		}
 		return ""
-	case c == "http/1" && server.Message == wantsTLS:
+	case c == "http/1" && server.Kind == wantsTLS:
 		return "plaintext-to-tls"
 	case c == "http/2" && s == "http/1":
 		return "http2-to-http1"
@@ -224,22 +231,22 @@ func Mismatch(client, server Speech, clientRaw []byte) string {
 // proxyMismatch: a server that does not know PROXY takes the header for a
 // request line, a record or a command. One that knows it can refuse what
 // follows for reasons of its own, so only alerts about a malformed record count.
-func proxyMismatch(server Speech, clientRaw []byte) string {
+func proxyMismatch(server Message, clientRaw []byte) string {
 	switch server.Protocol {
 	case "http/1":
 		if server.Code == 400 {
 			return "proxy-protocol"
 		}
 	case "redis":
-		if server.Message == "ERR" {
+		if server.Kind == "ERR" {
 			return "proxy-protocol"
 		}
 	case "tls":
-		inner := Listen(clientRaw[min(proxySize(clientRaw), len(clientRaw)):], true)
+		inner := Identify(clientRaw[min(proxySize(clientRaw), len(clientRaw)):], true)
 		switch {
 		case inner.Protocol == "http/1" || inner.Protocol == "http/2":
 			return "plaintext-to-tls"
-		case server.Message == "Alert" && (server.Code == 10 || server.Code == 22 || server.Code == 50):
+		case server.Kind == "Alert" && (server.Code == 10 || server.Code == 22 || server.Code == 50):
 			return "proxy-protocol"
 		}
 	}

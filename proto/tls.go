@@ -1,4 +1,4 @@
-package tcp
+package proto
 
 import "encoding/binary"
 
@@ -104,12 +104,12 @@ func CloseNotifyLike(tail []byte, size int) bool {
 }
 
 // tlsHandshakeStart: RFC 8446 4 and 5.1.
-func tlsHandshakeStart(b []byte, s Speech) (Speech, bool) {
+func tlsHandshakeStart(b []byte, s Message) (Message, bool) {
 	_, n, ok := tlsHeader(b)
 	if !ok || n < 4 || len(b) < 6 {
 		return s, false
 	}
-	s.Message = handshakeName(b[5])
+	s.Kind = handshakeName(b[5])
 	switch b[5] {
 	case 1:
 		return clientHello(b[5:min(len(b), 5+n)], s), true
@@ -119,11 +119,11 @@ func tlsHandshakeStart(b []byte, s Speech) (Speech, bool) {
 		return s, n == 4 && len(b) >= 9 && b[6] == 0 && b[7] == 0 && b[8] == 0
 	}
 	// In the middle of a connection: a message that fits the record.
-	return s, s.Message != "" && len(b) >= 9 && b[6] == 0 && 4+int(binary.BigEndian.Uint16(b[7:])) <= n
+	return s, s.Kind != "" && len(b) >= 9 && b[6] == 0 && 4+int(binary.BigEndian.Uint16(b[7:])) <= n
 }
 
 // tlsAlertStart: RFC 8446 6.
-func tlsAlertStart(b []byte, s Speech) (Speech, bool) {
+func tlsAlertStart(b []byte, s Message) (Message, bool) {
 	_, n, ok := tlsHeader(b)
 	if !ok {
 		return s, false
@@ -133,17 +133,17 @@ func tlsAlertStart(b []byte, s Speech) (Speech, bool) {
 		s.Code = number
 		return s, ok
 	}
-	s.Message = "encrypted alert"
+	s.Kind = "encrypted alert"
 	return s, n >= encryptedAlertMin && n <= encryptedAlertMax
 }
 
 // tlsCCSStart: RFC 5246 7.1.
-func tlsCCSStart(b []byte, s Speech) (Speech, bool) {
+func tlsCCSStart(b []byte, s Message) (Message, bool) {
 	_, n, ok := tlsHeader(b)
 	return s, ok && n == 1 && len(b) > 5 && b[5] == 1
 }
 
-func tlsDataStart(b []byte, s Speech) (Speech, bool) {
+func tlsDataStart(b []byte, s Message) (Message, bool) {
 	_, n, ok := tlsHeader(b)
 	return s, ok && n >= 17
 }
@@ -203,7 +203,7 @@ func (f *field) vector(size int) []byte {
 
 // clientHello reads SNI and the highest version: RFC 8446 4.1.2 and 4.2.1, RFC
 // 6066 3. b starts at the handshake message.
-func clientHello(b []byte, s Speech) Speech {
+func clientHello(b []byte, s Message) Message {
 	f := field{b: b}
 	f.next(4)
 	legacy := uint16(f.uint(2))
@@ -273,13 +273,13 @@ func highestVersion(b []byte) (highest uint16) {
 const retryRandom = "\xcf\x21\xad\x74\xe5\x9a\x61\x11\xbe\x1d\x8c\x02\x1e\x65\xb8\x91"
 
 // serverHello reads the version chosen: RFC 8446 4.1.3 and 4.2.1.
-func serverHello(b []byte, s Speech) Speech {
+func serverHello(b []byte, s Message) Message {
 	f := field{b: b}
 	f.next(4)
 	legacy := uint16(f.uint(2))
 	random := f.next(32)
 	if len(random) >= len(retryRandom) && string(random[:len(retryRandom)]) == retryRandom {
-		s.Message, s.Version = "HelloRetryRequest", "1.3"
+		s.Kind, s.Version = "HelloRetryRequest", "1.3"
 		return s
 	}
 	if f.cut {
@@ -310,7 +310,7 @@ func serverHello(b []byte, s Speech) Speech {
 
 // ssl2Hello is a ClientHello in the form of SSL 2.0: RFC 5246 E.2. The lengths
 // in it add up.
-func ssl2Hello(b []byte, s Speech) (Speech, bool) {
+func ssl2Hello(b []byte, s Message) (Message, bool) {
 	if len(b) < 11 || b[2] != 1 || !(b[3] == 3 && b[4] <= 3 || b[3] == 0 && b[4] == 2) {
 		return s, false
 	}

@@ -1,4 +1,4 @@
-package tcp
+package proto
 
 import (
 	"bytes"
@@ -8,7 +8,7 @@ import (
 var startupNames = []string{"user\x00", "database\x00", "application_name\x00", "client_encoding\x00", "options\x00", "replication\x00", "DateStyle\x00", "TimeZone\x00"}
 
 // postgresStartup: length, protocol 3.x, then names and values.
-func postgresStartup(b []byte, s Speech) (Speech, bool) {
+func postgresStartup(b []byte, s Message) (Message, bool) {
 	if len(b) < 13 || be32(b) < 13 || be32(b) > 10000 || b[4] != 0 || b[5] != 3 || b[6] != 0 || b[7] > 2 {
 		return s, false
 	}
@@ -21,7 +21,7 @@ func postgresStartup(b []byte, s Speech) (Speech, bool) {
 }
 
 // postgresAuth: length and kind agree.
-func postgresAuth(b []byte, s Speech) (Speech, bool) {
+func postgresAuth(b []byte, s Message) (Message, bool) {
 	if len(b) < 9 {
 		return s, false
 	}
@@ -38,7 +38,7 @@ func postgresAuth(b []byte, s Speech) (Speech, bool) {
 }
 
 // postgresError: fields of a letter and a text each.
-func postgresError(b []byte, s Speech) (Speech, bool) {
+func postgresError(b []byte, s Message) (Message, bool) {
 	if len(b) < 8 || be32(b[1:]) < 12 || be32(b[1:]) > 30000 || b[5] != 'S' || !isLetter(b[6]) || !isLetter(b[7]) {
 		return s, false
 	}
@@ -57,7 +57,7 @@ func postgresError(b []byte, s Speech) (Speech, bool) {
 
 // mysqlGreeting: protocol 10,
 // https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_packets_protocol_handshake_v10.html.
-func mysqlGreeting(b []byte, s Speech) (Speech, bool) {
+func mysqlGreeting(b []byte, s Message) (Message, bool) {
 	if len(b) < 7 || b[0] < 30 || b[1] != 0 || b[2] != 0 || b[3] != 0 || b[4] != 10 || !isDigit(b[5]) || !isDigit(b[6]) && b[6] != '.' {
 		return s, false
 	}
@@ -70,7 +70,7 @@ func mysqlGreeting(b []byte, s Speech) (Speech, bool) {
 
 // mysqlError: an ERR packet instead of a greeting (1040 too many connections,
 // 1129 and 1130 host not allowed) or of the answer to a login.
-func mysqlError(b []byte, s Speech) (Speech, bool) {
+func mysqlError(b []byte, s Message) (Message, bool) {
 	if len(b) < 10 || b[1] > 1 || b[2] != 0 || b[3] > 4 || b[4] != 0xff || !allPrintable(b[7:10]) {
 		return s, false
 	}
@@ -80,13 +80,13 @@ func mysqlError(b []byte, s Speech) (Speech, bool) {
 
 // mysqlLogin: HandshakeResponse41 and SSLRequest: capabilities and 19 bytes of
 // zero.
-func mysqlLogin(b []byte, s Speech) (Speech, bool) {
+func mysqlLogin(b []byte, s Message) (Message, bool) {
 	const protocol41, ssl = 1 << 9, 1 << 11
 	if len(b) < 32 || b[2] != 0 || b[3] != 1 || le32(b[4:])&protocol41 == 0 || b[12] == 0 || !allZero(b[13:32]) {
 		return s, false
 	}
 	if le32(b)&0xffffff == 32 && le32(b[4:])&ssl != 0 {
-		s.Message = "SSLRequest"
+		s.Kind = "SSLRequest"
 	} else if b[0] < 34 && b[1] == 0 {
 		return s, false
 	}
@@ -96,7 +96,7 @@ func mysqlLogin(b []byte, s Speech) (Speech, bool) {
 
 // mongoMessage: MsgHeader and the first field of the message,
 // https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/.
-func mongoMessage(b []byte, s Speech) (Speech, bool) {
+func mongoMessage(b []byte, s Message) (Message, bool) {
 	if len(b) < 21 || le32(b) < 26 || le32(b) > 48_000_000 {
 		return s, false
 	}
@@ -104,16 +104,16 @@ func mongoMessage(b []byte, s Speech) (Speech, bool) {
 	answer := le32(b[8:]) != 0
 	switch le32(b[12:]) {
 	case 2013:
-		s.Message = "OP_MSG"
+		s.Kind = "OP_MSG"
 		return s, le32(b[16:])&^0x10003 == 0 && b[20] <= 1
 	case 2004:
-		s.Message = "OP_QUERY"
+		s.Kind = "OP_QUERY"
 		return s, !answer && le32(b[16:]) <= 0xff && isPrintable(b[20])
 	case 2012:
-		s.Message = "OP_COMPRESSED"
+		s.Kind = "OP_COMPRESSED"
 		return s, le32(b[16:]) == 2013 || le32(b[16:]) == 2004
 	case 1:
-		s.Message = "OP_REPLY"
+		s.Kind = "OP_REPLY"
 		return s, answer && len(b) >= 40 && le32(b[16:]) <= 15 && le32(b[28:]) == 0 && le32(b[32:]) == 1 && b[39] == 0
 	}
 	return s, false
@@ -121,7 +121,7 @@ func mongoMessage(b []byte, s Speech) (Speech, bool) {
 
 // cassandraFrame: the header of the native protocol 3 to 5 without flags, and a
 // body that fits: doc/native_protocol_v4.spec 2 and 4.
-func cassandraFrame(b []byte, s Speech) (Speech, bool) {
+func cassandraFrame(b []byte, s Message) (Message, bool) {
 	if len(b) < 9 || b[1] != 0 || be32(b[5:]) > 1<<16 {
 		return s, false
 	}
@@ -129,22 +129,22 @@ func cassandraFrame(b []byte, s Speech) (Speech, bool) {
 	length, rest := be32(b[5:]), b[9:]
 	switch answer := b[0] >= 0x80; {
 	case !answer && b[4] == 5:
-		s.Message = "OPTIONS"
+		s.Kind = "OPTIONS"
 		return s, length == 0
 	case !answer && b[4] == 1:
-		s.Message = "STARTUP"
+		s.Kind = "STARTUP"
 		return s, length > 16 && len(rest) >= 8 && rest[0] == 0 && rest[2] == 0 && isLetter(rest[4]) && isLetter(rest[5])
 	case answer && b[4] == 2:
-		s.Message = "READY"
+		s.Kind = "READY"
 		return s, length == 0
 	case answer && b[4] == 3:
-		s.Message = "AUTHENTICATE"
+		s.Kind = "AUTHENTICATE"
 		return s, len(rest) >= 6 && uint32(be16(rest))+2 == length && allPrintable(rest[2:6])
 	case answer && b[4] == 6:
-		s.Message = "SUPPORTED"
+		s.Kind = "SUPPORTED"
 		return s, length > 10 && len(rest) >= 7 && rest[0] == 0 && rest[2] == 0 && allPrintable(rest[4:7])
 	case answer && b[4] == 0:
-		s.Message = "ERROR"
+		s.Kind = "ERROR"
 		return s, len(rest) >= 9 && rest[0] == 0 && rest[1] == 0 && uint32(be16(rest[4:]))+6 <= length && allPrintable(rest[6:9])
 	}
 	return s, false
@@ -152,7 +152,7 @@ func cassandraFrame(b []byte, s Speech) (Speech, bool) {
 
 // tdsPrelogin: MS-TDS 2.2.3.1 and 2.2.6.5: a packet whose first option is the
 // version, of 6 bytes.
-func tdsPrelogin(b []byte, s Speech) (Speech, bool) {
+func tdsPrelogin(b []byte, s Message) (Message, bool) {
 	if len(b) < 14 || b[7] != 0 || b[8] != 0 || be16(b[11:]) != 6 {
 		return s, false
 	}
@@ -161,7 +161,7 @@ func tdsPrelogin(b []byte, s Speech) (Speech, bool) {
 }
 
 // tdsLogin: MS-TDS 2.2.6.4: its own length, and a version 7.0 to 7.4.
-func tdsLogin(b []byte, s Speech) (Speech, bool) {
+func tdsLogin(b []byte, s Message) (Message, bool) {
 	return s, len(b) >= 16 && b[7] == 0 && le32(b[8:]) >= 94 && le32(b[8:]) <= 1<<17 && b[15] >= 0x70 && b[15] <= 0x74
 }
 
@@ -170,11 +170,11 @@ var tnsNames = [...]string{1: "CONNECT", 2: "ACCEPT", 4: "REFUSE", 5: "REDIRECT"
 
 // tnsPacket: length, checksums of zero, type; CONNECT and ACCEPT carry a version
 // (300 to 330). Fields as Wireshark's packet-tns.c names them.
-func tnsPacket(b []byte, s Speech) (Speech, bool) {
+func tnsPacket(b []byte, s Message) (Message, bool) {
 	if len(b) < 8 || b[2] != 0 || b[3] != 0 || int(b[4]) >= len(tnsNames) || b[5] > 0x40 || b[6] != 0 || b[7] != 0 {
 		return s, false
 	}
-	s.Protocol, s.Message = "oracle-tns", tnsNames[b[4]]
+	s.Protocol, s.Kind = "oracle-tns", tnsNames[b[4]]
 	length := be16(b)
 	switch b[4] {
 	case 1:
@@ -192,7 +192,7 @@ func tnsPacket(b []byte, s Speech) (Speech, bool) {
 func tnsVersion(b []byte) bool { return be16(b) >= 300 && be16(b) <= 330 }
 
 // refused reads REFUSE (two reasons, length, text) and REDIRECT (length, text).
-func refused(b []byte, s Speech, length int) (Speech, bool) {
+func refused(b []byte, s Message, length int) (Message, bool) {
 	at := 8
 	if b[4] == 4 {
 		at = 10
@@ -210,7 +210,7 @@ func refused(b []byte, s Speech, length int) (Speech, bool) {
 
 // memcachedBinary: the header of 24 bytes: magic, opcode, lengths that agree,
 // data type 0, and CAS 0 in a request.
-func memcachedBinary(b []byte, s Speech) (Speech, bool) {
+func memcachedBinary(b []byte, s Message) (Message, bool) {
 	if len(b) < 24 || b[1] > 0x25 || be16(b[2:]) > 250 || b[5] != 0 || b[6] != 0 || be32(b[8:]) > 1<<20 {
 		return s, false
 	}

@@ -4,15 +4,16 @@ import (
 	"strings"
 
 	"github.com/holdfast-project/holdfast/fact"
+	"github.com/holdfast-project/holdfast/proto"
 	"github.com/holdfast-project/holdfast/tcp"
 )
 
-// speech fills what the first and the latest bytes of both sides say.
-func speech(c *fact.Case, e *tcp.Ending) {
+// protoFacts fills what the first and the latest bytes of both sides say.
+func protoFacts(c *fact.Case, e *tcp.Ending) {
 	w := &c.Wire
 	client, server := &e.Conn.Sides[e.Conn.Client], &e.Conn.Sides[e.Conn.Server()]
-	cs := tcp.Listen(client.First[:client.FirstLen], true)
-	ss := tcp.Listen(server.First[:server.FirstLen], false)
+	cs := proto.Identify(client.First[:client.FirstLen], true)
+	ss := proto.Identify(server.First[:server.FirstLen], false)
 	w.ClientSpeaks, w.ServerSpeaks = spoken(client, cs), spoken(server, ss)
 	switch {
 	case cs.Protocol != "":
@@ -20,16 +21,16 @@ func speech(c *fact.Case, e *tcp.Ending) {
 	case ss.Protocol != "":
 		w.Protocol = byWire(ss.Protocol)
 	}
-	if cs.Protocol == "tls" && cs.Message == "ClientHello" && cs.Name != "" {
+	if cs.Protocol == "tls" && cs.Kind == "ClientHello" && cs.Name != "" {
 		w.ServerName = byWire(cs.Name) // without it, the name may lie beyond the bytes that are kept
 	}
 	if client.FirstLen > 0 && e.Conn.Bits&tcp.FromMiddle == 0 { // in the middle, STARTTLS looks like one
 		w.Mismatch = absent[string]()
-		if m := tcp.Mismatch(cs, ss, client.First[:client.FirstLen]); m != "" {
+		if m := proto.Mismatch(cs, ss, client.First[:client.FirstLen]); m != "" {
 			w.Mismatch = byWire(m)
 		}
 	}
-	if answer := tcp.Listen(server.Tail[:server.TailLen], false); answer.Protocol == "http/1" && answer.Code > 0 {
+	if answer := proto.Identify(server.Tail[:server.TailLen], false); answer.Protocol == "http/1" && answer.Code > 0 {
 		w.Status = byWire(int64(answer.Code))
 	}
 	words(w, client, server, cs, ss)
@@ -40,7 +41,7 @@ func speech(c *fact.Case, e *tcp.Ending) {
 
 // words fills what the server says of itself, and whether the client had said
 // all.
-func words(w *fact.Wire, client, server *tcp.Side, cs, ss tcp.Speech) {
+func words(w *fact.Wire, client, server *tcp.Side, cs, ss proto.Message) {
 	if server.FirstLen > 0 {
 		w.Software = absent[string]()
 		if name := software(string(server.First[:server.FirstLen]), ss); name != "" {
@@ -59,7 +60,7 @@ func words(w *fact.Wire, client, server *tcp.Side, cs, ss tcp.Speech) {
 // software returns the name in the Server header of an HTTP answer, or in the
 // banner of SSH (RFC 4253 4.2), without its version. A header that may be cut
 // is not believed.
-func software(first string, s tcp.Speech) string {
+func software(first string, s proto.Message) string {
 	end := ""
 	switch s.Protocol {
 	case "http/1":
@@ -101,7 +102,7 @@ func lastWords(tail string) string {
 	return ""
 }
 
-func spoken(s *tcp.Side, p tcp.Speech) fact.Opt[string] {
+func spoken(s *tcp.Side, p proto.Message) fact.Opt[string] {
 	switch {
 	case s.FirstLen == 0:
 		return fact.Opt[string]{}
@@ -119,7 +120,7 @@ func records(s *tcp.Side) bool {
 
 // tlsFacts looks for alerts in the latest segments of both sides. One that came
 // with the end of a connection is the reason of that end, or its farewell.
-func tlsFacts(w *fact.Wire, e *tcp.Ending, server tcp.Speech) {
+func tlsFacts(w *fact.Wire, e *tcp.Ending, server proto.Message) {
 	w.TLSAlert, w.TLSAlertFrom, w.CloseNotify = absent[string](), absent[string](), byWire(false)
 	me, peer := e.Sender(), e.Victim()
 	for _, s := range []struct {
@@ -127,9 +128,9 @@ func tlsFacts(w *fact.Wire, e *tcp.Ending, server tcp.Speech) {
 		name string
 	}{{peer, "receiver"}, {me, "sender"}} {
 		tail := s.side.Tail[:s.side.TailLen]
-		_, description, number, encrypted, ok := tcp.Alert(tail)
+		_, description, number, encrypted, ok := proto.Alert(tail)
 		switch {
-		case !ok && tcp.CloseNotifyLike(tail, int(s.side.TailSize)):
+		case !ok && proto.CloseNotifyLike(tail, int(s.side.TailSize)):
 			w.CloseNotify = byWire(true)
 		case !ok:
 		case encrypted:
@@ -144,7 +145,7 @@ func tlsFacts(w *fact.Wire, e *tcp.Ending, server tcp.Speech) {
 
 // handshaking reports whether TLS had not come to application data: neither
 // side's latest segment begins with such a record (type 23).
-func handshaking(e *tcp.Ending, server tcp.Speech) bool {
+func handshaking(e *tcp.Ending, server proto.Message) bool {
 	const applicationData = 23
 	for side := range e.Conn.Sides {
 		s := &e.Conn.Sides[side]

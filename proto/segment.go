@@ -1,4 +1,4 @@
-package tcp
+package proto
 
 import (
 	"bytes"
@@ -22,26 +22,26 @@ func SegmentInfo(payload []byte, fromClient, first bool) string {
 	if text := farewell(payload, fromClient); text != "" {
 		return text
 	}
-	s := Listen(payload, fromClient)
+	s := Identify(payload, fromClient)
 	if first || anywhere(s) {
 		return s.String()
 	}
 	return ""
 }
 
-// anywhere reports whether a speech is proof in the middle of a connection too.
-func anywhere(s Speech) bool {
+// anywhere reports whether a message is proof in the middle of a connection too.
+func anywhere(s Message) bool {
 	switch s.Protocol {
 	case "http/1":
-		return s.Message != "HTML"
+		return s.Kind != "HTML"
 	case "rtsp", "sip", "smb", "bgp", "amqp", "mongodb":
 		return true
 	case "postgresql":
-		return s.Message == "ErrorResponse" || s.Message == "Authentication"
+		return s.Kind == "ErrorResponse" || s.Kind == "Authentication"
 	case "mysql":
-		return s.Message == "ERR"
+		return s.Kind == "ERR"
 	case "redis":
-		return s.Message != "reply"
+		return s.Kind != "reply"
 	case "smtp", "":
 		return s.Code >= 400
 	}
@@ -115,7 +115,7 @@ func tlsRecord(b []byte, n int, fromClient bool) string {
 	if names := handshakeMessages(b[5:], n); names != "" {
 		return names
 	}
-	if s := Listen(b, fromClient); s.Protocol == "tls" && s.Message != "" {
+	if s := Identify(b, fromClient); s.Protocol == "tls" && s.Kind != "" {
 		return strings.TrimPrefix(s.String(), "TLS ")
 	}
 	return "Handshake " + thousands(n) + " B"

@@ -1,4 +1,4 @@
-package tcp
+package proto
 
 import (
 	"crypto/ecdsa"
@@ -166,12 +166,12 @@ var spoken = []struct {
 	{"digits", "1234567890 1234567890", false, "", "", ""},
 }
 
-func TestListen(t *testing.T) {
+func TestIdentify(t *testing.T) {
 	for _, k := range spoken {
 		t.Run(k.name, func(t *testing.T) {
-			s := Listen([]byte(k.bytes), k.client)
-			if s.Protocol != k.protocol || s.Message != k.message {
-				t.Errorf("got %q %q, want %q %q", s.Protocol, s.Message, k.protocol, k.message)
+			s := Identify([]byte(k.bytes), k.client)
+			if s.Protocol != k.protocol || s.Kind != k.message {
+				t.Errorf("got %q %q, want %q %q", s.Protocol, s.Kind, k.protocol, k.message)
 			}
 			if s.String() != k.text {
 				t.Errorf("String: got %q, want %q", s.String(), k.text)
@@ -191,17 +191,17 @@ func steadyMind(t *testing.T, b []byte) {
 	for _, client := range []bool{true, false} {
 		heard := ""
 		for n := range len(b) + 1 {
-			s := Listen(b[:n:n], client)
+			s := Identify(b[:n:n], client)
 			if heard != "" && s.Protocol != heard {
 				t.Fatalf("client %v: after %d bytes of %q %q became %q", client, n, b, heard, s.Protocol)
 			}
 			heard = s.Protocol
-			checkSpeech(t, s)
+			checkMessage(t, s)
 		}
 	}
 }
 
-func checkSpeech(t *testing.T, s Speech) {
+func checkMessage(t *testing.T, s Message) {
 	t.Helper()
 	checkText(t, s.String())
 	if len(s.Name) > 255 || len(s.Target) > 64 || s.Code < 0 {
@@ -216,20 +216,20 @@ func checkText(t *testing.T, text string) {
 	}
 }
 
-func TestPhrasesInOrder(t *testing.T) {
-	for i, p := range phrases {
+func TestSignaturesInOrder(t *testing.T) {
+	for i, p := range signatures {
 		if p.more == nil && p.message == "" || p.protocol != "" && protocolNames[p.protocol] == "" {
-			t.Errorf("phrase %q of %q is incomplete", p.start, p.protocol)
+			t.Errorf("signature %q of %q is incomplete", p.start, p.protocol)
 		}
-		for _, q := range phrases[:i] {
+		for _, q := range signatures[:i] {
 			if q.more == nil && q.by&p.by != 0 && strings.HasPrefix(p.start, q.start) {
-				t.Errorf("phrase %q is hidden by %q", p.start, q.start)
+				t.Errorf("signature %q is hidden by %q", p.start, q.start)
 			}
 		}
 	}
-	for _, p := range shapes {
+	for _, p := range innerSignatures {
 		if p.protocol != "" && protocolNames[p.protocol] == "" {
-			t.Errorf("shape of %q has no name", p.protocol)
+			t.Errorf("inner signature of %q has no name", p.protocol)
 		}
 	}
 	heard := map[string]bool{"tls": true}
@@ -263,8 +263,8 @@ func hello(t *testing.T, c *tls.Config) []byte {
 
 func TestClientHello(t *testing.T) {
 	b := hello(t, &tls.Config{ServerName: "www.example.org"})
-	s := Listen(b, true)
-	if want := (Speech{Protocol: "tls", Message: "ClientHello", Name: "www.example.org", Version: "1.3"}); s != want {
+	s := Identify(b, true)
+	if want := (Message{Protocol: "tls", Kind: "ClientHello", Name: "www.example.org", Version: "1.3"}); s != want {
 		t.Errorf("got %+v, want %+v", s, want)
 	}
 	if got := SegmentInfo(b, true, true); got != "TLS ClientHello www.example.org" {
@@ -272,15 +272,15 @@ func TestClientHello(t *testing.T) {
 	}
 	steadyMind(t, b)
 	for n := range b {
-		if s := Listen(b[:n], true); s.Name != "" && s.Name != "www.example.org" || s.Version != "" && s.Version != "1.3" {
+		if s := Identify(b[:n], true); s.Name != "" && s.Name != "www.example.org" || s.Version != "" && s.Version != "1.3" {
 			t.Fatalf("cut after %d bytes: %+v", n, s)
 		}
 	}
-	s = Listen(hello(t, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}), true)
+	s = Identify(hello(t, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}), true)
 	if s.Version != "1.2" || s.Name != "" {
 		t.Errorf("TLS 1.2 without SNI: %+v", s)
 	}
-	s = Listen(hello(t, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}), true)
+	s = Identify(hello(t, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}), true)
 	if s.Version != "1.1" {
 		t.Errorf("TLS 1.1: %+v", s)
 	}
@@ -298,11 +298,11 @@ func TestServerHello(t *testing.T) {
 		{"", "1.2"},
 	} {
 		b := message(k.extensions)
-		if s := Listen(b, false); s.Version != k.version || s.Message != "ServerHello" {
+		if s := Identify(b, false); s.Version != k.version || s.Kind != "ServerHello" {
 			t.Errorf("extensions %q: %+v", k.extensions, s)
 		}
 		steadyMind(t, b)
-		if s := Listen(b[:40], false); s.Version != "" {
+		if s := Identify(b[:40], false); s.Version != "" {
 			t.Errorf("the version of a cut message is %q", s.Version)
 		}
 	}
@@ -364,7 +364,7 @@ func TestRefusedHandshake(t *testing.T) {
 	if len(s) != 1 {
 		t.Fatalf("the server wrote %d times", len(s))
 	}
-	if got := Listen(s[0], false); got.Message != "Alert" || got.Code != 70 {
+	if got := Identify(s[0], false); got.Kind != "Alert" || got.Code != 70 {
 		t.Errorf("got %+v", got)
 	}
 	level, description, _, encrypted, ok := Alert(s[0])
@@ -372,6 +372,9 @@ func TestRefusedHandshake(t *testing.T) {
 		t.Errorf("Alert: %q %q %v %v", level, description, encrypted, ok)
 	}
 }
+
+// keptOfTail is how much package tcp keeps of the latest data of a side (tcp.TailBytes).
+const keptOfTail = 25
 
 func TestGoodbyes(t *testing.T) {
 	cert := certificate(t)
@@ -381,11 +384,11 @@ func TestGoodbyes(t *testing.T) {
 	server := &tls.Config{Certificates: []tls.Certificate{cert}, SessionTicketsDisabled: true}
 
 	c, s := talk(t, client(tls.VersionTLS13), server)
-	if got := Listen(s[0], false); got.Message != "ServerHello" || got.Version != "1.3" {
+	if got := Identify(s[0], false); got.Kind != "ServerHello" || got.Version != "1.3" {
 		t.Errorf("1.3: server says %+v", got)
 	}
 	last := c[len(c)-1]
-	if !CloseNotifyLike(last[:min(len(last), TailBytes)], len(last)) {
+	if !CloseNotifyLike(last[:min(len(last), keptOfTail)], len(last)) {
 		t.Errorf("1.3: %d bytes of close_notify were not recognised", len(last))
 	}
 	if got := SegmentInfo(c[len(c)-2], true, false); got != "TLS ApplicationData 21 B, perhaps an alert" {
@@ -393,11 +396,11 @@ func TestGoodbyes(t *testing.T) {
 	}
 
 	c, s = talk(t, client(tls.VersionTLS12), server)
-	if got := Listen(s[0], false); got.Message != "ServerHello" || got.Version != "1.2" {
+	if got := Identify(s[0], false); got.Kind != "ServerHello" || got.Version != "1.2" {
 		t.Errorf("1.2: server says %+v", got)
 	}
 	last = c[len(c)-1]
-	if _, _, _, encrypted, ok := Alert(last[:min(len(last), TailBytes)]); !encrypted || !ok {
+	if _, _, _, encrypted, ok := Alert(last[:min(len(last), keptOfTail)]); !encrypted || !ok {
 		t.Errorf("1.2: close_notify %q was not recognised", last)
 	}
 	if got := SegmentInfo(last, true, false); got != "TLS Alert (encrypted)" {
@@ -505,7 +508,7 @@ func TestMismatch(t *testing.T) {
 		{"PROXY TCP4 1.2.3.4 1.2.3.5 1 2\r\n" + get, "HTTP/1.1 200 OK\r\n", ""},
 		{"abc", "def", ""},
 	} {
-		got := Mismatch(Listen([]byte(k.client), true), Listen([]byte(k.server), false), []byte(k.client))
+		got := Mismatch(Identify([]byte(k.client), true), Identify([]byte(k.server), false), []byte(k.client))
 		if got != k.want {
 			t.Errorf("%q, %q: got %q, want %q", k.client, k.server, got, k.want)
 		}
@@ -564,17 +567,17 @@ func TestSegmentInfo(t *testing.T) {
 	}
 }
 
-// TestListenAllocates nothing unless it returns text of the peer.
-func TestListenAllocates(t *testing.T) {
+// TestIdentifyAllocates nothing unless it returns text of the peer.
+func TestIdentifyAllocates(t *testing.T) {
 	for _, text := range []string{"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "HTTP/1.1 200 OK\r\n", "*1\r\n$4\r\nPING\r\n", "\x00\x00\x00\x08\x04\xd2\x16\x2f", "holdfast lab. holdfast lab."} {
 		b := []byte(text)
-		if n := testing.AllocsPerRun(100, func() { Listen(b, true); Listen(b, false) }); n != 0 {
+		if n := testing.AllocsPerRun(100, func() { Identify(b, true); Identify(b, false) }); n != 0 {
 			t.Errorf("%q: %v allocations", text, n)
 		}
 	}
 }
 
-func BenchmarkListen(b *testing.B) {
+func BenchmarkIdentify(b *testing.B) {
 	for _, k := range []struct{ name, bytes string }{
 		{"tls", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("r", 53)},
 		{"status", "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nConnecti"},
@@ -585,13 +588,13 @@ func BenchmarkListen(b *testing.B) {
 			first := []byte(k.bytes)
 			b.ReportAllocs()
 			for b.Loop() {
-				Listen(first, false)
+				Identify(first, false)
 			}
 		})
 	}
 }
 
-func FuzzListen(f *testing.F) {
+func FuzzIdentify(f *testing.F) {
 	for _, k := range spoken {
 		f.Add([]byte(k.bytes), k.client)
 	}
@@ -602,6 +605,6 @@ func FuzzListen(f *testing.F) {
 		checkText(t, SegmentInfo(b, client, false))
 		Alert(b)
 		CloseNotifyLike(b, len(b))
-		Mismatch(Listen(b, true), Listen(b, false), b)
+		Mismatch(Identify(b, true), Identify(b, false), b)
 	})
 }

@@ -1,4 +1,4 @@
-package tcp
+package proto
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ func allZero(b []byte) bool {
 
 // http2Settings is what a server begins with: RFC 9113 3.4 and 6.5. Known
 // settings have small numbers.
-func http2Settings(b []byte, s Speech) (Speech, bool) {
+func http2Settings(b []byte, s Message) (Message, bool) {
 	if len(b) < 9 || b[2]%6 != 0 || b[2] > 120 || b[3] != 4 || !allZero(b[4:9]) {
 		return s, false
 	}
@@ -31,7 +31,7 @@ func http2Settings(b []byte, s Speech) (Speech, bool) {
 }
 
 // telnetOptions: two negotiations, RFC 854.
-func telnetOptions(b []byte, s Speech) (Speech, bool) {
+func telnetOptions(b []byte, s Message) (Message, bool) {
 	if len(b) < 6 {
 		return s, false
 	}
@@ -44,7 +44,7 @@ func telnetOptions(b []byte, s Speech) (Speech, bool) {
 }
 
 // amqpHeader: "AMQP", then id, major, minor, revision.
-func amqpHeader(b []byte, s Speech) (Speech, bool) {
+func amqpHeader(b []byte, s Message) (Message, bool) {
 	switch {
 	case b[4] == 1:
 		s.Version = "0-10"
@@ -60,29 +60,29 @@ func amqpHeader(b []byte, s Speech) (Speech, bool) {
 }
 
 // amqpMethod: a method of class connection on channel 0, AMQP 0-9-1 4.2.3.
-func amqpMethod(b []byte, s Speech) (Speech, bool) {
+func amqpMethod(b []byte, s Message) (Message, bool) {
 	if len(b) < 13 || b[3] != 0 || b[4] > 1 || be32(b[3:]) < 4 || be16(b[7:]) != 10 || b[9] != 0 {
 		return s, false
 	}
 	switch b[10] {
 	case 10: // version-major and -minor
-		s.Message = "Connection.Start"
+		s.Kind = "Connection.Start"
 		return s, b[11] == 0 && b[12] == 9
 	case 11:
-		s.Message = "Connection.StartOk"
+		s.Kind = "Connection.StartOk"
 		return s, b[11] == 0
 	case 30:
-		s.Message = "Connection.Tune"
+		s.Kind = "Connection.Tune"
 		return s, b[6] == 12
 	case 50: // reply-code
-		s.Message, s.Code = "Connection.Close", be16(b[11:])
+		s.Kind, s.Code = "Connection.Close", be16(b[11:])
 		return s, s.Code >= 200 && s.Code < 600
 	}
 	return s, false
 }
 
 // mqttConnect: the length, then the name and level of the protocol.
-func mqttConnect(b []byte, s Speech) (Speech, bool) {
+func mqttConnect(b []byte, s Message) (Message, bool) {
 	i := 1
 	for i < len(b) && i < 4 && b[i] >= 0x80 {
 		i++
@@ -104,7 +104,7 @@ func mqttConnect(b []byte, s Speech) (Speech, bool) {
 
 // mqttConnack: of 3.1.1, two bytes; of 5.0, reason and properties that fill the
 // packet.
-func mqttConnack(b []byte, s Speech) (Speech, bool) {
+func mqttConnack(b []byte, s Message) (Message, bool) {
 	if len(b) < 4 || b[2] > 1 {
 		return s, false
 	}
@@ -122,13 +122,13 @@ func mqttConnack(b []byte, s Speech) (Speech, bool) {
 
 // dnsMessage: RFC 1035 4.2.2 and 4.1: one question whose name, type and class
 // are visible.
-func dnsMessage(b []byte, s Speech) (Speech, bool) {
+func dnsMessage(b []byte, s Message) (Message, bool) {
 	if len(b) < 19 || be16(b) < 17 || be16(b[6:]) != 1 {
 		return s, false
 	}
 	answer := b[4]&0x80 != 0
 	opcode := b[4] >> 3 & 15
-	if answer != (s.Message == "response") || opcode != 0 && opcode != 4 && opcode != 5 || b[5]&0x40 != 0 {
+	if answer != (s.Kind == "response") || opcode != 0 && opcode != 4 && opcode != 5 || b[5]&0x40 != 0 {
 		return s, false
 	}
 	if !answer && (be16(b[8:]) != 0 || be16(b[10:]) > 1 || be16(b[12:]) > 2 || b[5]&0x0f != 0) {
@@ -209,7 +209,7 @@ var ldapOps = []struct {
 }
 
 // ldapMessage: SEQUENCE, messageID, operation, RFC 4511 4.1.1.
-func ldapMessage(b []byte, s Speech) (Speech, bool) {
+func ldapMessage(b []byte, s Message) (Message, bool) {
 	_, message, size, ok := ber(b)
 	if !ok {
 		return s, false
@@ -227,7 +227,7 @@ func ldapMessage(b []byte, s Speech) (Speech, bool) {
 			continue
 		}
 		value := inside[len(k.inside)]
-		s.Message = k.message
+		s.Kind = k.message
 		switch k.inside {
 		case "\x02\x01":
 			return s, value == 2 || value == 3
@@ -235,7 +235,7 @@ func ldapMessage(b []byte, s Speech) (Speech, bool) {
 			s.Code = int(value)
 		case "\x80":
 			if bytes.Contains(inside, []byte("1.3.6.1.4.1.1466.20037")) {
-				s.Message = "StartTLS"
+				s.Kind = "StartTLS"
 			}
 		}
 		return s, true
@@ -251,7 +251,7 @@ var kerberosOps = []struct {
 
 // kerberosMessage: RFC 4120 7.2.2: four bytes of length, which equals that of
 // the message.
-func kerberosMessage(b []byte, s Speech) (Speech, bool) {
+func kerberosMessage(b []byte, s Message) (Message, bool) {
 	if len(b) < 12 {
 		return s, false
 	}
@@ -261,7 +261,7 @@ func kerberosMessage(b []byte, s Speech) (Speech, bool) {
 	}
 	for _, k := range kerberosOps {
 		if tag == k.tag {
-			s.Message = k.message
+			s.Kind = k.message
 			if tag == 0x7e {
 				s.Code = kerberosError(content)
 			}
@@ -293,24 +293,24 @@ var smb2Commands = [...]string{
 }
 
 // smbMessage: four bytes of length, then the header of SMB 1, 2 or 3.
-func smbMessage(b []byte, s Speech) (Speech, bool) {
+func smbMessage(b []byte, s Message) (Message, bool) {
 	if len(b) < 8 || string(b[5:8]) != "SMB" || b[1] > 1 {
 		return s, false
 	}
-	s.Message = "message"
+	s.Kind = "message"
 	switch b[4] {
 	case 0xff:
 		s.Version = "1"
 		if len(b) > 8 && b[8] == 0x72 {
-			s.Message = "Negotiate"
+			s.Kind = "Negotiate"
 		}
 	case 0xfe:
 		s.Version = "2"
 		if len(b) >= 18 && b[17] == 0 && int(b[16]) < len(smb2Commands) {
-			s.Message = smb2Commands[b[16]]
+			s.Kind = smb2Commands[b[16]]
 		}
 	case 0xfd:
-		s.Version, s.Message = "3", "encrypted message"
+		s.Version, s.Kind = "3", "encrypted message"
 	default:
 		return s, false
 	}
@@ -319,15 +319,15 @@ func smbMessage(b []byte, s Speech) (Speech, bool) {
 
 // zookeeperConnect: ConnectRequest and ConnectResponse of
 // zookeeper/src/zookeeper.jute: length, version 0, and a password of 16 bytes.
-func zookeeperConnect(b []byte, s Speech) (Speech, bool) {
+func zookeeperConnect(b []byte, s Message) (Message, bool) {
 	const password = "\x00\x00\x00\x10"
 	switch {
 	case len(b) < 5 || !allZero(b[4:min(len(b), 8)]):
 	case b[3] == 44 || b[3] == 45: // zxid, timeout and session stand between
-		s.Message = "ConnectRequest"
+		s.Kind = "ConnectRequest"
 		return s, len(b) >= 32 && hasPrefix(b[28:], password) && b[16] == 0
 	case b[3] == 36 || b[3] == 37:
-		s.Message = "ConnectResponse"
+		s.Kind = "ConnectResponse"
 		return s, len(b) >= 24 && hasPrefix(b[20:], password) && b[8] == 0
 	}
 	return s, false
@@ -339,7 +339,7 @@ var kafkaNames = [...]string{0: "Produce", 1: "Fetch", 3: "Metadata", 10: "FindC
 
 // kafkaRequest: request header 1 of https://kafka.apache.org/protocol.html: size,
 // key, version, correlation id, which counts from 0, and a client id.
-func kafkaRequest(b []byte, s Speech) (Speech, bool) {
+func kafkaRequest(b []byte, s Message) (Message, bool) {
 	if len(b) < 14 || be32(b) < 10 || be32(b) > 100<<20 || be16(b[4:]) > 92 || be16(b[6:]) > 20 || be32(b[8:]) > 0xffff {
 		return s, false
 	}
@@ -362,17 +362,17 @@ func kafkaRequest(b []byte, s Speech) (Speech, bool) {
 	return s, true
 }
 
-func knownKafka(key int, s Speech) Speech {
-	s.Message = "request"
+func knownKafka(key int, s Message) Message {
+	s.Kind = "request"
 	if key < len(kafkaNames) && kafkaNames[key] != "" {
-		s.Message = kafkaNames[key]
+		s.Kind = kafkaNames[key]
 	}
 	return s
 }
 
 // kafkaVersions: the answer to ApiVersions: an error code and a list of keys
 // that starts with 0 and 1.
-func kafkaVersions(b []byte, s Speech) (Speech, bool) {
+func kafkaVersions(b []byte, s Message) (Message, bool) {
 	if len(b) < 24 || be32(b) < 40 || be32(b) > 4000 || be32(b[4:]) > 0xffff {
 		return s, false
 	}
@@ -394,7 +394,7 @@ var stunNames = []struct {
 
 // stunMessage: type, length, magic cookie, RFC 8489 5; over TCP RFC 4571 puts a
 // length before it where ICE is used (RFC 6544).
-func stunMessage(b []byte, s Speech) (Speech, bool) {
+func stunMessage(b []byte, s Message) (Message, bool) {
 	const cookie = 0x2112a442
 	if len(b) >= 10 && be32(b[6:]) == cookie && be16(b) == be16(b[4:])+20 {
 		b = b[2:]
@@ -404,7 +404,7 @@ func stunMessage(b []byte, s Speech) (Speech, bool) {
 	}
 	for _, k := range stunNames {
 		if be16(b) == k.kind {
-			s.Protocol, s.Message = "stun", k.message
+			s.Protocol, s.Kind = "stun", k.message
 			return s, true
 		}
 	}
@@ -413,7 +413,7 @@ func stunMessage(b []byte, s Speech) (Speech, bool) {
 
 // uwsgiRequest: https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html: a
 // packet of variables, the first of which is a name in capitals.
-func uwsgiRequest(b []byte, s Speech) (Speech, bool) {
+func uwsgiRequest(b []byte, s Message) (Message, bool) {
 	if len(b) < 18 || b[3] != 0 || b[5] != 0 || int(b[1])|int(b[2])<<8 < 32 {
 		return s, false
 	}
@@ -428,19 +428,19 @@ func uwsgiRequest(b []byte, s Speech) (Speech, bool) {
 // rdpConnection: MS-RDPBCGR 2.2.1.1 and 2.2.1.2: a connection request or
 // confirm of X.224 that negotiates, or has the cookie of RDP. Other protocols
 // over TPKT (S7, H.323) do not.
-func rdpConnection(b []byte, s Speech) (Speech, bool) {
+func rdpConnection(b []byte, s Message) (Message, bool) {
 	if len(b) < 15 || be16(b[2:]) != int(b[4])+5 {
 		return s, false
 	}
 	switch rest := b[11:]; {
 	case b[5] == 0xe0 && hasPrefix(rest, "\x01") && hasPrefix(rest[2:], "\x08\x00"):
-		s.Message = "ConnectionRequest"
+		s.Kind = "ConnectionRequest"
 	case b[5] == 0xe0 && (hasPrefix(rest, "Cook") || hasPrefix(rest, "msth")):
-		s.Message = "ConnectionRequest"
+		s.Kind = "ConnectionRequest"
 	case b[5] == 0xd0 && hasPrefix(rest, "\x02") && hasPrefix(rest[2:], "\x08\x00"):
-		s.Message = "ConnectionConfirm"
+		s.Kind = "ConnectionConfirm"
 	case b[5] == 0xd0 && hasPrefix(rest, "\x03") && hasPrefix(rest[2:], "\x08\x00"):
-		s.Message = "NegotiationFailure"
+		s.Kind = "NegotiationFailure"
 		if len(b) > 15 {
 			s.Code = int(b[15])
 		}
@@ -455,11 +455,11 @@ var bgpNames = [...]string{1: "OPEN", 2: "UPDATE", 3: "NOTIFICATION", 4: "KEEPAL
 
 // bgpMessage: marker, length, type; the code is the error code of a
 // NOTIFICATION (RFC 4271 4.5).
-func bgpMessage(b []byte, s Speech) (Speech, bool) {
+func bgpMessage(b []byte, s Message) (Message, bool) {
 	if len(b) < 19 || be16(b[16:]) < 19 || be16(b[16:]) > 4096 || b[18] == 0 || int(b[18]) >= len(bgpNames) {
 		return s, false
 	}
-	s.Message = bgpNames[b[18]]
+	s.Kind = bgpNames[b[18]]
 	if b[18] == 3 && len(b) > 19 {
 		s.Code = int(b[19])
 	}
@@ -468,45 +468,45 @@ func bgpMessage(b []byte, s Speech) (Speech, bool) {
 
 // ajpRequest: https://tomcat.apache.org/connectors-doc/ajp/ajpv13a.html: forward
 // request, method, and the protocol as a string; or CPing.
-func ajpRequest(b []byte, s Speech) (Speech, bool) {
+func ajpRequest(b []byte, s Message) (Message, bool) {
 	if len(b) >= 5 && b[2] == 0 && b[3] == 1 && b[4] == 10 {
-		s.Message = "CPing"
+		s.Kind = "CPing"
 		return s, true
 	}
 	return s, len(b) >= 12 && b[4] == 2 && b[5] >= 1 && b[5] <= 27 && b[6] == 0 && b[7] == 8 && string(b[8:12]) == "HTTP"
 }
 
 // fastcgiBegin: FastCGI specification 3.3 and 5.1: eight bytes, a role, flags.
-func fastcgiBegin(b []byte, s Speech) (Speech, bool) {
+func fastcgiBegin(b []byte, s Message) (Message, bool) {
 	return s, len(b) >= 16 && b[4] == 0 && b[5] == 8 && b[6] == 0 && b[8] == 0 && b[9] >= 1 && b[9] <= 3 && b[10] <= 1 && allZero(b[11:16])
 }
 
 // oncRPC: RFC 5531 9 and 11: record mark, id, call of version 2 or accepted
 // reply.
-func oncRPC(b []byte, s Speech) (Speech, bool) {
+func oncRPC(b []byte, s Message) (Message, bool) {
 	if len(b) < 24 || b[1] > 1 || be32(b)&0xffffff < 24 {
 		return s, false
 	}
 	switch kind := be32(b[8:]); {
 	case kind == 0:
-		s.Message = "call"
+		s.Kind = "call"
 		return s, be32(b[12:]) == 2 && be32(b[16:]) >= 100000 && be32(b[16:]) < 0x60000000 && be32(b[20:]) < 64
 	case kind == 1:
-		s.Message = "reply"
+		s.Kind = "reply"
 		return s, be32(b[12:]) == 0 && be32(b[16:]) <= 6 && be32(b[20:]) <= 400
 	}
 	return s, false
 }
 
-// socks5 takes the list of methods that the phrase is.
-func socks5(_ []byte, s Speech) (Speech, bool) {
+// socks5 takes the list of methods that the signature is.
+func socks5(_ []byte, s Message) (Message, bool) {
 	s.Version = "5"
 	return s, true
 }
 
 // socks4: port, address, and a user that ends in zero; version 4a has address
 // 0.0.0.x and a name: https://www.openssh.com/txt/socks4.protocol.
-func socks4(b []byte, s Speech) (Speech, bool) {
+func socks4(b []byte, s Message) (Message, bool) {
 	if len(b) < 9 || b[2] == 0 && b[3] == 0 || b[7] == 0 {
 		return s, false
 	}

@@ -1,9 +1,9 @@
-package tcp
+package proto
 
-// phrases is the table of ways to begin. A longer start stands before a shorter
+// signatures is the table of ways to begin. A longer start stands before a shorter
 // one of another protocol. Sources stand at the functions, or here where the
 // start alone is proof.
-var phrases = []phrase{
+var signatures = []signature{
 	// TLS, RFC 8446 5.1 and RFC 5246 E.2.
 	{"\x16\x03", byBoth, "tls", "", tlsHandshakeStart},
 	{"\x15\x03", byBoth, "tls", "Alert", tlsAlertStart},
@@ -56,7 +56,7 @@ var phrases = []phrase{
 	{"<!DOCTYPE html", byServer, "http/1", "HTML", bareHTML},
 	{"<!DOCTYPE HTML", byServer, "http/1", "HTML", bareHTML},
 
-	// HTTP/2, RFC 9113 3.4; what the server says is a shape.
+	// HTTP/2, RFC 9113 3.4; what the server says is an inner signature.
 	{"PRI * HTTP/2.0", byClient, "http/2", "preface", nil},
 
 	// PROXY protocol, haproxy.org/download/3.0/doc/proxy-protocol.txt 2.1 and 2.2.
@@ -71,7 +71,7 @@ var phrases = []phrase{
 	{"\xff", byBoth, "telnet", "negotiation", telnetOptions},
 
 	// SMTP, RFC 5321 4.1.1.1; FTP, RFC 959 and RFC 4217; POP3, RFC 1939 and
-	// RFC 2449; IMAP, RFC 9051 7.1. Replies of digits are shapes.
+	// RFC 2449; IMAP, RFC 9051 7.1. Replies of digits are inner signatures.
 	{"EHLO ", byClient, "smtp", "EHLO", restOfLine},
 	{"HELO ", byClient, "smtp", "HELO", restOfLine},
 	{"ehlo ", byClient, "smtp", "EHLO", restOfLine},
@@ -203,29 +203,29 @@ var phrases = []phrase{
 	{"\x04\x01", byClient, "socks", "CONNECT", socks4},
 }
 
-// shapes is the table of ways to begin without a constant start, or with one
+// innerSignatures is the table of ways to begin without a constant start, or with one
 // that is too common: it says what is constant elsewhere, to look closer only
 // then.
-var shapes = []shape{
-	{3, " ", phrase{"", byServer, "", "", textReply}},
-	{3, "-", phrase{"", byServer, "", "", textReply}},
-	{3, "\x04\x00\x00\x00\x00\x00", phrase{"\x00\x00", byServer, "http/2", "SETTINGS", http2Settings}},
-	{4, "\x00\x03\x00", phrase{"\x00\x00", byClient, "postgresql", "StartupMessage", postgresStartup}},
-	{5, "SMB", phrase{"\x00", byBoth, "smb", "", smbMessage}},
-	{4, "\x00\x00\x00\x00", phrase{"\x00\x00\x00", byBoth, "zookeeper", "", zookeeperConnect}},
-	{0, "\x00\x00", phrase{"", byBoth, "kerberos", "", kerberosMessage}},
-	{8, "\x00\x00", phrase{"\x00", byClient, "kafka", "", kafkaRequest}},
-	{4, "\x00\x00", phrase{"\x00\x00", byServer, "kafka", "ApiVersions response", kafkaVersions}},
-	{4, "\x21\x12\xa4\x42", phrase{"", byBoth, "stun", "", stunMessage}},
-	{6, "\x21\x12\xa4\x42", phrase{"", byBoth, "stun", "", stunMessage}},
-	{3, "\x00", phrase{"\x00", byClient, "uwsgi", "request", uwsgiRequest}},
-	{1, "\x00\x00\x00\x0a", phrase{"", byServer, "mysql", "greeting", mysqlGreeting}},
-	{4, "\xff", phrase{"", byServer, "mysql", "ERR", mysqlError}},
-	{2, "\x00\x01", phrase{"", byClient, "mysql", "HandshakeResponse", mysqlLogin}},
-	{13, "\x07\x00\x00", phrase{"", byBoth, "mongodb", "", mongoMessage}},
-	{12, "\x01\x00\x00\x00", phrase{"", byServer, "mongodb", "", mongoMessage}},
-	{6, "\x00\x01", phrase{"", byClient, "dns", "query", dnsMessage}},
-	{6, "\x00\x01", phrase{"", byServer, "dns", "response", dnsMessage}},
-	{2, "\x00\x00", phrase{"", byBoth, "oracle-tns", "", tnsPacket}},
-	{0, "", phrase{"", byClient, "imap", "", imapCommand}},
+var innerSignatures = []inner{
+	{3, " ", signature{"", byServer, "", "", textReply}},
+	{3, "-", signature{"", byServer, "", "", textReply}},
+	{3, "\x04\x00\x00\x00\x00\x00", signature{"\x00\x00", byServer, "http/2", "SETTINGS", http2Settings}},
+	{4, "\x00\x03\x00", signature{"\x00\x00", byClient, "postgresql", "StartupMessage", postgresStartup}},
+	{5, "SMB", signature{"\x00", byBoth, "smb", "", smbMessage}},
+	{4, "\x00\x00\x00\x00", signature{"\x00\x00\x00", byBoth, "zookeeper", "", zookeeperConnect}},
+	{0, "\x00\x00", signature{"", byBoth, "kerberos", "", kerberosMessage}},
+	{8, "\x00\x00", signature{"\x00", byClient, "kafka", "", kafkaRequest}},
+	{4, "\x00\x00", signature{"\x00\x00", byServer, "kafka", "ApiVersions response", kafkaVersions}},
+	{4, "\x21\x12\xa4\x42", signature{"", byBoth, "stun", "", stunMessage}},
+	{6, "\x21\x12\xa4\x42", signature{"", byBoth, "stun", "", stunMessage}},
+	{3, "\x00", signature{"\x00", byClient, "uwsgi", "request", uwsgiRequest}},
+	{1, "\x00\x00\x00\x0a", signature{"", byServer, "mysql", "greeting", mysqlGreeting}},
+	{4, "\xff", signature{"", byServer, "mysql", "ERR", mysqlError}},
+	{2, "\x00\x01", signature{"", byClient, "mysql", "HandshakeResponse", mysqlLogin}},
+	{13, "\x07\x00\x00", signature{"", byBoth, "mongodb", "", mongoMessage}},
+	{12, "\x01\x00\x00\x00", signature{"", byServer, "mongodb", "", mongoMessage}},
+	{6, "\x00\x01", signature{"", byClient, "dns", "query", dnsMessage}},
+	{6, "\x00\x01", signature{"", byServer, "dns", "response", dnsMessage}},
+	{2, "\x00\x00", signature{"", byBoth, "oracle-tns", "", tnsPacket}},
+	{0, "", signature{"", byClient, "imap", "", imapCommand}},
 }
