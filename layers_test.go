@@ -25,7 +25,10 @@ var mayImport = map[string]string{
 	"diagnosis":          "fact",
 	"knowledge":          "fact diagnosis",
 	"internal/capture":   "fact packet proto tcp",
-	"internal/linux":     "",
+	"internal/netlink":   "",
+	"internal/netnstest": "",
+	"internal/linux":     "internal/netlink",
+	"internal/nft":       "internal/linux internal/netlink",
 	"internal/logs":      "fact internal/linux",
 	"internal/trace":     "fact internal/linux",
 	"internal/traffic":   "packet",
@@ -36,7 +39,7 @@ var mayImport = map[string]string{
 	"internal/field":     "fact",
 	"internal/handbook":  "fact diagnosis knowledge",
 	"internal/logline":   "",
-	"internal/daemon":    "fact diagnosis knowledge internal/capture internal/report internal/linux internal/logs internal/trace",
+	"internal/daemon":    "fact diagnosis knowledge internal/capture internal/report internal/linux internal/nft internal/logs internal/trace",
 	"internal/cli":       "fact diagnosis knowledge internal/daemon internal/lab internal/lab/storm internal/linux internal/logs internal/report internal/trace internal/capture internal/field internal/handbook internal/logline packet steady/framing steady/resettest internal/synth",
 	"cmd/holdfast":       "internal/cli",
 	"steady":             "",
@@ -51,7 +54,7 @@ var mayImport = map[string]string{
 // keep to themselves, with the reason.
 var onlyIn = []struct{ imported, pkg, why string }{
 	{"github.com/cilium/ebpf", "internal/trace", "only internal/trace speaks to the kernel verifier"},
-	{"os/exec", "internal/lab internal/lab/storm internal/field", "read /proc or use a socket instead of running a program"},
+	{"os/exec", "internal/lab internal/lab/storm internal/field internal/netnstest", "read /proc or use a socket instead of running a program"},
 	{"github.com/spf13/cobra", "internal/cli", "only the command line parses flags"},
 	{"github.com/modelcontextprotocol/go-sdk", "internal/cli", "assistants ask the command line"},
 }

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-project/holdfast/fact"
-	"github.com/holdfast-project/holdfast/internal/linux"
+	"github.com/holdfast-project/holdfast/internal/nft"
 	"github.com/holdfast-project/holdfast/internal/trace"
 	"github.com/holdfast-project/holdfast/knowledge"
 )
@@ -102,16 +102,16 @@ func TestSpanOfATimeoutCoversItsAttempts(t *testing.T) {
 
 func TestOnlyARuleThatCanMatchIsBlamed(t *testing.T) {
 	o := observed("192.0.2.1:40000", "198.51.100.2:80", time.Now())
-	reject := linux.Rule{Text: "reject with tcp reset", Verdict: linux.RejectReset}
-	drop := linux.Rule{Text: "drop", Verdict: linux.Drop}
-	policy := linux.Rule{Text: "policy drop", Verdict: linux.Drop, Policy: true}
-	if r, ok := only([]linux.Rule{reject, drop, policy}, o, true); !ok || r.Text != reject.Text {
+	reject := nft.Rule{Text: "reject with tcp reset", Verdict: nft.RejectReset}
+	drop := nft.Rule{Text: "drop", Verdict: nft.Drop}
+	policy := nft.Rule{Text: "policy drop", Verdict: nft.Drop, Policy: true}
+	if r, ok := only([]nft.Rule{reject, drop, policy}, o, true); !ok || r.Text != reject.Text {
 		t.Errorf("%v %v", r, ok)
 	}
-	if _, ok := only([]linux.Rule{reject, reject}, o, true); ok {
+	if _, ok := only([]nft.Rule{reject, reject}, o, true); ok {
 		t.Error("one of two rules that could both have done it was named")
 	}
-	if _, ok := only([]linux.Rule{drop}, o, true); ok {
+	if _, ok := only([]nft.Rule{drop}, o, true); ok {
 		t.Error("a drop rule was blamed for a RST")
 	}
 	old := movedRule{reject, time.Now().Add(-2 * ruleMemory)}

@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-project/holdfast/fact"
 	"github.com/holdfast-project/holdfast/internal/linux"
 	"github.com/holdfast-project/holdfast/internal/logs"
+	"github.com/holdfast-project/holdfast/internal/nft"
 	"github.com/holdfast-project/holdfast/internal/trace"
 )
 
@@ -18,6 +19,7 @@ import (
 // from one goroutine. Whatever costs more than microseconds is limited in rate.
 type enricher struct {
 	host     *linux.Host
+	nft      nft.Reader
 	src      source
 	counters map[uint64]*counterHistory
 	rules    map[uint64]*ruleHistory
@@ -70,7 +72,7 @@ func (h *counterHistory) before(age time.Duration) (s snapshot) {
 }
 
 type ruleHistory struct {
-	set   linux.Ruleset
+	set   nft.Ruleset
 	at    time.Time
 	took  time.Duration // to read: large rulesets are read less often
 	moved []movedRule   // lately, oldest first
@@ -78,7 +80,7 @@ type ruleHistory struct {
 }
 
 type movedRule struct {
-	linux.Rule
+	nft.Rule
 	at time.Time
 }
 
@@ -90,6 +92,7 @@ const (
 func newEnricher(src source) *enricher {
 	e := &enricher{host: &linux.Host{}, src: src, counters: map[uint64]*counterHistory{}, rules: map[uint64]*ruleHistory{},
 		patterns: newPatterns(), logs: logs.NewReader(&linux.Host{}), logged: map[int]logged{}, limits: map[uint64]limitsAt{}, cookies: map[listenerKey]time.Time{}}
+	e.nft.Host = e.host
 	e.kernel = e.host.KernelLog()
 	if name, ok := e.host.Cloud(); ok {
 		e.cloud = fact.None[string]()
@@ -99,7 +102,7 @@ func newEnricher(src source) *enricher {
 	}
 	for _, ns := range src.Spaces() { // so that the first case has a before
 		e.count(ns)
-		if h := e.firewall(ns); h.err == nil && slices.ContainsFunc(h.set.Rules, func(r linux.Rule) bool { return r.Verdict == linux.RejectReset }) {
+		if h := e.firewall(ns); h.err == nil && slices.ContainsFunc(h.set.Rules, func(r nft.Rule) bool { return r.Verdict == nft.RejectReset }) {
 			e.expect()
 		}
 	}
@@ -409,41 +412,41 @@ func (e *enricher) blame(o trace.Observed) {
 	}
 }
 
-func (e *enricher) name(f *fact.FW, r linux.Rule) {
+func (e *enricher) name(f *fact.FW, r nft.Rule) {
 	f.Rule = fact.Some(r.String())
-	f.RuleRejects = fact.Some(r.Verdict == linux.RejectReset)
+	f.RuleRejects = fact.Some(r.Verdict == nft.RejectReset)
 }
 
 // pick returns the first rule that ends connections and can match either
 // direction of this one.
-func pick(rules []movedRule, o trace.Observed, wantsReset bool) (linux.Rule, bool) {
+func pick(rules []movedRule, o trace.Observed, wantsReset bool) (nft.Rule, bool) {
 	for i := len(rules) - 1; i >= 0; i-- {
 		if time.Since(rules[i].at) < ruleMemory && fits(&rules[i].Rule, o, wantsReset) {
 			return rules[i].Rule, true
 		}
 	}
-	return linux.Rule{}, false
+	return nft.Rule{}, false
 }
 
-func only(rules []linux.Rule, o trace.Observed, wantsReset bool) (found linux.Rule, ok bool) {
+func only(rules []nft.Rule, o trace.Observed, wantsReset bool) (found nft.Rule, ok bool) {
 	for _, r := range rules {
 		if !fits(&r, o, wantsReset) || r.Policy {
 			continue
 		}
 		if ok {
-			return linux.Rule{}, false // two that could: name none
+			return nft.Rule{}, false // two that could: name none
 		}
 		found, ok = r, true
 	}
 	return found, ok
 }
 
-func fits(r *linux.Rule, o trace.Observed, wantsReset bool) bool {
-	if !r.Kills() || wantsReset != (r.Verdict == linux.RejectReset) {
+func fits(r *nft.Rule, o trace.Observed, wantsReset bool) bool {
+	if !r.Kills() || wantsReset != (r.Verdict == nft.RejectReset) {
 		return false
 	}
-	a := linux.Packet{Src: o.Flow.Client, Dst: o.Flow.Server}
-	b := linux.Packet{Src: o.Flow.Server, Dst: o.Flow.Client}
+	a := nft.Packet{Src: o.Flow.Client, Dst: o.Flow.Server}
+	b := nft.Packet{Src: o.Flow.Server, Dst: o.Flow.Client}
 	return !r.Excludes(a) || !r.Excludes(b)
 }
 
@@ -462,11 +465,11 @@ func (e *enricher) firewall(ns linux.Netns) *ruleHistory {
 		e.rules[ns.Cookie] = h
 	}
 	begin := time.Now()
-	set, err := e.host.Firewall(ns)
+	set, err := e.nft.Ruleset(ns)
 	h.took = time.Since(begin)
 	h.err = err
 	if err == nil {
-		for _, r := range linux.Moved(h.set, set) {
+		for _, r := range nft.Moved(h.set, set) {
 			h.moved = append(h.moved, movedRule{r, time.Now()})
 		}
 		h.moved = h.moved[max(0, len(h.moved)-maxMoved):]

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
+	"github.com/holdfast-project/holdfast/internal/netlink"
 )
 
 // Conntrack is the state of connection tracking in a namespace. The counters
@@ -58,22 +60,22 @@ func parseCTEntry(b []byte) (e CTEntry, ok bool) {
 	if len(b) < 4 {
 		return e, false
 	}
-	for typ, v := range attributes(b[4:]) {
+	for typ, v := range netlink.Attributes(b[4:]) {
 		switch typ {
 		case orig:
 			e.Orig = parseTuple(v)
 		case reply:
 			e.Reply = parseTuple(v)
 		case status:
-			e.Status = be32(v)
+			e.Status = netlink.Uint32(v)
 		case timeout:
-			e.Timeout = time.Duration(be32(v)) * time.Second
+			e.Timeout = time.Duration(netlink.Uint32(v)) * time.Second
 		case mark:
-			e.Mark = be32(v)
+			e.Mark = netlink.Uint32(v)
 		case id:
-			e.ID = be32(v)
+			e.ID = netlink.Uint32(v)
 		case proto:
-			if s := attrs(attrs(v)[1])[1]; len(s) > 0 && int(s[0]) < len(ctStates) {
+			if s := netlink.Attrs(netlink.Attrs(v)[1])[1]; len(s) > 0 && int(s[0]) < len(ctStates) {
 				e.State = ctStates[s[0]]
 			}
 		}
@@ -96,13 +98,13 @@ const (
 func parseTuple(b []byte) (t CTTuple) {
 	var src, dst netip.Addr
 	var sport, dport uint16
-	for typ, v := range attributes(b) {
-		a := attrs(v)
+	for typ, v := range netlink.Attributes(b) {
+		a := netlink.Attrs(v)
 		switch typ {
 		case ctTupleIP:
 			src, dst = ctAddr(a[ctV4Src], a[ctV6Src]), ctAddr(a[ctV4Dst], a[ctV6Dst])
 		case ctTupleProto:
-			sport, dport = be16(a[ctSport]), be16(a[ctDport])
+			sport, dport = netlink.Uint16(a[ctSport]), netlink.Uint16(a[ctDport])
 		}
 	}
 	return CTTuple{netip.AddrPortFrom(src, sport), netip.AddrPortFrom(dst, dport)}
@@ -124,11 +126,11 @@ func (t CTTuple) tuple(typ uint16) []byte {
 	if src.Is6() {
 		kinds = [2]uint16{ctV6Src, ctV6Dst}
 	}
-	ip := attribute(attribute(nil, kinds[0], src.AsSlice()), kinds[1], dst.AsSlice())
+	ip := netlink.AppendAttribute(netlink.AppendAttribute(nil, kinds[0], src.AsSlice()), kinds[1], dst.AsSlice())
 	port := func(n uint16) []byte { return []byte{byte(n >> 8), byte(n)} }
-	proto := attribute(nil, ctProtoNum, []byte{6})
-	proto = attribute(attribute(proto, ctSport, port(t.Src.Port())), ctDport, port(t.Dst.Port()))
-	return nested(nil, typ, nested(nested(nil, ctTupleIP, ip), ctTupleProto, proto))
+	proto := netlink.AppendAttribute(nil, ctProtoNum, []byte{6})
+	proto = netlink.AppendAttribute(netlink.AppendAttribute(proto, ctSport, port(t.Src.Port())), ctDport, port(t.Dst.Port()))
+	return netlink.AppendNested(nil, typ, netlink.AppendNested(netlink.AppendNested(nil, ctTupleIP, ip), ctTupleProto, proto))
 }
 
 // column returns where a column of /proc/net/stat/nf_conntrack is summed, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/holdfast-project/holdfast/internal/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,11 +49,11 @@ func (h *Host) Conntrack(ns Netns) (ct Conntrack, ok bool, err error) {
 // conntrackStats sums the counters: from ctnetlink, or from the file where
 // that is not allowed.
 func (h *Host) conntrackStats(ns Netns, ct *Conntrack) error {
-	conn, err := h.dialNetlink(ns, unix.NETLINK_NETFILTER)
+	conn, err := h.Netlink(ns, unix.NETLINK_NETFILTER)
 	if err == nil {
-		defer conn.close()
+		defer conn.Close()
 		sum := *ct
-		err = conn.dump(ctSubsystem|ctGetStatCPU, nfgenmsg(0), func(b []byte) error {
+		err = conn.Dump(ctSubsystem|ctGetStatCPU, netlink.NetfilterHeader(0), func(b []byte) error {
 			if len(b) >= 4 {
 				sum.addCPU(b[4:])
 			}
@@ -73,8 +74,8 @@ func (h *Host) conntrackStats(ns Netns, ct *Conntrack) error {
 
 // addCPU adds the counters of one processor (enum ctattr_stats_cpu).
 func (c *Conntrack) addCPU(b []byte) {
-	for typ, v := range attributes(b) {
-		n := uint64(be32(v))
+	for typ, v := range netlink.Attributes(b) {
+		n := uint64(netlink.Uint32(v))
 		switch typ {
 		case ctStatFound:
 			c.Found += n
@@ -104,18 +105,18 @@ func (c *Conntrack) addCPU(b []byte) {
 // direction. Either may be the original or the reply. It is false when
 // conntrack does not know it. Costs about 20 microseconds.
 func (h *Host) ConntrackEntry(ns Netns, t CTTuple) (e CTEntry, ok bool, err error) {
-	conn, err := h.dialNetlink(ns, unix.NETLINK_NETFILTER)
+	conn, err := h.Netlink(ns, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return e, false, err
 	}
-	defer conn.close()
+	defer conn.Close()
 	family := byte(unix.AF_INET)
 	if t.Src.Addr().Unmap().Is6() {
 		family = unix.AF_INET6
 	}
 	for _, try := range []CTTuple{t, {t.Dst, t.Src}} {
-		req := append(nfgenmsg(family), try.tuple(1)...)
-		err = conn.request(ctSubsystem|ctGet, 0, req, func(_ uint16, b []byte) error {
+		req := append(netlink.NetfilterHeader(family), try.tuple(1)...)
+		err = conn.Request(ctSubsystem|ctGet, 0, req, func(_ uint16, b []byte) error {
 			e, ok = parseCTEntry(b)
 			return nil
 		})

@@ -346,6 +346,15 @@ var counterIndex = func() map[string]Counter {
 	return m
 }()
 
+// ProcNet reads a small file of a namespace's /proc/net, without its final newline.
+func (h *Host) ProcNet(ns Netns, name string) (s string, err error) {
+	err = h.inProcNet(ns, func(dir string) error {
+		s, err = readString(dir+"/"+name, 4096)
+		return err
+	})
+	return s, err
+}
+
 // layouts remembers which column of a header line is which counter: headers
 // never change while the kernel runs.
 var layouts = struct {

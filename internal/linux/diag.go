@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"time"
+
+	"github.com/holdfast-project/holdfast/internal/netlink"
 )
 
 // TCPState is a TCP state as the kernel numbers them (net/tcp_states.h).
@@ -129,14 +131,14 @@ func parseSocket(b []byte) (s Socket, ok bool) {
 	s.V6 = b[0] == 10
 	s.State = TCPState(b[1])
 	s.Timer, s.TimerRetries = Timer(b[2]), int(b[3])
-	s.Local = diagAddr(s.V6, b[8:24], be16(b[4:]))
-	s.Remote = diagAddr(s.V6, b[24:40], be16(b[6:]))
+	s.Local = diagAddr(s.V6, b[8:24], netlink.Uint16(b[4:]))
+	s.Remote = diagAddr(s.V6, b[24:40], netlink.Uint16(b[6:]))
 	s.Iface = int(ne.Uint32(b[40:]))
 	s.Cookie = uint64(ne.Uint32(b[44:])) | uint64(ne.Uint32(b[48:]))<<32
 	s.TimerExpires = time.Duration(ne.Uint32(b[52:])) * time.Millisecond
 	s.RQueue, s.WQueue = ne.Uint32(b[56:]), ne.Uint32(b[60:])
 	s.UID, s.Inode = int(ne.Uint32(b[64:])), uint64(ne.Uint32(b[68:]))
-	for typ, v := range attributes(b[sizeDiagMsg:]) {
+	for typ, v := range netlink.Attributes(b[sizeDiagMsg:]) {
 		switch typ {
 		case diagInfo:
 			s.Info, s.HasInfo = parseTCPInfo(v)

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 
+	"github.com/holdfast-project/holdfast/internal/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,25 +21,25 @@ const sockDiagByFamily = 20
 // repeat some.
 func (h *Host) Sockets(ns Netns, states States) iter.Seq2[Socket, error] {
 	return func(yield func(Socket, error) bool) {
-		conn, err := h.dialNetlink(ns, unix.NETLINK_SOCK_DIAG)
+		conn, err := h.Netlink(ns, unix.NETLINK_SOCK_DIAG)
 		if err != nil {
 			yield(Socket{}, err)
 			return
 		}
-		defer conn.close()
+		defer conn.Close()
 		for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 			req := make([]byte, sizeDiagReq)
 			req[0], req[1], req[2] = family, unix.IPPROTO_TCP, 1<<(diagInfo-1)
-			native.PutUint32(req[4:], uint32(states))
-			err := conn.dump(sockDiagByFamily, req, func(b []byte) error {
+			binary.NativeEndian.PutUint32(req[4:], uint32(states))
+			err := conn.Dump(sockDiagByFamily, req, func(b []byte) error {
 				if s, ok := parseSocket(b); ok && !yield(s, nil) {
-					return errStop
+					return netlink.ErrStop
 				}
 				return nil
 			})
 			switch err {
-			case nil, errInterrupted:
-			case errStop:
+			case nil, netlink.ErrInterrupted:
+			case netlink.ErrStop:
 				return
 			case unix.ENOENT: // no IPv6, or no inet_diag for it
 			default:
@@ -53,18 +54,18 @@ func (h *Host) Sockets(ns Netns, states States) iter.Seq2[Socket, error] {
 // about 15 microseconds. When nothing but a listener would take its segments,
 // that is returned. It is false when nothing is there.
 func (h *Host) Socket(ns Netns, local, remote netip.AddrPort) (s Socket, ok bool, err error) {
-	conn, err := h.dialNetlink(ns, unix.NETLINK_SOCK_DIAG)
+	conn, err := h.Netlink(ns, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return s, false, err
 	}
-	defer conn.close()
+	defer conn.Close()
 	req := make([]byte, sizeDiagReq)
 	req[0], req[1], req[2] = unix.AF_INET, unix.IPPROTO_TCP, 1<<(diagInfo-1)
 	src, dst := local.Addr().Unmap(), remote.Addr().Unmap()
 	if src.Is6() {
 		req[0] = unix.AF_INET6
 	}
-	native.PutUint32(req[4:], uint32(AllStates))
+	binary.NativeEndian.PutUint32(req[4:], uint32(AllStates))
 	binary.BigEndian.PutUint16(req[8:], local.Port())
 	binary.BigEndian.PutUint16(req[10:], remote.Port())
 	copy(req[12:28], src.AsSlice())
@@ -72,7 +73,7 @@ func (h *Host) Socket(ns Netns, local, remote netip.AddrPort) (s Socket, ok bool
 	for i := 48; i < 56; i++ {
 		req[i] = 0xff // INET_DIAG_NOCOOKIE
 	}
-	err = conn.request(sockDiagByFamily, 0, req, func(_ uint16, b []byte) error {
+	err = conn.Request(sockDiagByFamily, 0, req, func(_ uint16, b []byte) error {
 		s, ok = parseSocket(b)
 		return nil
 	})

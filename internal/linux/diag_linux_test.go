@@ -101,8 +101,5 @@ func FuzzParseSocket(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		parseSocket(b)
 		parseCTEntry(b)
-		parseElements(b)
-		parseSet(b)
-		parseChain(b)
 	})
 }

@@ -45,8 +45,6 @@ type Host struct {
 	containers containerCache
 	clock      clockCache
 	users      userSymbols
-	nat        natCache
-	rules      ruleCache
 }
 
 // path returns name, which has no leading slash, below the root.

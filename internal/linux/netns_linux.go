@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strconv"
 
+	"github.com/holdfast-project/holdfast/internal/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -115,19 +116,19 @@ func (h *Host) pids() ([]int, error) {
 
 // inspect reads cookie and addresses from inside the namespace.
 func (h *Host) inspect(ns *Netns) error {
-	conn, err := h.dialNetlink(*ns, unix.NETLINK_ROUTE)
+	conn, err := h.Netlink(*ns, unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
 	}
-	defer conn.close()
-	if cookie, err := unix.GetsockoptUint64(conn.fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE); err == nil {
+	defer conn.Close()
+	if cookie := conn.NetnsCookie(); cookie != 0 {
 		ns.Cookie = cookie
 	}
-	ns.Addrs, err = conn.addresses()
+	ns.Addrs, err = addresses(conn)
 	if err != nil {
 		return fmt.Errorf("read addresses of %s: %w", ns.Path, err)
 	}
-	ns.Prefixes, err = conn.localPrefixes()
+	ns.Prefixes, err = localPrefixes(conn)
 	if err != nil {
 		return fmt.Errorf("read local routes of %s: %w", ns.Path, err)
 	}
@@ -135,14 +136,14 @@ func (h *Host) inspect(ns *Netns) error {
 }
 
 // addresses returns the local addresses (RTM_GETADDR).
-func (c *netlinkConn) addresses() (out []netip.Addr, err error) {
+func addresses(c *netlink.Conn) (out []netip.Addr, err error) {
 	req := make([]byte, unix.SizeofIfAddrmsg)
-	err = c.dump(unix.RTM_GETADDR, req, func(b []byte) error {
+	err = c.Dump(unix.RTM_GETADDR, req, func(b []byte) error {
 		if len(b) < unix.SizeofIfAddrmsg {
-			return errShort
+			return netlink.ErrShort
 		}
 		var local, addr netip.Addr
-		for typ, v := range attributes(b[unix.SizeofIfAddrmsg:]) {
+		for typ, v := range netlink.Attributes(b[unix.SizeofIfAddrmsg:]) {
 			switch typ {
 			case unix.IFA_LOCAL:
 				local, _ = netip.AddrFromSlice(v)
@@ -163,18 +164,17 @@ func (c *netlinkConn) addresses() (out []netip.Addr, err error) {
 
 // localPrefixes returns the ranges that routes make local (ip route add local
 // 10.1.0.0/16 dev lo), which is how some load balancers own addresses.
-func (c *netlinkConn) localPrefixes() (out []netip.Prefix, err error) {
-	// Without strict checking the kernel would dump every route there is.
-	_ = unix.SetsockoptInt(c.fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
+func localPrefixes(c *netlink.Conn) (out []netip.Prefix, err error) {
+	c.Strict() // or the kernel would dump every route there is
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		req := make([]byte, unix.SizeofRtMsg)
 		req[0], req[4], req[7] = family, unix.RT_TABLE_LOCAL, unix.RTN_LOCAL
-		err := c.dump(unix.RTM_GETROUTE, req, func(b []byte) error {
+		err := c.Dump(unix.RTM_GETROUTE, req, func(b []byte) error {
 			if len(b) < unix.SizeofRtMsg {
-				return errShort
+				return netlink.ErrShort
 			}
 			if bits := int(b[1]); b[7] == unix.RTN_LOCAL && len(out) < 1024 {
-				for typ, v := range attributes(b[unix.SizeofRtMsg:]) {
+				for typ, v := range netlink.Attributes(b[unix.SizeofRtMsg:]) {
 					a, ok := netip.AddrFromSlice(v)
 					if typ == unix.RTA_DST && ok && bits < a.BitLen() && !a.IsLoopback() {
 						out = append(out, netip.PrefixFrom(a, bits).Masked())
@@ -279,4 +279,13 @@ func openNs(path string) (int, error) {
 		return fd, ErrGone
 	}
 	return fd, err
+}
+
+// Netlink opens a netlink socket in a namespace, where it stays.
+func (h *Host) Netlink(ns Netns, protocol int) (c *netlink.Conn, err error) {
+	err = h.Do(ns, func() error {
+		c, err = netlink.Dial(protocol)
+		return err
+	})
+	return c, err
 }

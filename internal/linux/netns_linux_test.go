@@ -2,7 +2,6 @@ package linux
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -11,12 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-project/holdfast/internal/netlink"
+	"github.com/holdfast-project/holdfast/internal/netnstest"
 	"golang.org/x/sys/unix"
 )
 
 func TestDoStaysAtHome(t *testing.T) {
 	h := &Host{}
-	if err := h.Do(Netns{}, func() error { return errStop }); err != errStop {
+	if err := h.Do(Netns{}, func() error { return netlink.ErrStop }); err != netlink.ErrStop {
 		t.Errorf("%v", err)
 	}
 	if err := h.Do(Netns{PID: os.Getpid()}, func() error { return nil }); err != nil {
@@ -211,13 +212,8 @@ func BenchmarkRefresh(b *testing.B) {
 	}
 	c := NewNamespaces(&Host{})
 	for range 50 {
-		fd, err := unshareNet()
-		if err != nil {
-			b.Skip(err)
-		}
-		defer unix.Close(fd)
 		cmd := exec.Command("sleep", "600")
-		if err := (&Host{}).Do(Netns{Path: fmt.Sprintf("/proc/self/fd/%d", fd)}, cmd.Start); err != nil {
+		if err := (&Host{}).Do(Netns{Path: netnstest.New(b).Path}, cmd.Start); err != nil {
 			b.Fatal(err)
 		}
 		defer func() { cmd.Process.Kill(); cmd.Wait() }()

@@ -30,14 +30,8 @@ func (h *Host) OwnersOfInodes(map[uint64]bool) map[uint64]int { return nil }
 // SocketOwners needs Linux; it is empty elsewhere.
 func (h *Host) SocketOwners(int) map[uint64]int { return nil }
 
-// Firewall needs Linux.
-func (h *Host) Firewall(Netns) (Ruleset, error) { return Ruleset{}, ErrUnsupported }
-
 // Alive needs Linux; it is false elsewhere.
 func (h *Host) Alive(Netns) bool { return false }
-
-// HasNAT needs Linux; it is false elsewhere.
-func (h *Host) HasNAT(Netns) bool { return false }
 
 // Conntrack needs Linux.
 func (h *Host) Conntrack(Netns) (Conntrack, bool, error) { return Conntrack{}, false, ErrUnsupported }

@@ -1,4 +1,4 @@
-package linux
+package nft
 
 import (
 	"encoding/binary"
@@ -11,7 +11,7 @@ import (
 // seedRules reads rules as a little-endian kernel sent them: length, message.
 func seedRules(t testing.TB) (out [][]byte) {
 	t.Helper()
-	b, err := os.ReadFile("testdata/nft-rules")
+	b, err := os.ReadFile("testdata/rules")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,5 +57,15 @@ func FuzzParseRule(f *testing.F) {
 		r.Excludes(Packet{})
 		parseLegacy(familyIPv4, "filter", iptInfo{valid: 31, size: uint32(len(b))}, b)
 		parseLegacy(familyIPv6, "filter", iptInfo{valid: 31, size: uint32(len(b))}, b)
+	})
+}
+
+func FuzzParseSet(f *testing.F) {
+	f.Add(make([]byte, 64))
+	f.Add([]byte{10, 1, 2})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		parseElements(b)
+		parseSet(b)
+		parseChain(b)
 	})
 }

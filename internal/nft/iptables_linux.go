@@ -1,9 +1,11 @@
-package linux
+package nft
 
 import (
+	"encoding/binary"
 	"fmt"
 	"unsafe"
 
+	"github.com/holdfast-project/holdfast/internal/linux"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,13 +18,13 @@ const (
 )
 
 // legacyTable reads one table of legacy iptables in a namespace.
-func (h *Host) legacyTable(ns Netns, family uint8, table string) (rules []Rule, err error) {
+func (r *Reader) legacyTable(ns linux.Netns, family uint8, table string) (rules []Rule, err error) {
 	domain, level := unix.AF_INET, unix.IPPROTO_IP
 	if family == familyIPv6 {
 		domain, level = unix.AF_INET6, unix.IPPROTO_IPV6
 	}
 	fd := -1
-	err = h.Do(ns, func() (err error) {
+	err = r.Host.Do(ns, func() (err error) {
 		fd, err = unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 		return err
 	})
@@ -40,7 +42,7 @@ func (h *Host) legacyTable(ns Netns, family uint8, table string) (rules []Rule, 
 		}
 		b := make([]byte, 40+info.size) // the entries are aligned to eight bytes
 		copy(b[:31], table)
-		native.PutUint32(b[32:], info.size)
+		binary.NativeEndian.PutUint32(b[32:], info.size)
 		err = getsockopt(fd, level, iptGetEntries, b)
 		if err == unix.EAGAIN {
 			continue
@@ -60,9 +62,9 @@ func legacyInfo(fd, level int, table string) (info iptInfo, err error) {
 	if err := getsockopt(fd, level, iptGetInfo, b[:]); err != nil {
 		return info, fmt.Errorf("read table %s of iptables: %w", table, err)
 	}
-	info.valid, info.size = native.Uint32(b[32:]), native.Uint32(b[80:])
+	info.valid, info.size = binary.NativeEndian.Uint32(b[32:]), binary.NativeEndian.Uint32(b[80:])
 	for i := range info.entry {
-		info.entry[i], info.end[i] = native.Uint32(b[36+4*i:]), native.Uint32(b[56+4*i:])
+		info.entry[i], info.end[i] = binary.NativeEndian.Uint32(b[36+4*i:]), binary.NativeEndian.Uint32(b[56+4*i:])
 	}
 	return info, nil
 }

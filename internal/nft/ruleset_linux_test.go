@@ -1,6 +1,7 @@
-package linux
+package nft
 
 import (
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/holdfast-project/holdfast/internal/linux"
+	"github.com/holdfast-project/holdfast/internal/netnstest"
 	"golang.org/x/sys/unix"
 )
 
@@ -56,14 +59,14 @@ table ip nat {
 END`
 
 func TestRootFirewallText(t *testing.T) {
-	need(t, "nft")
-	ns := newNetns(t)
-	run(t, ns, nftScript)
-	rs, err := (&Host{}).Firewall(ns)
+	netnstest.Need(t, "nft")
+	ns := netnstest.New(t)
+	ns.Run(t, nftScript)
+	rs, err := newReader().Ruleset(netns(ns))
 	if err != nil {
 		t.Fatal(err)
 	}
-	listing := run(t, ns, "nft list ruleset")
+	listing := ns.Run(t, "nft list ruleset")
 	want := map[string]bool{}
 	for line := range strings.Lines(listing) {
 		want[strings.TrimSpace(line)] = true
@@ -86,25 +89,25 @@ func TestRootFirewallText(t *testing.T) {
 }
 
 func TestRootMoved(t *testing.T) {
-	need(t, "nft")
-	ns := newNetns(t)
-	h := &Host{}
-	run(t, ns, `nft 'table inet f { chain i { type filter hook input priority 0; policy accept; tcp dport 80 jump web; tcp dport 81 counter drop; }; chain web { counter reject with tcp reset; }; }'`)
-	before, err := h.Firewall(ns)
+	netnstest.Need(t, "nft")
+	ns := netnstest.New(t)
+	h := newReader()
+	ns.Run(t, `nft 'table inet f { chain i { type filter hook input priority 0; policy accept; tcp dport 80 jump web; tcp dport 81 counter drop; }; chain web { counter reject with tcp reset; }; }'`)
+	before, err := h.Ruleset(netns(ns))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if moved := Moved(before, before); len(moved) != 0 {
 		t.Errorf("nothing happened, and %v moved", moved)
 	}
-	err = h.Do(ns, func() error {
+	err = h.Host.Do(netns(ns), func() error {
 		_, err := net.Dial("tcp", "127.0.0.1:80")
 		return err
 	})
 	if !errors.Is(err, unix.ECONNREFUSED) {
 		t.Fatalf("not refused: %v", err)
 	}
-	after, err := h.Firewall(ns)
+	after, err := h.Ruleset(netns(ns))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,10 +124,10 @@ func TestRootMoved(t *testing.T) {
 }
 
 func TestRootExcludes(t *testing.T) {
-	need(t, "nft")
-	ns := newNetns(t)
-	run(t, ns, nftScript)
-	rs, err := (&Host{}).Firewall(ns)
+	netnstest.Need(t, "nft")
+	ns := netnstest.New(t)
+	ns.Run(t, nftScript)
+	rs, err := newReader().Ruleset(netns(ns))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,11 +171,11 @@ ip6tables -A INPUT -p tcp --dport 80 -j REJECT --reject-with tcp-reset
 func TestRootIptables(t *testing.T) {
 	for _, kind := range []string{"nft", "legacy"} {
 		t.Run(kind, func(t *testing.T) {
-			need(t, "iptables-"+kind)
-			ns := newNetns(t)
-			h := &Host{}
-			run(t, ns, strings.NewReplacer("ip6tables", "ip6tables-"+kind, "iptables", "iptables-"+kind).Replace(iptablesScript))
-			rs, err := h.Firewall(ns)
+			netnstest.Need(t, "iptables-"+kind)
+			ns := netnstest.New(t)
+			h := newReader()
+			ns.Run(t, strings.NewReplacer("ip6tables", "ip6tables-"+kind, "iptables", "iptables-"+kind).Replace(iptablesScript))
+			rs, err := h.Ruleset(netns(ns))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -195,11 +198,11 @@ func TestRootIptables(t *testing.T) {
 			if !rs.NAT || rs.Legacy != (kind == "legacy") {
 				t.Errorf("nat %v, legacy %v", rs.NAT, rs.Legacy)
 			}
-			err = h.Do(ns, func() error { _, err := net.Dial("tcp", "127.0.0.1:80"); return err })
+			err = h.Host.Do(netns(ns), func() error { _, err := net.Dial("tcp", "127.0.0.1:80"); return err })
 			if !errors.Is(err, unix.ECONNREFUSED) {
 				t.Fatalf("not refused: %v", err)
 			}
-			after, err := h.Firewall(ns)
+			after, err := h.Ruleset(netns(ns))
 			if moved := Moved(rs, after); err != nil || len(moved) == 0 || moved[0].Packets != 1 || moved[0].Verdict != RejectReset {
 				t.Errorf("moved %+v, %v", moved, err)
 			}
@@ -216,24 +219,24 @@ func TestRootWriteSeeds(t *testing.T) {
 	if !*writeSeeds {
 		t.Skip("run with -write-seeds to refresh testdata/nft")
 	}
-	ns := newNetns(t)
-	run(t, ns, nftScript)
-	run(t, ns, strings.NewReplacer("ip6tables", "ip6tables-nft", "iptables", "iptables-nft").Replace(iptablesScript))
-	conn, err := (&Host{}).dialNetlink(ns, unix.NETLINK_NETFILTER)
+	ns := netnstest.New(t)
+	ns.Run(t, nftScript)
+	ns.Run(t, strings.NewReplacer("ip6tables", "ip6tables-nft", "iptables", "iptables-nft").Replace(iptablesScript))
+	nl, err := newReader().Host.Netlink(netns(ns), unix.NETLINK_NETFILTER)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.close()
-	raw, _, err := conn.rules()
+	defer nl.Close()
+	raw, _, err := conn{nl}.rules()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var all []byte
 	for _, b := range raw {
-		all = native.AppendUint16(all, uint16(len(b)))
+		all = binary.NativeEndian.AppendUint16(all, uint16(len(b)))
 		all = append(all, b...)
 	}
-	if err := os.WriteFile("testdata/nft-rules", all, 0o644); err != nil {
+	if err := os.WriteFile("testdata/rules", all, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -242,19 +245,14 @@ var writeSeeds = flag.Bool("write-seeds", false, "write seeds of fuzz tests from
 
 // BenchmarkFirewall shows the cost of 5000 rules.
 func BenchmarkFirewall(b *testing.B) {
-	fd, err := unshareNet()
-	if err != nil {
-		b.Skip(err)
-	}
-	defer unix.Close(fd)
-	h, ns := &Host{}, Netns{Path: fmt.Sprintf("/proc/self/fd/%d", fd)}
+	h, ns := newReader(), netnstest.New(b)
 	var script strings.Builder
 	script.WriteString("table ip f { chain i { type filter hook input priority 0;\n")
 	for i := range 5000 {
 		fmt.Fprintf(&script, "ip saddr 10.0.%d.%d tcp dport %d counter drop\n", i/256, i%256, i+1)
 	}
 	script.WriteString("}\n}\n")
-	err = h.Do(ns, func() error {
+	err := h.Host.Do(netns(ns), func() error {
 		cmd := exec.Command("nft", "-f", "-")
 		cmd.Stdin = strings.NewReader(script.String())
 		return cmd.Run()
@@ -263,8 +261,21 @@ func BenchmarkFirewall(b *testing.B) {
 		b.Skip(err)
 	}
 	for b.Loop() {
-		if rs, err := h.Firewall(ns); err != nil || len(rs.Rules) != 5000 {
+		if rs, err := h.Ruleset(netns(ns)); err != nil || len(rs.Rules) != 5000 {
 			b.Fatal(len(rs.Rules), err)
 		}
 	}
+}
+
+func newReader() *Reader { return &Reader{Host: &linux.Host{}} }
+
+func netns(s netnstest.Space) linux.Netns { return linux.Netns{Path: s.Path, Inode: s.Inode} }
+
+// ruleTexts returns the texts of rules and their verdicts.
+func ruleTexts(rs Ruleset) string {
+	var b strings.Builder
+	for _, r := range rs.Rules {
+		fmt.Fprintf(&b, "%s %s %s %s %d [%s] %s\n", r.Family, r.Table, r.Chain, r.Hook, r.Position, r.Verdict, r.Text)
+	}
+	return b.String()
 }

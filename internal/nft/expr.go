@@ -1,13 +1,16 @@
-package linux
+package nft
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/holdfast-project/holdfast/internal/netlink"
 )
 
 // maxRuleText bounds the text of a rule.
@@ -70,23 +73,13 @@ func (d *ruleDecoder) needs(header string) {
 	}
 }
 
-// attrs collects the attributes of an expression by number.
-func attrs(b []byte) (out [12][]byte) {
-	for typ, v := range attributes(b) {
-		if int(typ) < len(out) {
-			out[typ] = v
-		}
-	}
-	return out
-}
-
 // dataValue returns the bytes of a nested NFTA_DATA_VALUE.
-func dataValue(b []byte) []byte { return attrs(b)[nftaDataValue] }
+func dataValue(b []byte) []byte { return netlink.Attrs(b)[nftaDataValue] }
 
 // slot converts a register number to a 32-bit slot: 1 to 4 are of 16 bytes,
 // from 8 on of 4 (enum nft_registers).
 func slot(b []byte) int {
-	n := int(be32(b))
+	n := int(netlink.Uint32(b))
 	switch {
 	case n >= 1 && n <= 4:
 		return (n - 1) * 4
@@ -114,7 +107,7 @@ func init() {
 
 // expression decodes one expression; unknown ones show their name.
 func (d *ruleDecoder) expression(b []byte) {
-	a := attrs(b)
+	a := netlink.Attrs(b)
 	name := cstring(a[nftaExprName])
 	if f, ok := expressions[name]; ok {
 		f(d, a[nftaExprData])
@@ -129,10 +122,10 @@ func (d *ruleDecoder) expression(b []byte) {
 
 func (d *ruleDecoder) meta(b []byte) {
 	const dreg, key, sreg = 1, 2, 3
-	a := attrs(b)
-	f, ok := metaFields[be32(a[key])]
+	a := netlink.Attrs(b)
+	f, ok := metaFields[netlink.Uint32(a[key])]
 	if !ok {
-		f = field{name: fmt.Sprintf("meta key-%d", be32(a[key]))}
+		f = field{name: fmt.Sprintf("meta key-%d", netlink.Uint32(a[key]))}
 	}
 	if a[sreg] != nil {
 		d.say(f.name + " set " + d.value(slot(a[sreg]), f.kind))
@@ -143,10 +136,10 @@ func (d *ruleDecoder) meta(b []byte) {
 
 func (d *ruleDecoder) conntrack(b []byte) {
 	const dreg, key, direction, sreg = 1, 2, 3, 4
-	a := attrs(b)
-	f, ok := ctFields[be32(a[key])]
+	a := netlink.Attrs(b)
+	f, ok := ctFields[netlink.Uint32(a[key])]
 	if !ok {
-		f = field{name: fmt.Sprintf("ct key-%d", be32(a[key]))}
+		f = field{name: fmt.Sprintf("ct key-%d", netlink.Uint32(a[key]))}
 	}
 	if len(a[direction]) > 0 {
 		f.name = "ct " + valueNames[kindCTDir][uint64(a[direction][0])] + strings.TrimPrefix(f.name, "ct")
@@ -162,12 +155,12 @@ func (d *ruleDecoder) conntrack(b []byte) {
 // start of one (nft shortens prefixes of whole bytes).
 func (d *ruleDecoder) payload(b []byte) {
 	const dreg, base, offset, length, sreg = 1, 2, 3, 4, 5
-	a := attrs(b)
-	header := d.header(be32(a[base]))
-	off, n := int(be32(a[offset])), int(be32(a[length]))
+	a := netlink.Attrs(b)
+	header := d.header(netlink.Uint32(a[base]))
+	off, n := int(netlink.Uint32(a[offset])), int(netlink.Uint32(a[length]))
 	fields := fieldsAt(headers[header], off, n)
 	if fields == nil {
-		raw := []string{"ll", "nh", "th", "ih"}[be32(a[base])&3]
+		raw := []string{"ll", "nh", "th", "ih"}[netlink.Uint32(a[base])&3]
 		fields = []field{{name: fmt.Sprintf("@%s,%d,%d", raw, off*8, n*8), size: n}}
 	} else {
 		d.needs(header)
@@ -222,9 +215,9 @@ func fieldsAt(hdr []field, off, n int) (out []field) {
 
 func (d *ruleDecoder) bitwise(b []byte) {
 	const sreg, dreg, mask, xor, op = 1, 2, 4, 5, 6
-	a := attrs(b)
+	a := netlink.Attrs(b)
 	o := d.regs[slot(a[sreg])]
-	if be32(a[op]) != 0 {
+	if netlink.Uint32(a[op]) != 0 {
 		o = operand{text: "(" + d.value(slot(a[sreg]), kindRaw) + " shifted)"}
 	} else {
 		o.mask, o.xor = bytes.Clone(dataValue(a[mask])), bytes.Clone(dataValue(a[xor]))
@@ -233,7 +226,7 @@ func (d *ruleDecoder) bitwise(b []byte) {
 }
 
 func (d *ruleDecoder) byteorder(b []byte) {
-	a := attrs(b)
+	a := netlink.Attrs(b)
 	d.regs[slot(a[2])] = d.regs[slot(a[1])]
 }
 
@@ -242,14 +235,14 @@ var compareOps = []string{"", "!= ", "< ", "<= ", "> ", ">= "}
 
 func (d *ruleDecoder) compare(b []byte) {
 	const sreg, op, data = 1, 2, 3
-	a := attrs(b)
-	value, n := dataValue(a[data]), be32(a[op])
+	a := netlink.Attrs(b)
+	value, n := dataValue(a[data]), netlink.Uint32(a[op])
 	if int(n) >= len(compareOps) {
 		return
 	}
 	o := d.regs[slot(a[sreg])]
 	if len(o.fields) == 0 {
-		d.say(first(o.text, "value") + " " + compareOps[n] + "0x" + hex.EncodeToString(value))
+		d.say(cmp.Or(o.text, "value") + " " + compareOps[n] + "0x" + hex.EncodeToString(value))
 		return
 	}
 	if o.mask != nil {
@@ -336,41 +329,41 @@ func (d *ruleDecoder) compareMasked(o operand, op uint32, v []byte) {
 		d.learn(match{field: f.name, op: op, prefix: addrPrefix(v, ones)})
 		d.say(f.name + " " + compareOps[op] + f.kind.format(v) + "/" + strconv.Itoa(ones))
 	default:
-		d.say(f.name + " & " + f.kind.format(o.mask) + " " + first(compareOps[op], "== ") + f.kind.format(v))
+		d.say(f.name + " & " + f.kind.format(o.mask) + " " + cmp.Or(compareOps[op], "== ") + f.kind.format(v))
 	}
 }
 
 func (d *ruleDecoder) ranges(b []byte) {
 	const sreg, op, from, to = 1, 2, 3, 4
-	a := attrs(b)
+	a := netlink.Attrs(b)
 	o := d.regs[slot(a[sreg])]
 	lo, hi := dataValue(a[from]), dataValue(a[to])
-	if len(o.fields) == 0 || be32(a[op]) > 1 {
+	if len(o.fields) == 0 || netlink.Uint32(a[op]) > 1 {
 		return
 	}
 	f := o.fields[0]
-	d.learn(match{field: f.name, op: be32(a[op]), ranges: [][2][]byte{{bytes.Clone(lo), bytes.Clone(hi)}}})
-	d.say(f.name + " " + compareOps[be32(a[op])] + f.kind.format(lo) + "-" + f.kind.format(hi))
+	d.learn(match{field: f.name, op: netlink.Uint32(a[op]), ranges: [][2][]byte{{bytes.Clone(lo), bytes.Clone(hi)}}})
+	d.say(f.name + " " + compareOps[netlink.Uint32(a[op])] + f.kind.format(lo) + "-" + f.kind.format(hi))
 }
 
 // immediate loads a constant, or is the verdict.
 func (d *ruleDecoder) immediate(b []byte) {
 	const dreg, data = 1, 2
-	a := attrs(b)
-	if be32(a[dreg]) != 0 {
+	a := netlink.Attrs(b)
+	if netlink.Uint32(a[dreg]) != 0 {
 		d.regs[slot(a[dreg])] = operand{data: bytes.Clone(dataValue(a[data]))}
 		return
 	}
-	v, target := parseVerdict(attrs(a[data])[nftaDataVerdict])
+	v, target := parseVerdict(netlink.Attrs(a[data])[nftaDataVerdict])
 	d.rule.Verdict, d.rule.Target = v, target
 	d.say(strings.TrimSpace(string(v) + " " + target))
 }
 
 // parseVerdict decodes NFTA_DATA_VERDICT.
 func parseVerdict(b []byte) (v Verdict, target string) {
-	a := attrs(b)
+	a := netlink.Attrs(b)
 	verdicts := map[int32]Verdict{0: Drop, 1: Accept, 3: Queue, -1: "continue", -2: "break", -3: Jump, -4: Goto, -5: Return}
-	code := int32(be32(a[nftaVerdictCode]))
+	code := int32(netlink.Uint32(a[nftaVerdictCode]))
 	v, ok := verdicts[code]
 	if !ok {
 		v = verdicts[code&0xff] // errno or queue number above
@@ -403,18 +396,18 @@ func (d *ruleDecoder) counter(b []byte) {
 
 func (d *ruleDecoder) limit(b []byte) {
 	const rate, unit, burst, typ, flags = 1, 2, 3, 4, 5
-	a := attrs(b)
+	a := netlink.Attrs(b)
 	units := map[uint64]string{1: "second", 60: "minute", 3600: "hour", 86400: "day", 604800: "week"}
 	over, what := "", " packets"
-	if be32(a[flags])&1 != 0 {
+	if netlink.Uint32(a[flags])&1 != 0 {
 		over = "over "
 	}
-	n, u := be64(a[rate]), units[be64(a[unit])]
+	n, u := netlink.Uint64(a[rate]), units[netlink.Uint64(a[unit])]
 	text := fmt.Sprintf("limit rate %s%d/%s", over, n, u)
-	if be32(a[typ]) == 1 {
+	if netlink.Uint32(a[typ]) == 1 {
 		text, what = fmt.Sprintf("limit rate %s%d bytes/%s", over, n, u), " bytes"
 	}
-	if burst := be32(a[burst]); burst > 0 {
+	if burst := netlink.Uint32(a[burst]); burst > 0 {
 		text += fmt.Sprintf(" burst %d%s", burst, what)
 	}
 	d.say(text)
@@ -429,13 +422,13 @@ var (
 
 func (d *ruleDecoder) reject(b []byte) {
 	const typ, code = 1, 2
-	a := attrs(b)
+	a := netlink.Attrs(b)
 	var c byte
 	if len(a[code]) > 0 {
 		c = a[code][0]
 	}
 	d.rule.Verdict = RejectICMP
-	switch be32(a[typ]) {
+	switch netlink.Uint32(a[typ]) {
 	case 1:
 		d.rule.Verdict = RejectReset
 		d.needs("tcp")
@@ -465,9 +458,9 @@ func rejectText(proto string, codes map[byte]string, code, usual byte) string {
 
 func (d *ruleDecoder) nat(b []byte) {
 	const typ, family, addrMin, addrMax, protoMin, protoMax = 1, 2, 3, 4, 5, 6
-	a := attrs(b)
+	a := netlink.Attrs(b)
 	d.rule.Verdict = SNAT
-	if be32(a[typ]) == 1 {
+	if netlink.Uint32(a[typ]) == 1 {
 		d.rule.Verdict = DNAT
 	}
 	to := d.translated(a[addrMin], a[addrMax], kindAddr)
@@ -479,7 +472,7 @@ func (d *ruleDecoder) nat(b []byte) {
 	}
 	name := string(d.rule.Verdict)
 	if d.family == familyInet {
-		name += map[uint32]string{familyIPv4: " ip", familyIPv6: " ip6"}[be32(a[family])]
+		name += map[uint32]string{familyIPv4: " ip", familyIPv6: " ip6"}[netlink.Uint32(a[family])]
 	}
 	if to != "" {
 		name += " to " + to
@@ -511,7 +504,7 @@ func (d *ruleDecoder) translated(lo, hi []byte, kind valueKind) string {
 
 func (d *ruleDecoder) masquerade(b []byte) {
 	d.rule.Verdict = Masquerade
-	a := attrs(b)
+	a := netlink.Attrs(b)
 	if ports := d.translated(a[2], a[3], kindBE); ports != "" {
 		d.say("masquerade to :" + ports)
 		return
@@ -521,7 +514,7 @@ func (d *ruleDecoder) masquerade(b []byte) {
 
 func (d *ruleDecoder) redirect(b []byte) {
 	d.rule.Verdict = Redirect
-	a := attrs(b)
+	a := netlink.Attrs(b)
 	if ports := d.translated(a[1], a[2], kindBE); ports != "" {
 		d.say("redirect to :" + ports)
 		return
@@ -530,7 +523,7 @@ func (d *ruleDecoder) redirect(b []byte) {
 }
 
 func (d *ruleDecoder) log(b []byte) {
-	a := attrs(b)
+	a := netlink.Attrs(b)
 	if prefix := cstring(a[2]); prefix != "" {
 		d.say("log prefix " + strconv.Quote(prefix))
 		return
@@ -540,24 +533,24 @@ func (d *ruleDecoder) log(b []byte) {
 
 func (d *ruleDecoder) queue(b []byte) {
 	d.rule.Verdict = Queue
-	d.say("queue to " + strconv.Itoa(int(be16(attrs(b)[1]))))
+	d.say("queue to " + strconv.Itoa(int(netlink.Uint16(netlink.Attrs(b)[1]))))
 }
 
 func (d *ruleDecoder) connlimit(b []byte) {
-	a := attrs(b)
+	a := netlink.Attrs(b)
 	over := ""
-	if be32(a[2])&1 != 0 {
+	if netlink.Uint32(a[2])&1 != 0 {
 		over = "over "
 	}
-	d.say(fmt.Sprintf("ct count %s%d", over, be32(a[1])))
+	d.say(fmt.Sprintf("ct count %s%d", over, netlink.Uint32(a[1])))
 }
 
 func (d *ruleDecoder) fib(b []byte) {
 	const dreg, res, flags = 1, 2, 3
-	a := attrs(b)
+	a := netlink.Attrs(b)
 	names := []flagName{{1, "saddr"}, {2, "daddr"}, {4, "mark"}, {8, "iif"}, {16, "oif"}}
-	f := field{name: "fib " + strings.ReplaceAll(formatFlags(names, uint64(be32(a[flags]))&31), ",", " . ")}
-	switch be32(a[res]) {
+	f := field{name: "fib " + strings.ReplaceAll(formatFlags(names, uint64(netlink.Uint32(a[flags]))&31), ",", " . ")}
+	switch netlink.Uint32(a[res]) {
 	case 1:
 		f.name, f.kind = f.name+" oif", kindHost
 	case 2:

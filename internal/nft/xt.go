@@ -1,11 +1,14 @@
-package linux
+package nft
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/holdfast-project/holdfast/internal/netlink"
 )
 
 // xtInfo reads the private structures of iptables extensions, which are in
@@ -43,8 +46,8 @@ func (b xtInfo) bytes(off, n int) []byte {
 
 // xtMatch is an iptables match inside an nf_tables rule.
 func (d *ruleDecoder) xtMatch(b []byte) {
-	a := attrs(b)
-	text, matches := describeMatch(cstring(a[1]), be32(a[2]), a[3])
+	a := netlink.Attrs(b)
+	text, matches := describeMatch(cstring(a[1]), netlink.Uint32(a[2]), a[3])
 	d.rule.matches = append(d.rule.matches, matches...)
 	if text != "" {
 		d.needs("tcp")
@@ -54,8 +57,8 @@ func (d *ruleDecoder) xtMatch(b []byte) {
 
 // xtTarget is an iptables target inside an nf_tables rule.
 func (d *ruleDecoder) xtTarget(b []byte) {
-	a := attrs(b)
-	verdict, text := describeTarget(cstring(a[1]), be32(a[2]), a[3], d.family == familyIPv6)
+	a := netlink.Attrs(b)
+	verdict, text := describeTarget(cstring(a[1]), netlink.Uint32(a[2]), a[3], d.family == familyIPv6)
 	if verdict != NoVerdict {
 		d.rule.Verdict = verdict
 	}
@@ -260,10 +263,10 @@ func xtNATRange(rev uint32, b xtInfo, to string) string {
 	var addr netip.Addr
 	var port uint16
 	if rev == 0 {
-		flags, port = b.u32(4), be16(b.bytes(16, 2))
+		flags, port = b.u32(4), netlink.Uint16(b.bytes(16, 2))
 		addr, _ = netip.AddrFromSlice(b.bytes(8, 4))
 	} else {
-		flags, port = b.u32(0), be16(b.bytes(36, 2))
+		flags, port = b.u32(0), netlink.Uint16(b.bytes(36, 2))
 		addr, _ = netip.AddrFromSlice(b.bytes(4, 16))
 		if a16 := b.bytes(8, 12); len(a16) == 12 && strings.Trim(string(a16), "\x00") == "" {
 			addr, _ = netip.AddrFromSlice(b.bytes(4, 4))
@@ -283,5 +286,5 @@ func xtNATRange(rev uint32, b xtInfo, to string) string {
 	if text == "" {
 		return ""
 	}
-	return first(to, " to ") + text
+	return cmp.Or(to, " to ") + text
 }

@@ -1,9 +1,11 @@
-package linux
+package nft
 
 import (
 	"bytes"
 	"slices"
 	"strings"
+
+	"github.com/holdfast-project/holdfast/internal/netlink"
 )
 
 // maxSetText bounds how many elements of a set are written.
@@ -38,11 +40,11 @@ func parseSet(b []byte) (s nftSet, ok bool) {
 	if len(b) < 4 {
 		return s, false
 	}
-	a := attrs(b[4:])
+	a := netlink.Attrs(b[4:])
 	s.key = chainKey{b[0], cstring(a[table]), cstring(a[name])}
-	f := be32(a[flags])
+	f := netlink.Uint32(a[flags])
 	s.anonymous, s.constant, s.intervals = f&1 != 0, f&2 != 0, f&4 != 0
-	s.keyLen, s.dataLen = int(be32(a[keyLen])), int(be32(a[dataLen]))
+	s.keyLen, s.dataLen = int(netlink.Uint32(a[keyLen])), int(netlink.Uint32(a[dataLen]))
 	return s, s.key.name != ""
 }
 
@@ -52,10 +54,10 @@ func parseElements(b []byte) (out []setElement) {
 	if len(b) < 4 {
 		return nil
 	}
-	for _, e := range attributes(attrs(b[4:])[elements]) {
-		a := attrs(e)
-		el := setElement{key: bytes.Clone(dataValue(a[key])), keyEnd: bytes.Clone(dataValue(a[keyEnd])), end: be32(a[flags])&1 != 0}
-		if v := attrs(a[data]); v[nftaDataVerdict] != nil {
+	for _, e := range netlink.Attributes(netlink.Attrs(b[4:])[elements]) {
+		a := netlink.Attrs(e)
+		el := setElement{key: bytes.Clone(dataValue(a[key])), keyEnd: bytes.Clone(dataValue(a[keyEnd])), end: netlink.Uint32(a[flags])&1 != 0}
+		if v := netlink.Attrs(a[data]); v[nftaDataVerdict] != nil {
 			el.verdict, el.target = parseVerdict(v[nftaDataVerdict])
 			el.isVerdict = true
 		} else {
@@ -117,7 +119,7 @@ func before(b []byte) []byte {
 // lookup is a match against a set, a verdict map or a data map.
 func (d *ruleDecoder) lookup(b []byte) {
 	const set, sreg, dreg, flags = 1, 2, 3, 5
-	a := attrs(b)
+	a := netlink.Attrs(b)
 	name := cstring(a[set])
 	var s *nftSet
 	if d.sets != nil {
@@ -134,7 +136,7 @@ func (d *ruleDecoder) lookup(b []byte) {
 		body = s.text(fields)
 	}
 	op := uint32(0)
-	if be32(a[flags])&1 != 0 {
+	if netlink.Uint32(a[flags])&1 != 0 {
 		op = 1
 	}
 	switch {
@@ -143,7 +145,7 @@ func (d *ruleDecoder) lookup(b []byte) {
 			d.learnSet(fields[0], op, s)
 		}
 		d.say(left + " " + compareOps[op] + body)
-	case be32(a[dreg]) == 0:
+	case netlink.Uint32(a[dreg]) == 0:
 		d.rule.Verdict = VerdictMap
 		if s != nil {
 			d.rule.mapKills = slices.ContainsFunc(s.elements, func(e setElement) bool { return e.isVerdict && !e.end && e.verdict == Drop })

@@ -1,4 +1,10 @@
-package linux
+// Package nft reads what netfilter does to packets in a namespace: the rules of nf_tables
+// with sets and maps, and those of legacy iptables, each as text, as a verdict, and as a
+// match that can be asked whether a packet could meet it. It changes nothing, and knows
+// nothing of cases.
+//
+// To see the same with other eyes: `nft list ruleset`, `iptables-legacy -nvL`.
+package nft
 
 import (
 	"bytes"
@@ -7,7 +13,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
+
+	"github.com/holdfast-project/holdfast/internal/linux"
+	"github.com/holdfast-project/holdfast/internal/netlink"
 )
 
 // Verdict is what a rule does with a packet that matches.
@@ -103,27 +111,18 @@ func Moved(before, after Ruleset) []Rule {
 	return out
 }
 
-// natEvery is how long an answer of HasNAT is believed.
-const natEvery = 5 * time.Second
+// Bounds of the rules that are kept decoded, in all namespaces together.
+const (
+	maxCachedRules      = 100000
+	maxCachedNamespaces = 4096
+)
 
-// natCache remembers which namespaces translate addresses.
-type natCache struct {
-	mu    sync.Mutex // guards known
-	known map[natKey]natAnswer
+// Reader reads the firewalls of namespaces of a host, and keeps the decoded rules. It is
+// safe for concurrent use and must not be copied.
+type Reader struct {
+	Host  *linux.Host
+	cache ruleCache
 }
-
-type natKey struct {
-	inode, cookie uint64
-	path          string
-}
-
-type natAnswer struct {
-	has  bool
-	read time.Time
-}
-
-// maxCachedRules bounds the rules kept decoded, in all namespaces together.
-const maxCachedRules = 100000
 
 // ruleCache keeps decoded rules: while the generation is the same, nothing but
 // the counters can have changed.
@@ -171,7 +170,7 @@ func (c *ruleCache) put(k rulesKey, p *parsedRules) {
 	if old, ok := c.known[k.cookie]; ok {
 		c.total -= len(old.rules)
 	}
-	if c.total += len(p.rules); c.known == nil || c.total > maxCachedRules || len(c.known) > maxNamespaces {
+	if c.total += len(p.rules); c.known == nil || c.total > maxCachedRules || len(c.known) > maxCachedNamespaces {
 		c.known, c.total = map[uint64]cachedRules{}, len(p.rules)
 	}
 	c.known[k.cookie] = cachedRules{k.generation, p}
@@ -184,10 +183,10 @@ func (r *Rule) recount(b []byte) bool {
 		return false
 	}
 	var exprs []byte
-	for typ, v := range attributes(b[4:]) {
+	for typ, v := range netlink.Attributes(b[4:]) {
 		switch typ {
 		case nftaRuleHandle:
-			if be64(v) != r.Handle {
+			if netlink.Uint64(v) != r.Handle {
 				return false
 			}
 		case nftaRuleExpressions:
@@ -197,8 +196,8 @@ func (r *Rule) recount(b []byte) bool {
 	if !r.Counted {
 		return true
 	}
-	for _, e := range attributes(exprs) {
-		a := attrs(e)
+	for _, e := range netlink.Attributes(exprs) {
+		a := netlink.Attrs(e)
 		if !bytes.Equal(a[nftaExprName], []byte("counter\x00")) {
 			continue
 		}
@@ -264,7 +263,7 @@ func parseChain(b []byte) (c chain, ok bool) {
 		return c, false
 	}
 	c.family, c.policy = b[0], 1
-	for typ, v := range attributes(b[4:]) {
+	for typ, v := range netlink.Attributes(b[4:]) {
 		switch typ {
 		case nftaChainTable:
 			c.table = cstring(v)
@@ -273,14 +272,14 @@ func parseChain(b []byte) (c chain, ok bool) {
 		case nftaChainType:
 			c.kind = cstring(v)
 		case nftaChainPolicy:
-			c.policy = be32(v)
+			c.policy = netlink.Uint32(v)
 		case nftaChainCounters:
 			c.packets, c.bytes, c.counted = parseCounter(v)
 		case nftaChainHook:
 			c.base = true
-			for typ, v := range attributes(v) {
+			for typ, v := range netlink.Attributes(v) {
 				if typ == nftaHookNum {
-					c.hook = hookName(c.family, be32(v))
+					c.hook = hookName(c.family, netlink.Uint32(v))
 				}
 			}
 		}
@@ -290,12 +289,12 @@ func parseChain(b []byte) (c chain, ok bool) {
 
 // parseCounter decodes the attributes of a counter expression.
 func parseCounter(b []byte) (packets, bytes uint64, ok bool) {
-	for typ, v := range attributes(b) {
+	for typ, v := range netlink.Attributes(b) {
 		switch typ {
 		case nftaCounterPackets:
-			packets, ok = be64(v), true
+			packets, ok = netlink.Uint64(v), true
 		case nftaCounterBytes:
-			bytes = be64(v)
+			bytes = netlink.Uint64(v)
 		}
 	}
 	return packets, bytes, ok
@@ -325,21 +324,21 @@ func parseRule(b []byte, sets func(chainKey) *nftSet) (r Rule, family uint8, ok 
 	d := ruleDecoder{family: b[0], sets: sets, rule: &r}
 	r.Family = familyNames[b[0]]
 	var exprs, user []byte
-	for typ, v := range attributes(b[4:]) {
+	for typ, v := range netlink.Attributes(b[4:]) {
 		switch typ {
 		case nftaRuleTable:
 			r.Table = cstring(v)
 		case nftaRuleChain:
 			r.Chain = cstring(v)
 		case nftaRuleHandle:
-			r.Handle = be64(v)
+			r.Handle = netlink.Uint64(v)
 		case nftaRuleExpressions:
 			exprs = v
 		case nftaRuleUserdata:
 			user = v
 		}
 	}
-	for typ, v := range attributes(exprs) {
+	for typ, v := range netlink.Attributes(exprs) {
 		if typ == nftaListElem {
 			d.expression(v)
 		}
@@ -425,4 +424,12 @@ func spreadHooks(index map[chainKey]*chain, rules []Rule, families []uint8) {
 			return
 		}
 	}
+}
+
+// cstring returns the text before the first NUL, made printable.
+func cstring(b []byte) string {
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	return linux.Clean(b, 256)
 }

@@ -1,4 +1,4 @@
-package linux
+package nft
 
 import (
 	"bytes"
@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
+	"github.com/holdfast-project/holdfast/internal/linux"
+	"github.com/holdfast-project/holdfast/internal/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,47 +26,48 @@ const (
 	nftNewGen, nftGetGen                                                       = 15, 16
 )
 
-// nfgenmsg makes the header of netfilter's messages.
-func nfgenmsg(family byte) []byte { return []byte{family, 0, 0, 0} }
+// conn asks nf_tables.
+type conn struct{ *netlink.Conn }
 
-// Firewall reads the nf_tables ruleset of a namespace, what iptables-nft made
+// Ruleset reads the nf_tables ruleset of a namespace, what iptables-nft made
 // included, and the policies of base chains that drop. It needs
 // CAP_NET_ADMIN. Costs about 100 microseconds and nine more for each rule, three
 // as long as only counters change.
-func (h *Host) Firewall(ns Netns) (Ruleset, error) {
+func (r *Reader) Ruleset(ns linux.Netns) (Ruleset, error) {
 	var rs Ruleset
 	var err error
 	for range 4 { // a ruleset that changes while it is read is read again
-		if rs, err = h.readFirewall(ns); !errors.Is(err, errInterrupted) {
+		if rs, err = r.attempt(ns); !errors.Is(err, netlink.ErrInterrupted) {
 			break
 		}
 	}
 	if err != nil {
 		return Ruleset{}, fmt.Errorf("read nf_tables (needs CAP_NET_ADMIN): %w", err)
 	}
-	legacy, err := h.legacyRules(ns)
+	legacy, err := r.legacyRules(ns)
 	if err == nil && len(legacy) > 0 {
 		rs.Legacy = true
 		rs.Rules = append(rs.Rules, legacy...)
-		rs.NAT = rs.NAT || slices.ContainsFunc(legacy, func(r Rule) bool { return r.Table == "nat" && !r.Policy })
+		rs.NAT = rs.NAT || slices.ContainsFunc(legacy, func(l Rule) bool { return l.Table == "nat" && !l.Policy })
 	}
 	return rs, nil
 }
 
-// readFirewall is one attempt of Firewall.
-func (h *Host) readFirewall(ns Netns) (rs Ruleset, err error) {
-	conn, err := h.dialNetlink(ns, unix.NETLINK_NETFILTER)
+// attempt is one attempt of Ruleset.
+func (r *Reader) attempt(ns linux.Netns) (rs Ruleset, err error) {
+	nl, err := r.Host.Netlink(ns, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return rs, err
 	}
-	defer conn.close()
+	defer nl.Close()
+	conn := conn{nl}
 	generation := conn.generation()
 	chains, err := conn.chains()
 	if err != nil || len(chains) == 0 {
 		return Ruleset{Generation: generation}, err
 	}
-	key := rulesKey{conn.cookie(), generation}
-	if known := h.rules.get(key); known != nil {
+	key := rulesKey{conn.NetnsCookie(), generation}
+	if known := r.cache.get(key); known != nil {
 		rules, ok, err := conn.recount(known.rules)
 		if ok || err != nil {
 			rs = assemble(chains, rules, known.families)
@@ -78,26 +80,17 @@ func (h *Host) readFirewall(ns Netns) (rs Ruleset, err error) {
 		return rs, err
 	}
 	if conn.generation() != generation {
-		return rs, errInterrupted
+		return rs, netlink.ErrInterrupted
 	}
-	h.rules.put(key, parsed)
+	r.cache.put(key, parsed)
 	rs = assemble(chains, slices.Clone(parsed.rules), parsed.families)
 	rs.Generation, rs.Truncated = generation, parsed.truncated
 	return rs, nil
 }
 
-// cookie returns the identity of the socket's namespace, 0 when unknown.
-func (c *netlinkConn) cookie() uint64 {
-	n, err := unix.GetsockoptUint64(c.fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
 // chains reads the chains; none when this kernel has no nf_tables.
-func (c *netlinkConn) chains() (out []chain, err error) {
-	err = c.dump(nftSubsystem|nftGetChain, nfgenmsg(0), func(b []byte) error {
+func (c conn) chains() (out []chain, err error) {
+	err = c.Dump(nftSubsystem|nftGetChain, netlink.NetfilterHeader(0), func(b []byte) error {
 		if ch, ok := parseChain(b); ok {
 			out = append(out, ch)
 		}
@@ -110,7 +103,7 @@ func (c *netlinkConn) chains() (out []chain, err error) {
 }
 
 // parseRules reads and decodes every rule.
-func (c *netlinkConn) parseRules() (*parsedRules, error) {
+func (c conn) parseRules() (*parsedRules, error) {
 	raw, truncated, err := c.rules()
 	if err != nil {
 		return nil, err
@@ -130,10 +123,10 @@ func (c *netlinkConn) parseRules() (*parsedRules, error) {
 
 // recount reads the counters of rules that have not changed otherwise. It is
 // false when they have.
-func (c *netlinkConn) recount(known []Rule) (out []Rule, ok bool, err error) {
+func (c conn) recount(known []Rule) (out []Rule, ok bool, err error) {
 	out = make([]Rule, 0, len(known))
 	same := true
-	err = c.dump(nftSubsystem|nftGetRule, nfgenmsg(0), func(b []byte) error {
+	err = c.Dump(nftSubsystem|nftGetRule, netlink.NetfilterHeader(0), func(b []byte) error {
 		if len(out) >= len(known) {
 			same = same && len(known) >= maxRules
 			return nil
@@ -147,10 +140,10 @@ func (c *netlinkConn) recount(known []Rule) (out []Rule, ok bool, err error) {
 }
 
 // generation returns the number of the ruleset, 0 when unknown.
-func (c *netlinkConn) generation() (n uint32) {
-	_ = c.request(nftSubsystem|nftGetGen, 0, nfgenmsg(0), func(typ uint16, b []byte) error {
+func (c conn) generation() (n uint32) {
+	_ = c.Request(nftSubsystem|nftGetGen, 0, netlink.NetfilterHeader(0), func(typ uint16, b []byte) error {
 		if typ&0xff == nftNewGen && len(b) > 4 {
-			n = be32(attrs(b[4:])[1])
+			n = netlink.Uint32(netlink.Attrs(b[4:])[1])
 		}
 		return nil
 	})
@@ -158,8 +151,8 @@ func (c *netlinkConn) generation() (n uint32) {
 }
 
 // rules returns the raw rules of every table.
-func (c *netlinkConn) rules() (out [][]byte, truncated bool, err error) {
-	err = c.dump(nftSubsystem|nftGetRule, nfgenmsg(0), func(b []byte) error {
+func (c conn) rules() (out [][]byte, truncated bool, err error) {
+	err = c.Dump(nftSubsystem|nftGetRule, netlink.NetfilterHeader(0), func(b []byte) error {
 		if len(out) >= maxRules {
 			truncated = true
 			return nil
@@ -172,13 +165,13 @@ func (c *netlinkConn) rules() (out [][]byte, truncated bool, err error) {
 
 // sets reads the sets, and the elements of those anonymous ones that rules
 // show in place. Nothing is asked when no rule looks anything up.
-func (c *netlinkConn) sets(rules [][]byte) (map[chainKey]*nftSet, error) {
+func (c conn) sets(rules [][]byte) (map[chainKey]*nftSet, error) {
 	if !slices.ContainsFunc(rules, func(b []byte) bool { return bytes.Contains(b, []byte("lookup\x00")) }) {
 		return nil, nil
 	}
 	out := map[chainKey]*nftSet{}
 	var anonymous []*nftSet
-	err := c.dump(nftSubsystem|nftGetSet, nfgenmsg(0), func(b []byte) error {
+	err := c.Dump(nftSubsystem|nftGetSet, netlink.NetfilterHeader(0), func(b []byte) error {
 		if s, ok := parseSet(b); ok && len(out) < maxRules {
 			out[s.key] = &s
 			if s.anonymous && len(anonymous) < maxSets {
@@ -199,11 +192,11 @@ func (c *netlinkConn) sets(rules [][]byte) (map[chainKey]*nftSet, error) {
 }
 
 // elements reads the elements of one set.
-func (c *netlinkConn) elements(s *nftSet) error {
-	req := attribute(nfgenmsg(s.key.family), 1, append([]byte(s.key.table), 0))
-	req = attribute(req, 2, append([]byte(s.key.name), 0))
+func (c conn) elements(s *nftSet) error {
+	req := netlink.AppendAttribute(netlink.NetfilterHeader(s.key.family), 1, append([]byte(s.key.table), 0))
+	req = netlink.AppendAttribute(req, 2, append([]byte(s.key.name), 0))
 	s.complete = true
-	return c.dump(nftSubsystem|nftGetSetElem, req, func(b []byte) error {
+	return c.Dump(nftSubsystem|nftGetSetElem, req, func(b []byte) error {
 		s.elements = append(s.elements, parseElements(b)...)
 		if len(s.elements) > maxElems {
 			s.elements, s.complete = s.elements[:maxElems], false
@@ -212,40 +205,17 @@ func (c *netlinkConn) elements(s *nftSet) error {
 	})
 }
 
-// HasNAT reports whether the namespace translates addresses: a rule in a
-// chain of type nat, or a legacy nat table with rules. The answer may be five
-// seconds old, as a large ruleset takes long to read.
-func (h *Host) HasNAT(ns Netns) bool {
-	key := natKey{ns.Inode, ns.Cookie, ns.Path}
-	c := &h.nat
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if a, ok := c.known[key]; ok && time.Since(a.read) < natEvery {
-		return a.has
-	}
-	rs, err := h.Firewall(ns)
-	if c.known == nil || len(c.known) >= maxNamespaces {
-		c.known = map[natKey]natAnswer{}
-	}
-	c.known[key] = natAnswer{has: err == nil && rs.NAT, read: time.Now()}
-	return c.known[key].has
-}
-
 // legacyRules reads legacy iptables, for the tables that are loaded.
-func (h *Host) legacyRules(ns Netns) (out []Rule, err error) {
+func (r *Reader) legacyRules(ns linux.Netns) (out []Rule, err error) {
 	for _, family := range []uint8{familyIPv4, familyIPv6} {
 		file := map[uint8]string{familyIPv4: "ip_tables_names", familyIPv6: "ip6_tables_names"}[family]
-		var tables []string
-		err := h.inProcNet(ns, func(dir string) error {
-			s, err := readString(dir+"/"+file, 4096)
-			tables = strings.Fields(s)
-			return err
-		})
+		s, err := r.Host.ProcNet(ns, file)
+		tables := strings.Fields(s)
 		if err != nil || len(tables) == 0 {
 			continue
 		}
 		for _, table := range tables {
-			rules, err := h.legacyTable(ns, family, table)
+			rules, err := r.legacyTable(ns, family, table)
 			if err != nil {
 				return out, err
 			}

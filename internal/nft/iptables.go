@@ -1,9 +1,11 @@
-package linux
+package nft
 
 import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/holdfast-project/holdfast/internal/netlink"
 )
 
 // iptLayout says where things stand in struct ipt_entry and ip6t_entry.
@@ -230,5 +232,5 @@ func prefixText(p netip.Prefix) string {
 
 // xtU64 reads a counter.
 func xtU64(b xtInfo, off int) uint64 {
-	return nativeU64(b.bytes(off, 8))
+	return netlink.NativeUint64(b.bytes(off, 8))
 }
