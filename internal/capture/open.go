@@ -34,7 +34,7 @@ type File struct {
 }
 
 // Open opens a file for reading, "-" being stdin. What is compressed with gzip,
-// zstd, xz or bzip2 is told by its first bytes, not by its name, and decompressed. A
+// zstd or bzip2 is told by its first bytes, not by its name, and decompressed. A
 // plain file is handed out as it is: reads go to the kernel with the buffer of
 // the caller.
 func Open(path string, stdin io.Reader) (*File, error) {
@@ -208,11 +208,7 @@ func unpacker(head []byte, r io.Reader) (io.Reader, io.Closer, error) {
 	case bytes.HasPrefix(head, magicBzip2):
 		return bzip2.NewReader(r), nil, nil
 	case bytes.HasPrefix(head, magicXz):
-		z, err := newXzReader(r)
-		if err != nil {
-			return nil, nil, fmt.Errorf("decompress xz: %w", err)
-		}
-		return z, nil, nil
+		return nil, nil, errors.New("xz is not read; use `xz -dc FILE | holdfast explain -`")
 	case bytes.HasPrefix(head, magicLz4):
 		return nil, nil, errors.New("lz4 is not read; use `lz4 -dc FILE | holdfast explain -`")
 	}

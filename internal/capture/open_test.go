@@ -165,6 +165,9 @@ func TestOpenRefuses(t *testing.T) {
 	if _, err := Open("-", nil); err == nil {
 		t.Error("no standard input was opened")
 	}
+	if _, err := Open("-", bytes.NewReader(magicXz)); err == nil || !strings.Contains(err.Error(), "xz -dc") {
+		t.Errorf("xz: %v", err)
+	}
 	if _, err := Open("-", bytes.NewReader(magicLz4)); err == nil || !strings.Contains(err.Error(), "lz4 -dc") {
 		t.Errorf("lz4: %v", err)
 	}

@@ -74,7 +74,7 @@ func (o *options) readText(t *textReader, a string) error {
 	return o.readLog(t, a, f)
 }
 
-// readLog reads a log: plain or compressed (gzip, zstd, xz, bzip2), text, JSON
+// readLog reads a log: plain or compressed (gzip, zstd, bzip2), text, JSON
 // lines, or an export of the systemd journal.
 func (o *options) readLog(t *textReader, name string, in io.Reader) error {
 	plain, err := capture.Decompress(in)
