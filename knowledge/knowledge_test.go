@@ -1,6 +1,7 @@
 package knowledge
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -181,18 +182,43 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-// BenchmarkExplain diagnoses the first case of every embedded cause.
-func BenchmarkExplain(b *testing.B) {
-	base, _ := Load()
-	var cases []*fact.Case
+// firstCases returns the first case of every embedded cause.
+func firstCases(base *diagnosis.Base) (cases []*fact.Case) {
 	for _, c := range base.Causes() {
 		if list := tests(c.Cases); len(list) > 0 {
 			k, _ := caseOf(&list[0])
 			cases = append(cases, k)
 		}
 	}
+	return cases
+}
+
+// BenchmarkExplain diagnoses the first case of every embedded cause.
+func BenchmarkExplain(b *testing.B) {
+	base, _ := Load()
+	cases := firstCases(base)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		base.Explain(cases[i%len(cases)], diagnosis.Options{})
+	}
+}
+
+// BenchmarkExplainLog is BenchmarkExplain with what both ends logged, 4 KiB each.
+func BenchmarkExplainLog(b *testing.B) {
+	base, _ := Load()
+	cases := firstCases(base)
+	var logs []string
+	for n := range 7 {
+		var s strings.Builder
+		for i := range 30 {
+			fmt.Fprintf(&s, "2026/11/30 10:00:%02d [info] 1234#1234: *%d client 10.0.0.1 closed keepalive connection, server: 0.0.0.0:80\n", i, n*100+i)
+		}
+		logs = append(logs, s.String())
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		c := *cases[i%len(cases)]
+		c.Log.Text, c.Log.VictimText = fact.SomeBy(logs[i%7], fact.ByLog), fact.SomeBy(logs[(i+3)%7], fact.ByLog)
+		base.Explain(&c, diagnosis.Options{})
 	}
 }
