@@ -43,7 +43,7 @@ func replaceSection(page, name, text string) (string, error) {
 // machine says on what, when and what was measured.
 func machine(ctx context.Context, repo string) string {
 	var u unix.Utsname
-	_ = unix.Uname(&u) // can not fail with a valid pointer
+	_ = unix.Uname(&u) // cannot fail with a valid pointer
 	commit := "unknown"
 	if out, err := exec.CommandContext(ctx, "git", "-C", repo, "describe", "--always", "--dirty", "--abbrev=12").Output(); err == nil {
 		commit = strings.TrimSpace(string(out))
@@ -111,7 +111,7 @@ func field(path, name string) string {
 }
 
 func readFile(path string) string {
-	b, _ := os.ReadFile(path) // what can not be read is unknown
+	b, _ := os.ReadFile(path) // what cannot be read is unknown
 	return string(b)
 }
 

@@ -87,7 +87,7 @@ func (s *space) start(cmd *exec.Cmd) error {
 	}
 	err := cmd.Start()
 	if back := unix.Setns(int(s.here.Fd()), unix.CLONE_NEWNET); back != nil {
-		panic("bench: can not leave the namespace: " + back.Error()) // the thread is of no use any more
+		panic("bench: cannot leave the namespace: " + back.Error()) // the thread is of no use any more
 	}
 	runtime.UnlockOSThread()
 	return err

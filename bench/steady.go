@@ -406,6 +406,6 @@ func firstFailure(notable [][]*trail) string {
 // processCPU is the time this process spent on a CPU, in seconds.
 func processCPU() float64 {
 	var r unix.Rusage
-	_ = unix.Getrusage(unix.RUSAGE_SELF, &r) // it can not fail with these arguments
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &r) // it cannot fail with these arguments
 	return busy(&r)
 }

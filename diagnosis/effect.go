@@ -70,7 +70,7 @@ func (b *Base) senderOf(c *fact.Case, v *verdict) fact.Sender {
 	s.Process = process(c, s.Role)
 	switch s.Role {
 	case fact.ClientApp, fact.ClientKernel, fact.ServerApp, fact.ServerKernel, fact.LocalFirewall:
-		if c.Emit.Watched.Or(false) || c.RST.OriginHere.Or(false) {
+		if c.Sender.Watched.Or(false) || c.RST.OriginHere.Or(false) {
 			s.Host = c.Host
 		}
 	case fact.Middlebox, fact.Injector:
@@ -122,16 +122,16 @@ func process(c *fact.Case, role string) *fact.ProcessBrief {
 	default:
 		return nil
 	}
-	p := &c.Emit.Proc
+	p := &c.Sender.Proc
 	if b := brief(p.PID, p.Name); b != nil {
 		b.Exe, b.Unit, b.Pod = p.Exe.Or(""), p.Unit.Or(""), p.Pod.Or("")
 		b.Container = p.ContainerName.Or(p.ContainerID.Or(""))
 		return b
 	}
-	if b := brief(c.Emit.Dead.PID, c.Emit.Dead.Name); b != nil {
+	if b := brief(c.Sender.Dead.PID, c.Sender.Dead.Name); b != nil {
 		return b
 	}
-	return brief(c.Emit.Listener.PID, c.Emit.Listener.Name)
+	return brief(c.Sender.Listener.PID, c.Sender.Listener.Name)
 }
 
 func brief(pid fact.Opt[int64], name fact.Opt[string]) *fact.ProcessBrief {
@@ -145,16 +145,16 @@ func brief(pid fact.Opt[int64], name fact.Opt[string]) *fact.ProcessBrief {
 // received and never read, and those that either end had accepted from its
 // application and never saw acknowledged; the sum is of what was looked at.
 func effect(c *fact.Case) fact.Effect {
-	e := fact.Effect{Accepted: c.RST.Accepted.Or(""), AppError: c.Victim.Error.Or("")}
-	unread, unacked, unsent := c.Emit.Sock.Unread, c.Emit.Sock.Unacked, c.Emit.Sock.Unsent
-	if c.Emit.Sock.Known.State() != fact.Present || !c.Emit.Sock.Known.Or(false) {
-		unread, unacked = first(unread, c.Emit.Dead.Unread), first(unacked, c.Emit.Dead.Unacked)
+	e := fact.Effect{Accepted: c.RST.Accepted.Or(""), AppError: c.Receiver.Error.Or("")}
+	unread, unacked, unsent := c.Sender.Sock.Unread, c.Sender.Sock.Unacked, c.Sender.Sock.Unsent
+	if c.Sender.Sock.Known.State() != fact.Present || !c.Sender.Sock.Known.Or(false) {
+		unread, unacked = first(unread, c.Sender.Dead.Unread), first(unacked, c.Sender.Dead.Unacked)
 	}
 	if n, ok := unread.Get(); ok {
 		e.BytesUnread = &n
 	}
 	if outcome := c.Outcome.Or(""); outcome != "survived" && outcome != "none" {
-		e.BytesLost = sum(unread, unacked, unsent, inFlight(c), c.Victim.Sock.Unsent)
+		e.BytesLost = sum(unread, unacked, unsent, inFlight(c), c.Receiver.Sock.Unsent)
 	}
 	e.ProcessDied = died(c)
 	return e
@@ -164,13 +164,13 @@ func effect(c *fact.Case) fact.Effect {
 // Without that end's socket it is what was not acknowledged, which also holds
 // what had arrived and whose acknowledgement waited.
 func inFlight(c *fact.Case) fact.Opt[int64] {
-	sent, okSent := c.Victim.Sock.BytesSent.Get()
-	received, okReceived := first(c.Emit.Sock.BytesRecv, c.Emit.Dead.Received).Get()
-	unacked, ok := c.Victim.Sock.Unacked.Get()
-	if ok && okSent && okReceived && c.Victim.Sock.TotalRetr.Or(1) == 0 {
+	sent, okSent := c.Receiver.Sock.BytesSent.Get()
+	received, okReceived := first(c.Sender.Sock.BytesRecv, c.Sender.Dead.Received).Get()
+	unacked, ok := c.Receiver.Sock.Unacked.Get()
+	if ok && okSent && okReceived && c.Receiver.Sock.TotalRetr.Or(1) == 0 {
 		return fact.Some(max(min(sent-received, unacked), 0))
 	}
-	return c.Victim.Sock.Unacked
+	return c.Receiver.Sock.Unacked
 }
 
 func first(a, b fact.Opt[int64]) fact.Opt[int64] {
@@ -199,11 +199,11 @@ func sum(list ...fact.Opt[int64]) *int64 {
 // died says whether the emitting process was ending; nil when nobody looked.
 func died(c *fact.Case) *bool {
 	looked, yes := false, false
-	for _, o := range []fact.Opt[bool]{c.Emit.Proc.Exiting, c.Emit.Proc.OOM, c.Emit.Dead.Exiting} {
+	for _, o := range []fact.Opt[bool]{c.Sender.Proc.Exiting, c.Sender.Proc.OOM, c.Sender.Dead.Exiting} {
 		looked = looked || o.State() != fact.NotLooked
 		yes = yes || o.Or(false)
 	}
-	for _, o := range []fact.Opt[string]{c.Emit.Proc.Signal, c.Emit.Dead.Signal} {
+	for _, o := range []fact.Opt[string]{c.Sender.Proc.Signal, c.Sender.Dead.Signal} {
 		yes = yes || o.State() == fact.Present
 	}
 	if !looked && !yes {

@@ -47,9 +47,9 @@ func newCause(id string, lines ...any) CauseSpec {
 
 func testSenders() []SenderSpec {
 	return []SenderSpec{
-		{ID: fact.ServerApp, Requires: tx(`emit.role == "server"`), Evidence: evidence(`emit.seen`, "proof", `rst.form == "active-abort"`, "strong")},
-		{ID: fact.ClientApp, Requires: tx(`emit.role == "client"`), Evidence: evidence(`emit.seen`, "proof")},
-		{ID: fact.LocalFirewall, Requires: tx(`not emit.seen`), Evidence: evidence(`fw.rule_moved`, "proof")},
+		{ID: fact.ServerApp, Requires: tx(`sender.role == "server"`), Evidence: evidence(`sender.seen`, "proof", `rst.form == "active-abort"`, "strong")},
+		{ID: fact.ClientApp, Requires: tx(`sender.role == "client"`), Evidence: evidence(`sender.seen`, "proof")},
+		{ID: fact.LocalFirewall, Requires: tx(`not sender.seen`), Evidence: evidence(`fw.rule_moved`, "proof")},
 	}
 }
 
@@ -64,7 +64,7 @@ func compile(t testing.TB, causes ...CauseSpec) *Base {
 
 // byServer is a reset that the server's application is known to have sent.
 func byServer(t testing.TB, more map[string]any) *fact.Case {
-	c := caseWith(t, map[string]any{"outcome": "reset", "rst.seen": true, "emit.seen": true, "emit.role": "server"})
+	c := caseWith(t, map[string]any{"outcome": "reset", "rst.seen": true, "sender.seen": true, "sender.role": "server"})
 	if err := c.SetFacts(more); err != nil {
 		t.Fatal(err)
 	}
@@ -76,10 +76,10 @@ func verdictOf(f fact.Finding) string {
 }
 
 func TestVerdicts(t *testing.T) {
-	unread := newCause("unread", `emit.reason == "TCP_ABORT_ON_CLOSE"`, "proof")
-	unread.Requires = tx("emit.sock.unread_bytes > 0")
-	crash := newCause("crash", `emit.reason == "TCP_ABORT_ON_CLOSE"`, "hint", `emit.proc.signal == "SIGSEGV"`, "proof")
-	crash.Requires, crash.Excludes = tx("emit.proc.exiting"), tx("unread")
+	unread := newCause("unread", `sender.reason == "TCP_ABORT_ON_CLOSE"`, "proof")
+	unread.Requires = tx("sender.sock.unread_bytes > 0")
+	crash := newCause("crash", `sender.reason == "TCP_ABORT_ON_CLOSE"`, "hint", `sender.proc.signal == "SIGSEGV"`, "proof")
+	crash.Requires, crash.Excludes = tx("sender.proc.exiting"), tx("unread")
 	noise := newCause("noise", `pattern.period_ms > 0`, "faint")
 	noise.Benign = true
 	policy := newCause("policy", `fw.rule_moved`, "proof")
@@ -91,18 +91,18 @@ func TestVerdicts(t *testing.T) {
 		want  string
 	}{
 		{"nothing known about the cause", nil, "server-app proved, unknown unknown"},
-		{"the kernel says so", map[string]any{"emit.reason": "TCP_ABORT_ON_CLOSE", "emit.sock.unread_bytes": 5}, "server-app proved, unread proved"},
-		{"a requirement nobody looked at is not proof", map[string]any{"emit.reason": "TCP_ABORT_ON_CLOSE"}, "server-app proved, unread probable"},
-		{"vetoes beat weights", map[string]any{"emit.reason": "TCP_ABORT_ON_CLOSE", "emit.sock.unread_bytes": nil, "emit.proc.exiting": false}, "server-app proved, unknown unknown"},
-		{"the consequence stays silent", map[string]any{"emit.reason": "TCP_ABORT_ON_CLOSE", "emit.sock.unread_bytes": 5, "emit.proc.exiting": true, "emit.proc.signal": "SIGSEGV"}, "server-app proved, crash proved"},
-		{"what a log said is not proof", map[string]any{"emit.reason": map[string]any{"value": "TCP_ABORT_ON_CLOSE", "by": "log"}, "emit.sock.unread_bytes": 5}, "server-app proved, unread probable"},
-		{"the other end is proof", map[string]any{"emit.reason": map[string]any{"value": "TCP_ABORT_ON_CLOSE", "by": "peer"}, "emit.sock.unread_bytes": 5}, "server-app proved, unread proved"},
+		{"the kernel says so", map[string]any{"sender.reason": "TCP_ABORT_ON_CLOSE", "sender.sock.unread_bytes": 5}, "server-app proved, unread proved"},
+		{"a requirement nobody looked at is not proof", map[string]any{"sender.reason": "TCP_ABORT_ON_CLOSE"}, "server-app proved, unread probable"},
+		{"vetoes beat weights", map[string]any{"sender.reason": "TCP_ABORT_ON_CLOSE", "sender.sock.unread_bytes": nil, "sender.proc.exiting": false}, "server-app proved, unknown unknown"},
+		{"the consequence stays silent", map[string]any{"sender.reason": "TCP_ABORT_ON_CLOSE", "sender.sock.unread_bytes": 5, "sender.proc.exiting": true, "sender.proc.signal": "SIGSEGV"}, "server-app proved, crash proved"},
+		{"what a log said is not proof", map[string]any{"sender.reason": map[string]any{"value": "TCP_ABORT_ON_CLOSE", "by": "log"}, "sender.sock.unread_bytes": 5}, "server-app proved, unread probable"},
+		{"the other end is proof", map[string]any{"sender.reason": map[string]any{"value": "TCP_ABORT_ON_CLOSE", "by": "peer"}, "sender.sock.unread_bytes": 5}, "server-app proved, unread proved"},
 		{"a weak hint is no verdict", map[string]any{"pattern.period_ms": 5}, "server-app proved, unknown unknown"},
-		{"wrong outcome", map[string]any{"outcome": "timeout", "emit.reason": "TCP_ABORT_ON_CLOSE", "emit.sock.unread_bytes": 5}, "server-app proved, unknown unknown"},
-		{"no such outcome", map[string]any{"outcome": nil, "emit.reason": "TCP_ABORT_ON_CLOSE"}, "unknown unknown, unknown unknown"},
+		{"wrong outcome", map[string]any{"outcome": "timeout", "sender.reason": "TCP_ABORT_ON_CLOSE", "sender.sock.unread_bytes": 5}, "server-app proved, unknown unknown"},
+		{"no such outcome", map[string]any{"outcome": nil, "sender.reason": "TCP_ABORT_ON_CLOSE"}, "unknown unknown, unknown unknown"},
 		{"the sender is out", map[string]any{"fw.rule_moved": true}, "server-app proved, unknown unknown"},
-		{"the firewall", map[string]any{"emit.seen": false, "fw.rule_moved": true}, "local-firewall probable, policy probable"},
-		{"the firewall, by a probe", map[string]any{"emit.seen": false, "fw.rule_moved": map[string]any{"value": true, "by": "probe"}}, "local-firewall proved, policy proved"},
+		{"the firewall", map[string]any{"sender.seen": false, "fw.rule_moved": true}, "local-firewall probable, policy probable"},
+		{"the firewall, by a probe", map[string]any{"sender.seen": false, "fw.rule_moved": map[string]any{"value": true, "by": "probe"}}, "local-firewall proved, policy proved"},
 	} {
 		f := base.Explain(byServer(t, x.facts), Options{})
 		if got := verdictOf(f); got != x.want {
@@ -149,19 +149,19 @@ func TestOutcomeIsAWitnessOnlyAlone(t *testing.T) {
 }
 
 func TestFamily(t *testing.T) {
-	race := newCause("race", `emit.reason == "TCP_TIMEWAIT_SOCKET"`, "proof")
+	race := newCause("race", `sender.reason == "TCP_TIMEWAIT_SOCKET"`, "proof")
 	race.Fixes, race.References = []fact.Fix{{Title: "general fix"}}, []string{"general"}
-	node := newCause("node", `emit.proc.name == "node"`, "strong")
+	node := newCause("node", `sender.proc.name == "node"`, "strong")
 	node.Family = tx("race")[0]
 	node.Fixes = []fact.Fix{{Title: "node fix"}}
-	gunicorn := newCause("gunicorn", `emit.proc.name == "gunicorn"`, "strong")
+	gunicorn := newCause("gunicorn", `sender.proc.name == "gunicorn"`, "strong")
 	gunicorn.Family = tx("race")[0]
-	timer := newCause("timer", `near(emit.sock.idle_recv_ms, 5000)`, "strong")
+	timer := newCause("timer", `near(sender.sock.idle_recv_ms, 5000)`, "strong")
 	timer.Evidence[0].Witness = tx("timer")[0]
 	timer.Family = tx("race")[0]
 	base := compile(t, node, timer, race, gunicorn) // order does not matter
 	reason := func(more map[string]any) map[string]any {
-		m := map[string]any{"emit.reason": "TCP_TIMEWAIT_SOCKET"}
+		m := map[string]any{"sender.reason": "TCP_TIMEWAIT_SOCKET"}
 		for k, v := range more {
 			m[k] = v
 		}
@@ -172,12 +172,12 @@ func TestFamily(t *testing.T) {
 		want  string
 	}{
 		{reason(nil), "race proved"},
-		{reason(map[string]any{"emit.proc.name": "java"}), "race proved"},
-		{reason(map[string]any{"emit.proc.name": "node"}), "node proved"},
-		{reason(map[string]any{"emit.sock.idle_recv_ms": 5001}), "timer probable"},                        // coincidence alone never proves
-		{reason(map[string]any{"emit.proc.name": "node", "emit.sock.idle_recv_ms": 5001}), "race proved"}, // two details dispute; the general stays
-		{map[string]any{"emit.reason": "NO_SOCKET", "emit.proc.name": "node"}, "node possible"},           // the general one claims nothing
-		{map[string]any{"emit.proc.name": "gunicorn", "emit.reason": "TCP_TIMEWAIT_SOCKET"}, "gunicorn proved"},
+		{reason(map[string]any{"sender.proc.name": "java"}), "race proved"},
+		{reason(map[string]any{"sender.proc.name": "node"}), "node proved"},
+		{reason(map[string]any{"sender.sock.idle_recv_ms": 5001}), "timer probable"},                          // coincidence alone never proves
+		{reason(map[string]any{"sender.proc.name": "node", "sender.sock.idle_recv_ms": 5001}), "race proved"}, // two details dispute; the general stays
+		{map[string]any{"sender.reason": "NO_SOCKET", "sender.proc.name": "node"}, "node possible"},           // the general one claims nothing
+		{map[string]any{"sender.proc.name": "gunicorn", "sender.reason": "TCP_TIMEWAIT_SOCKET"}, "gunicorn proved"},
 	} {
 		f := base.Explain(byServer(t, x.facts), Options{})
 		if got := f.Cause.ID + " " + string(f.Cause.Grade); got != x.want {
@@ -210,7 +210,7 @@ func TestCompileProblems(t *testing.T) {
 		{func(c *CauseSpec) { c.Evidence[0].Weight = tx("heavy")[0] }, "unknown weight"},
 		{func(c *CauseSpec) { c.Evidence[0].Against = tx("hint")[0] }, "one of weight and against"},
 		{func(c *CauseSpec) { c.Evidence[0].Witness = tx("me")[0] }, "unknown witness"},
-		{func(c *CauseSpec) { c.Requires = tx("emit.x") }, "unknown fact"},
+		{func(c *CauseSpec) { c.Requires = tx("sender.x") }, "unknown fact"},
 		{func(c *CauseSpec) { c.Says = tx("{{.x}}")[0] }, "unknown fact"},
 		{func(c *CauseSpec) { c.Excludes = tx("othr") }, `names "othr", which is no cause (did you mean other?)`},
 		{func(c *CauseSpec) { c.Excludes = tx("this") }, "itself"},
@@ -218,9 +218,9 @@ func TestCompileProblems(t *testing.T) {
 		{func(c *CauseSpec) { c.Family, c.Senders = tx("other")[0], tx(fact.Middlebox) }, "a sender that its general"},
 		{func(c *CauseSpec) { c.Family, c.Outcomes = tx("other")[0], tx("timeout") }, "an outcome that its general"},
 	} {
-		c := newCause("this", "emit.seen", "faint")
+		c := newCause("this", "sender.seen", "faint")
 		x.change(&c)
-		base, problems := Compile(testSenders(), []CauseSpec{newCause("other", "emit.seen", "faint"), c})
+		base, problems := Compile(testSenders(), []CauseSpec{newCause("other", "sender.seen", "faint"), c})
 		if len(problems) == 0 || !strings.Contains(problems[0].Error(), x.want) {
 			t.Errorf("%v, want %s", problems, x.want)
 		}
@@ -234,11 +234,11 @@ func TestCompileProblems(t *testing.T) {
 }
 
 func TestEffectAndProcess(t *testing.T) {
-	base := compile(t, newCause("a", `emit.reason == "X"`, "proof"))
+	base := compile(t, newCause("a", `sender.reason == "X"`, "proof"))
 	c := byServer(t, map[string]any{
-		"emit.reason": "X", "emit.sock.known": true, "emit.sock.unread_bytes": 100, "emit.sock.unacked_bytes": 20, "victim.sock.unacked_bytes": 3,
-		"victim.error": "ECONNRESET", "rst.accepted": "accepted", "emit.proc.pid": 42, "emit.proc.name": "nginx", "emit.proc.unit": "nginx.service",
-		"emit.proc.exiting": false, "emit.watched": true,
+		"sender.reason": "X", "sender.sock.known": true, "sender.sock.unread_bytes": 100, "sender.sock.unacked_bytes": 20, "receiver.sock.unacked_bytes": 3,
+		"receiver.error": "ECONNRESET", "rst.accepted": "accepted", "sender.proc.pid": 42, "sender.proc.name": "nginx", "sender.proc.unit": "nginx.service",
+		"sender.proc.exiting": false, "sender.watched": true,
 	})
 	c.Host, c.Flow.Client, c.Flow.Server = "web1", netip.MustParseAddrPort("10.0.0.1:1234"), netip.MustParseAddrPort("10.0.0.2:80")
 	f := base.Explain(c, Options{Facts: true})
@@ -263,9 +263,9 @@ func TestEffectAndProcess(t *testing.T) {
 }
 
 func TestMissing(t *testing.T) {
-	a := newCause("a", `emit.reason == "X"`, "strong", `log.text contains "x"`, "proof", `emit.proc.name == "x"`, "faint")
-	a.Requires = tx("fw.nat or emit.listener.exists")
-	f := compile(t, a).Explain(byServer(t, map[string]any{"emit.reason": "X"}), Options{})
+	a := newCause("a", `sender.reason == "X"`, "strong", `log.text contains "x"`, "proof", `sender.proc.name == "x"`, "faint")
+	a.Requires = tx("fw.nat or sender.listener.exists")
+	f := compile(t, a).Explain(byServer(t, map[string]any{"sender.reason": "X"}), Options{})
 	var got []string
 	for _, m := range f.Missing {
 		got = append(got, m.Fact)
@@ -273,7 +273,7 @@ func TestMissing(t *testing.T) {
 			t.Error("no how")
 		}
 	}
-	if d := cmp.Diff([]string{"log.text", "fw.nat", "emit.listener.exists"}, got); d != "" {
+	if d := cmp.Diff([]string{"log.text", "fw.nat", "sender.listener.exists"}, got); d != "" {
 		t.Error(d)
 	}
 }
@@ -296,7 +296,7 @@ func TestCommunityID(t *testing.T) {
 func TestFindingIDIsStable(t *testing.T) {
 	c := fact.Case{ID: "7", Host: "h", Time: time.Unix(5, 0)}
 	d := c
-	d.Emit.Reason, d.Time = fact.Some("X"), time.Unix(5, 0).UTC()
+	d.Sender.Reason, d.Time = fact.Some("X"), time.Unix(5, 0).UTC()
 	if findingID(&c) != findingID(&d) {
 		t.Error("depends on more than the case's identity")
 	}
@@ -313,7 +313,7 @@ func randomBase(t testing.TB, r *rand.Rand, n int) *Base {
 		c := newCause(fmt.Sprintf("c%d", i))
 		c.Frequency = []string{"", "rare", "very-common"}[r.IntN(3)]
 		for range 1 + r.IntN(8) {
-			l := Line{If: tx(randomExpr(r, 1))[0], Says: tx("{{.emit.reason}} and {{.emit.proc.name}}")[0]}
+			l := Line{If: tx(randomExpr(r, 1))[0], Says: tx("{{.sender.reason}} and {{.sender.proc.name}}")[0]}
 			weight := tx(Weights[r.IntN(len(Weights))])[0]
 			if r.IntN(5) == 0 {
 				l.Against = weight
@@ -322,7 +322,7 @@ func randomBase(t testing.TB, r *rand.Rand, n int) *Base {
 				l.Weight, l.Seen = weight, &seen
 			}
 			if _, problems := CompileExpr(l.If); problems != nil {
-				l.If = tx("emit.seen")[0]
+				l.If = tx("sender.seen")[0]
 			}
 			c.Evidence = append(c.Evidence, l)
 		}
@@ -481,7 +481,7 @@ func BenchmarkExplain(b *testing.B) {
 	r := rand.New(rand.NewPCG(7, 8))
 	base := randomBase(b, r, 80)
 	c := randomCase(r)
-	c.Emit.Seen, c.Emit.Role = fact.Some(true), fact.Some("server")
+	c.Sender.Seen, c.Sender.Role = fact.Some(true), fact.Some("server")
 	b.ReportAllocs()
 	for b.Loop() {
 		base.Explain(c, Options{})

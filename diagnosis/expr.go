@@ -303,7 +303,7 @@ func name(n ast.Node) (string, bool) {
 func (x *compiler) def(n ast.Node) (*fact.Def, bool) {
 	full, ok := name(n)
 	if !ok {
-		x.fail(n, "unsupported construct: a fact is named by words with dots between", "such as emit.sock.unread_bytes")
+		x.fail(n, "unsupported construct: a fact is named by words with dots between", "such as sender.sock.unread_bytes")
 		return nil, false
 	}
 	d, ok := fact.Lookup(full)

@@ -19,10 +19,10 @@ func caseWith(t testing.TB, facts map[string]any) *fact.Case {
 }
 
 var someFacts = map[string]any{
-	"outcome": "reset", "emit.reason": "TCP_ABORT_ON_CLOSE", "emit.sock.unread_bytes": 1000, "emit.sock.linger": true,
-	"emit.sock.idle_recv_ms": 59500, "emit.proc.signal": nil, "emit.proc.exit_code": nil, "emit.proc.exiting": nil,
-	"emit.sock.orphan": false, "log.text": "worker 12 exited on signal 11",
-} // not looked at: emit.seen, emit.call, emit.sock.unacked_bytes
+	"outcome": "reset", "sender.reason": "TCP_ABORT_ON_CLOSE", "sender.sock.unread_bytes": 1000, "sender.sock.linger": true,
+	"sender.sock.idle_recv_ms": 59500, "sender.proc.signal": nil, "sender.proc.exit_code": nil, "sender.proc.exiting": nil,
+	"sender.sock.orphan": false, "log.text": "worker 12 exited on signal 11",
+} // not looked at: sender.seen, sender.call, sender.sock.unacked_bytes
 
 func TestExpressions(t *testing.T) {
 	c := caseWith(t, someFacts)
@@ -30,61 +30,61 @@ func TestExpressions(t *testing.T) {
 		source string
 		want   Answer
 	}{
-		{`emit.reason == "TCP_ABORT_ON_CLOSE"`, Yes},
-		{`emit.reason != "TCP_ABORT_ON_CLOSE"`, No},
-		{`"TCP_ABORT_ON_CLOSE" == emit.reason`, Yes},
-		{`emit.sock.unread_bytes > 999.5 and emit.sock.unread_bytes <= 1000`, Yes},
-		{`999 < emit.sock.unread_bytes < 1001`, Yes},
-		{`emit.sock.unread_bytes in 1..1000`, Yes},
-		{`emit.sock.unread_bytes not in [1, 2, 1000]`, No},
-		{`emit.sock.unread_bytes + 24 == 2 * 512`, Yes},
-		{`emit.sock.unread_bytes / 0 > 1`, No},
-		{`-emit.sock.unread_bytes < -999`, Yes},
-		{`abs(emit.sock.unread_bytes - 2000) == 1000`, Yes},
-		{`near(emit.sock.idle_recv_ms, 60000, 0.02)`, Yes},
-		{`near(emit.sock.idle_recv_ms, 60000, 0.001)`, No},
-		{`near(emit.sock.idle_recv_ms, [5000, 60000])`, Yes},
-		{`past(emit.sock.idle_recv_ms, [5000, 59000], 0.02)`, Yes},
-		{`past(emit.sock.idle_recv_ms, 59500, 0)`, Yes},
-		{`past(emit.sock.idle_recv_ms, [60001, 90000], 0.5)`, No},
-		{`past(emit.sock.unacked_bytes, 5, 0.5)`, NotKnown},
-		{`emit.reason in ["NO_SOCKET", "TCP_ABORT_ON_CLOSE"]`, Yes},
+		{`sender.reason == "TCP_ABORT_ON_CLOSE"`, Yes},
+		{`sender.reason != "TCP_ABORT_ON_CLOSE"`, No},
+		{`"TCP_ABORT_ON_CLOSE" == sender.reason`, Yes},
+		{`sender.sock.unread_bytes > 999.5 and sender.sock.unread_bytes <= 1000`, Yes},
+		{`999 < sender.sock.unread_bytes < 1001`, Yes},
+		{`sender.sock.unread_bytes in 1..1000`, Yes},
+		{`sender.sock.unread_bytes not in [1, 2, 1000]`, No},
+		{`sender.sock.unread_bytes + 24 == 2 * 512`, Yes},
+		{`sender.sock.unread_bytes / 0 > 1`, No},
+		{`-sender.sock.unread_bytes < -999`, Yes},
+		{`abs(sender.sock.unread_bytes - 2000) == 1000`, Yes},
+		{`near(sender.sock.idle_recv_ms, 60000, 0.02)`, Yes},
+		{`near(sender.sock.idle_recv_ms, 60000, 0.001)`, No},
+		{`near(sender.sock.idle_recv_ms, [5000, 60000])`, Yes},
+		{`past(sender.sock.idle_recv_ms, [5000, 59000], 0.02)`, Yes},
+		{`past(sender.sock.idle_recv_ms, 59500, 0)`, Yes},
+		{`past(sender.sock.idle_recv_ms, [60001, 90000], 0.5)`, No},
+		{`past(sender.sock.unacked_bytes, 5, 0.5)`, NotKnown},
+		{`sender.reason in ["NO_SOCKET", "TCP_ABORT_ON_CLOSE"]`, Yes},
 		{`log.text contains "signal 11" && log.text startsWith "worker" && not (log.text endsWith "9")`, Yes},
 		{`log.text matches "signal (9|11)$"`, Yes},
-		{`emit.sock.linger`, Yes},
-		{`not emit.sock.orphan`, Yes},
-		{`emit.sock.linger == emit.sock.orphan`, No},
+		{`sender.sock.linger`, Yes},
+		{`not sender.sock.orphan`, Yes},
+		{`sender.sock.linger == sender.sock.orphan`, No},
 		// absent
-		{`emit.proc.signal == "SIGKILL"`, No},
-		{`emit.proc.signal != "SIGKILL"`, Yes},
-		{`emit.proc.signal in ["SIGKILL"]`, No},
-		{`emit.proc.signal not in ["SIGKILL"]`, Yes},
-		{`emit.proc.signal contains "K"`, No},
-		{`emit.proc.signal matches ".*"`, No},
-		{`emit.proc.exit_code < 1 or emit.proc.exit_code >= 0`, No},
-		{`emit.proc.exit_code + 1 == 1`, No},
-		{`emit.proc.exiting`, No},
-		{`not emit.proc.exiting`, Yes},
-		{`emit.proc.exiting == false`, No},
-		{`emit.proc.exit_code == emit.sock.unacked_bytes`, No},
+		{`sender.proc.signal == "SIGKILL"`, No},
+		{`sender.proc.signal != "SIGKILL"`, Yes},
+		{`sender.proc.signal in ["SIGKILL"]`, No},
+		{`sender.proc.signal not in ["SIGKILL"]`, Yes},
+		{`sender.proc.signal contains "K"`, No},
+		{`sender.proc.signal matches ".*"`, No},
+		{`sender.proc.exit_code < 1 or sender.proc.exit_code >= 0`, No},
+		{`sender.proc.exit_code + 1 == 1`, No},
+		{`sender.proc.exiting`, No},
+		{`not sender.proc.exiting`, Yes},
+		{`sender.proc.exiting == false`, No},
+		{`sender.proc.exit_code == sender.sock.unacked_bytes`, No},
 		// not looked at
-		{`emit.call == "close"`, NotKnown},
-		{`emit.call != "close"`, NotKnown},
-		{`emit.call not in ["close"]`, NotKnown},
-		{`emit.call matches "x"`, NotKnown},
-		{`emit.seen`, NotKnown},
-		{`not emit.seen`, NotKnown},
-		{`emit.sock.unacked_bytes + emit.sock.unread_bytes > 0`, NotKnown},
-		{`near(emit.sock.unacked_bytes, 5, 0.5)`, NotKnown},
-		{`emit.seen and emit.sock.orphan`, No},
-		{`emit.seen and emit.sock.linger`, NotKnown},
-		{`emit.seen or emit.sock.linger`, Yes},
-		{`emit.sock.orphan || emit.seen`, NotKnown},
-		{`present(emit.call)`, NotKnown},
-		{`absent(emit.call)`, NotKnown},
-		{`present(emit.reason) and absent(emit.proc.signal)`, Yes},
-		{`present(emit.proc.signal)`, No},
-		{`absent(emit.reason)`, No},
+		{`sender.call == "close"`, NotKnown},
+		{`sender.call != "close"`, NotKnown},
+		{`sender.call not in ["close"]`, NotKnown},
+		{`sender.call matches "x"`, NotKnown},
+		{`sender.seen`, NotKnown},
+		{`not sender.seen`, NotKnown},
+		{`sender.sock.unacked_bytes + sender.sock.unread_bytes > 0`, NotKnown},
+		{`near(sender.sock.unacked_bytes, 5, 0.5)`, NotKnown},
+		{`sender.seen and sender.sock.orphan`, No},
+		{`sender.seen and sender.sock.linger`, NotKnown},
+		{`sender.seen or sender.sock.linger`, Yes},
+		{`sender.sock.orphan || sender.seen`, NotKnown},
+		{`present(sender.call)`, NotKnown},
+		{`absent(sender.call)`, NotKnown},
+		{`present(sender.reason) and absent(sender.proc.signal)`, Yes},
+		{`present(sender.proc.signal)`, No},
+		{`absent(sender.reason)`, No},
 	} {
 		e, problems := CompileExpr(Text{S: x.source})
 		if problems != nil {
@@ -106,41 +106,41 @@ func TestExpressionProblems(t *testing.T) {
 		column int
 		want   string
 	}{
-		{`emit.raeson == "x"`, 1, `unknown fact "emit.raeson" (did you mean emit.reason?)`},
-		{`rst.seen and sock.unread_bytes > 1`, 14, `did you mean emit.sock.unread_bytes or victim.sock.unread_bytes`},
-		{`emit.sock`, 1, `group of facts`},
-		{`emit.reason`, 1, `expression is a string`},
-		{`emit.reason == 5`, 1, `== cannot stand between a string and a number`},
-		{`emit.reason > "a"`, 1, `> cannot stand`},
-		{`not emit.reason`, 1, `not cannot be applied to a string`},
-		{`not emit.reason in ["x"]`, 1, `not cannot be applied to a string (write x not in`},
-		{`emit.reason == nil`, 16, `use present(x)`},
-		{`emit.reason = "x"`, 13, `equality is ==`},
-		{`emit.reason == "x" ? emit.seen : rst.seen`, 0, `unsupported construct Conditional`},
-		{`len(emit.reason) > 3`, 1, `unknown function len`},
-		{`neer(emit.sock.age_ms, 1, 0.1)`, 1, `did you mean near`},
+		{`sender.raeson == "x"`, 1, `unknown fact "sender.raeson" (did you mean sender.reason?)`},
+		{`rst.seen and sock.unread_bytes > 1`, 14, `did you mean sender.sock.unread_bytes or receiver.sock.unread_bytes`},
+		{`sender.sock`, 1, `group of facts`},
+		{`sender.reason`, 1, `expression is a string`},
+		{`sender.reason == 5`, 1, `== cannot stand between a string and a number`},
+		{`sender.reason > "a"`, 1, `> cannot stand`},
+		{`not sender.reason`, 1, `not cannot be applied to a string`},
+		{`not sender.reason in ["x"]`, 1, `not cannot be applied to a string (write x not in`},
+		{`sender.reason == nil`, 18, `use present(x)`},
+		{`sender.reason = "x"`, 15, `equality is ==`},
+		{`sender.reason == "x" ? sender.seen : rst.seen`, 0, `unsupported construct Conditional`},
+		{`len(sender.reason) > 3`, 1, `unknown function len`},
+		{`neer(sender.sock.age_ms, 1, 0.1)`, 1, `did you mean near`},
 		{`present("x")`, 0, `a fact is named by words`},
-		{`present(emit.reason, emit.call)`, 0, `takes one fact`},
-		{`near(emit.reason, 5, 0.1)`, 0, `near needs numbers`},
-		{`past(emit.sock.age_ms, 5, 1)`, 0, `past needs numbers`},
-		{`near(emit.sock.age_ms, 5, emit.sock.age_ms)`, 0, `near needs numbers`},
-		{`emit.reason matches emit.call`, 0, `constant pattern`},
-		{`emit.reason matches "("`, 0, `pattern: missing closing )`},
-		{`emit.sock.unread_bytes in ["a"]`, 0, `a number is never in this list`},
-		{`emit.sock.unread_bytes in [1, "a"]`, 0, `may not mix`},
-		{`emit.sock.unread_bytes in []`, 0, `list is empty`},
-		{`emit.reason in [emit.call]`, 0, `only constant`},
-		{`emit.reason in emit.call`, 0, `in needs a list`},
-		{`emit.sock.unread_bytes in 5..1`, 0, `the smaller first`},
-		{`emit?.reason == "x"`, 0, `unsupported construct`},
-		{`emit["reason"] == "x" and emit[outcome] == "x"`, 0, `a fact is named by words`},
+		{`present(sender.reason, sender.call)`, 0, `takes one fact`},
+		{`near(sender.reason, 5, 0.1)`, 0, `near needs numbers`},
+		{`past(sender.sock.age_ms, 5, 1)`, 0, `past needs numbers`},
+		{`near(sender.sock.age_ms, 5, sender.sock.age_ms)`, 0, `near needs numbers`},
+		{`sender.reason matches sender.call`, 0, `constant pattern`},
+		{`sender.reason matches "("`, 0, `pattern: missing closing )`},
+		{`sender.sock.unread_bytes in ["a"]`, 0, `a number is never in this list`},
+		{`sender.sock.unread_bytes in [1, "a"]`, 0, `may not mix`},
+		{`sender.sock.unread_bytes in []`, 0, `list is empty`},
+		{`sender.reason in [sender.call]`, 0, `only constant`},
+		{`sender.reason in sender.call`, 0, `in needs a list`},
+		{`sender.sock.unread_bytes in 5..1`, 0, `the smaller first`},
+		{`sender?.reason == "x"`, 0, `unsupported construct`},
+		{`sender["reason"] == "x" and emit[outcome] == "x"`, 0, `a fact is named by words`},
 		{`let x = 1; x == 1`, 0, `unsupported construct`},
 		{`any([1], # > 0)`, 0, `unknown function any`},
 		{`1 == 1`, 0, `names no fact`},
-		{`emit.sock.unread_bytes % 2 == 0`, 0, `unsupported operator %`},
+		{`sender.sock.unread_bytes % 2 == 0`, 0, `unsupported operator %`},
 		{`  `, 0, `empty`},
 		{`(((`, 0, `syntax`},
-		{`emit.seen and (rst.seen`, 0, `syntax`},
+		{`sender.seen and (rst.seen`, 0, `syntax`},
 		{strings.Repeat("(", 5000), 0, `longer than`},
 	} {
 		e, problems := CompileExpr(Text{S: x.source, Pos: Pos{File: "f", Line: 1, Column: 1}})
@@ -192,28 +192,28 @@ func randomValue(r *rand.Rand, d *fact.Def) fact.Value {
 func randomExpr(r *rand.Rand, depth int) string {
 	pick := func(s ...string) string { return s[r.IntN(len(s))] }
 	number := func() string {
-		return pick("emit.sock.unread_bytes", "emit.sock.unacked_bytes", "emit.sock.age_ms", "2", "1",
-			"(emit.sock.unread_bytes "+pick("+", "-", "*", "/")+" emit.sock.lost)", "abs(emit.sock.lost - 2)")
+		return pick("sender.sock.unread_bytes", "sender.sock.unacked_bytes", "sender.sock.age_ms", "2", "1",
+			"(sender.sock.unread_bytes "+pick("+", "-", "*", "/")+" sender.sock.lost)", "abs(sender.sock.lost - 2)")
 	}
-	word := func() string { return pick("emit.reason", "emit.call", "outcome") }
+	word := func() string { return pick("sender.reason", "sender.call", "outcome") }
 	if depth == 0 || r.IntN(4) == 0 {
 		switch r.IntN(8) {
 		case 0:
-			return pick("emit.seen", "rst.seen", "emit.proc.exiting")
+			return pick("sender.seen", "rst.seen", "sender.proc.exiting")
 		case 1:
-			return pick("emit.seen", "rst.seen") + pick(" == ", " != ") + pick("emit.proc.exiting", "true", "false")
+			return pick("sender.seen", "rst.seen") + pick(" == ", " != ") + pick("sender.proc.exiting", "true", "false")
 		case 2:
-			return "emit.sock.retransmits " + pick("<", "<=", ">", ">=", "==", "!=") + " " + number()
+			return "sender.sock.retransmits " + pick("<", "<=", ">", ">=", "==", "!=") + " " + number()
 		case 3:
-			return word() + pick(" == ", " != ", " contains ", " not contains ") + pick(`"a"`, "emit.syscall")
+			return word() + pick(" == ", " != ", " contains ", " not contains ") + pick(`"a"`, "sender.syscall")
 		case 4:
 			return word() + pick(" in ", " not in ") + `["a", "ab"]`
 		case 5:
-			return number() + pick(" in ", " not in ") + "0..2" + " and emit.seen"
+			return number() + pick(" in ", " not in ") + "0..2" + " and sender.seen"
 		case 6:
 			return pick("present(", "absent(") + word() + ")"
 		}
-		return "near(emit.sock.lost, " + number() + ", 0.5)"
+		return "near(sender.sock.lost, " + number() + ", 0.5)"
 	}
 	switch r.IntN(3) {
 	case 0:
@@ -223,8 +223,8 @@ func randomExpr(r *rand.Rand, depth int) string {
 }
 
 func FuzzExpr(f *testing.F) {
-	for _, s := range []string{`emit.reason == "x" and not rst.seen`, `emit.sock.age_ms in 1..5`, `near(emit.sock.age_ms, [1,2], 0.1)`,
-		`emit.reason matches "a|b"`, `a?.b ?? c`, `filter([1], {# > 1})`, `emit.seen not`, "let x = 1; x", "if a {b} else {c}", `1 not in`, `{a: 1}.b`, "a[1:2]"} {
+	for _, s := range []string{`sender.reason == "x" and not rst.seen`, `sender.sock.age_ms in 1..5`, `near(sender.sock.age_ms, [1,2], 0.1)`,
+		`sender.reason matches "a|b"`, `a?.b ?? c`, `filter([1], {# > 1})`, `sender.seen not`, "let x = 1; x", "if a {b} else {c}", `1 not in`, `{a: 1}.b`, "a[1:2]"} {
 		f.Add(s)
 	}
 	empty := &fact.Case{}

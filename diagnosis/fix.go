@@ -73,7 +73,7 @@ func (k *baseCompiler) commands(list []string, at Pos) []*Template {
 // calls itself, in lower case.
 func software(c *fact.Case) []string {
 	var list []string
-	for _, e := range []*fact.End{&c.Emit, &c.Victim} {
+	for _, e := range []*fact.Endpoint{&c.Sender, &c.Receiver} {
 		for _, o := range []fact.Opt[string]{e.Proc.Name, e.Proc.ParentName, e.Dead.Name, e.Listener.Name} {
 			if n, ok := o.Get(); ok && n != "" {
 				list = append(list, strings.ToLower(n))

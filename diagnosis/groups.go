@@ -10,31 +10,31 @@ import (
 // context are the facts that say where others belong. A line that names others
 // too is not about these.
 var context = []string{
-	"outcome", "phase", "emit.role", "victim.role", "emit.watched", "victim.watched", "emit.seen", "rst.seen", "flow.family",
-	"flow.roles_known", "emit.sock.known", "victim.sock.known", "wire.segments", "wire.sane", "wire.from_start", "wire.points",
-	"wire.protocol", "emit.proc.name",
+	"outcome", "phase", "sender.role", "receiver.role", "sender.watched", "receiver.watched", "sender.seen", "rst.seen", "flow.family",
+	"flow.roles_known", "sender.sock.known", "receiver.sock.known", "wire.segments", "wire.sane", "wire.from_start", "wire.points",
+	"wire.protocol", "sender.proc.name",
 }
 
 // groups are the facts that say the same: what one of them says, the others
 // repeat. A fact that stands in none is a group of its own.
 var groups = map[string][]string{
-	"kernel path":       {"emit.reason", "emit.call", "emit.syscall", "emit.stack"},
-	"linger":            {"emit.sock.linger", "emit.sock.linger_s"},
-	"process ended":     {"emit.proc.exiting", "emit.proc.signal", "emit.proc.exit_code"},
-	"process had ended": {"emit.dead.exiting", "emit.dead.signal", "emit.dead.exit_code"},
-	"OOM":               {"emit.proc.oom", "emit.dead.oom"},
-	"earlier socket":    {"emit.dead.known", "emit.dead.how", "emit.dead.state", "emit.dead.syscall"},
+	"kernel path":       {"sender.reason", "sender.call", "sender.syscall", "sender.stack"},
+	"linger":            {"sender.sock.linger", "sender.sock.linger_s"},
+	"process ended":     {"sender.proc.exiting", "sender.proc.signal", "sender.proc.exit_code"},
+	"process had ended": {"sender.dead.exiting", "sender.dead.signal", "sender.dead.exit_code"},
+	"OOM":               {"sender.proc.oom", "sender.dead.oom"},
+	"earlier socket":    {"sender.dead.known", "sender.dead.how", "sender.dead.state", "sender.dead.syscall"},
 	"distance":          {"rst.ttl", "rst.peer_ttl", "wire.hop_difference", "wire.ttl_as_syn", "wire.ttl_as_data", "wire.ttl_start", "wire.two_ttls", "wire.ttl", "wire.ttl_usual", "wire.ttl_sure"},
 	"identification":    {"rst.ip_id", "wire.ip_id", "wire.ip_id_breaks", "wire.ip_id_shared_hosts", "wire.copied_fields", "wire.other_stack", "wire.counter"},
 	"sequence number":   {"wire.place", "wire.sequence_changes", "rst.seq_offset", "pattern.forged_attempts", "wire.forgery_test", "wire.signature", "wire.sequence_step", "wire.ack_beyond_bytes"},
-	"form":              {"rst.form", "rst.timestamp", "rst.ack", "victim.sock.timestamps"},
+	"form":              {"rst.form", "rst.timestamp", "rst.ack", "receiver.sock.timestamps"},
 	"origin":            {"rst.origin", "rst.origin_name", "rst.origin_pid", "rst.origin_netns", "fw.third_namespace"},
 	"provocation":       {"wire.answers", "wire.reaction_us", "wire.too_fast", "wire.rtt_us", "rst.provoked"},
 	"places":            {"wire.not_sent", "wire.sent", "wire.sent_by_host", "wire.off_path", "wire.began_between", "wire.one_way", "wire.trigger_not_received"},
 	"rule":              {"fw.rule", "fw.rule_moved", "fw.rule_rejects_with_reset", "fw.dropped", "fw.dropped_at", "fw.hook"},
-	"accept queue":      {"emit.listener.backlog", "emit.listener.backlog_max"},
-	"address":           {"pattern.address_moved", "pattern.address_twice", "pattern.holder", "pattern.emitter_younger", "pattern.emitter_started_ago_s"},
-	"log":               {"log.text", "log.victim_text", "symptom.text"},
+	"accept queue":      {"sender.listener.backlog", "sender.listener.backlog_max"},
+	"address":           {"pattern.address_moved", "pattern.address_twice", "pattern.holder", "pattern.sender_younger", "pattern.sender_started_ago_s"},
+	"log":               {"log.text", "log.receiver_text", "symptom.text"},
 	"burst":             {"pattern.burst", "pattern.burst_peers"},
 	"regular":           {"pattern.period_ms", "pattern.idle_repeats", "pattern.same_peer"},
 }

@@ -36,7 +36,7 @@ func harmful(c *fact.Case, benign bool) bool {
 // refusedItself reports whether an application got ECONNREFUSED from its own
 // connect(): it wanted that connection, whatever the cause.
 func refusedItself(c *fact.Case) bool {
-	return c.Victim.Error.Or("") == "ECONNREFUSED" && c.Victim.Role.Or("") != "server"
+	return c.Receiver.Error.Or("") == "ECONNREFUSED" && c.Receiver.Role.Or("") != "server"
 }
 
 // quiet reports whether the reset ended a connection on which nothing was under
@@ -47,7 +47,7 @@ func quiet(c *fact.Case) bool {
 		return false
 	case c.Trigger.PayloadSize.Or(-1) == 0 && strings.Contains(c.Trigger.Flags.Or(""), "F"):
 		return zero(inFlight(c), c.Wire.Unacked) // the end of a connection that its other end forgot
-	case c.Emit.Role.Or("") == "client" && (cancelled(&c.Emit.Dead) || finished(c) || unused(c)):
+	case c.Sender.Role.Or("") == "client" && (cancelled(&c.Sender.Dead) || finished(c) || unused(c)):
 		return true
 	case c.RST.Form.Or("") == "reply":
 		return false
@@ -68,7 +68,7 @@ func cancelled(d *fact.Dead) bool {
 // finished reports whether the client's process had done its work: it ended in
 // good order, without having waited.
 func finished(c *fact.Case) bool {
-	p, s := &c.Emit.Proc, &c.Emit.Sock
+	p, s := &c.Sender.Proc, &c.Sender.Sock
 	return p.Exiting.Or(false) && p.ExitCode.Or(1) == 0 && min(s.IdleSend.Or(patience), s.IdleRecv.Or(patience)) < patience
 }
 
@@ -76,7 +76,7 @@ func finished(c *fact.Case) bool {
 // it closed what it had sent nothing on and read nothing from, as a health check
 // does to a server that greets.
 func unused(c *fact.Case) bool {
-	s, p := &c.Emit.Sock, &c.Emit.Proc
+	s, p := &c.Sender.Sock, &c.Sender.Proc
 	unread, ok := s.Unread.Get()
 	return ok && s.Known.Or(false) && zero(s.BytesSent) && s.BytesRecv.Or(-1) == unread && p.Signal.State() == fact.Absent && p.ExitCode.Or(0) == 0
 }
@@ -84,7 +84,7 @@ func unused(c *fact.Case) bool {
 // quietSocket is quiet as the socket of the emitting end shows it, and that of
 // the other end where it is at hand.
 func quietSocket(c *fact.Case) bool {
-	s, v := &c.Emit.Sock, &c.Victim.Sock
+	s, v := &c.Sender.Sock, &c.Receiver.Sock
 	if !s.Known.Or(false) || !zero(s.Unread) || !zero(s.Unacked) || !zero(s.Unsent) {
 		return false
 	}
@@ -102,9 +102,9 @@ func quietSocket(c *fact.Case) bool {
 	if !okSend || !okRecv {
 		return false
 	}
-	switch c.Emit.Role.Or("") {
+	switch c.Sender.Role.Or("") {
 	case "client": // it has the last answer, or never asked, or asked just now
-		return sent == 0 || received > 0 && recv <= send || send < patience && c.Emit.Proc.Signal.State() == fact.Absent
+		return sent == 0 || received > 0 && recv <= send || send < patience && c.Sender.Proc.Signal.State() == fact.Absent
 	case "server": // it has answered the last request, and not just now: that may have been a part of the answer
 		return sent > 0 && received > 0 && send <= recv && (send >= pause || c.Phase.Or("") == "closing")
 	}
@@ -117,10 +117,10 @@ func quietWire(c *fact.Case) bool {
 	if !w.Handshake.Or(false) || !zero(w.Unacked) || w.MidTransfer.Or(true) || w.Retransmits.Or(1) > 0 {
 		return false
 	}
-	if w.Idle.Or(0) < pause && !w.VictimFIN.Or(false) {
+	if w.Idle.Or(0) < pause && !w.ReceiverFIN.Or(false) {
 		return false
 	}
-	switch c.Emit.Role.Or("") {
+	switch c.Sender.Role.Or("") {
 	case "client":
 		return w.Waiting.State() == fact.Absent
 	case "server":

@@ -25,9 +25,9 @@ func TestUnusedConnectionIsNoHarm(t *testing.T) {
 		c := &fact.Case{}
 		c.Outcome, c.Phase = fact.Some("reset"), fact.Some("established")
 		c.RST.Form, c.RST.Accepted = fact.Some("active-abort"), fact.Some("accepted")
-		c.Emit.Role, c.Emit.Sock.Known = fact.Some("client"), fact.Some(true)
-		c.Emit.Sock.BytesSent, c.Emit.Sock.BytesRecv, c.Emit.Sock.Unread = fact.Some(x.sent), fact.Some(x.received), fact.Some(x.unread)
-		c.Emit.Proc.Signal, c.Emit.Proc.ExitCode = x.signal, fact.None[int64]()
+		c.Sender.Role, c.Sender.Sock.Known = fact.Some("client"), fact.Some(true)
+		c.Sender.Sock.BytesSent, c.Sender.Sock.BytesRecv, c.Sender.Sock.Unread = fact.Some(x.sent), fact.Some(x.received), fact.Some(x.unread)
+		c.Sender.Proc.Signal, c.Sender.Proc.ExitCode = x.signal, fact.None[int64]()
 		if got := harmful(c, false); got != x.want {
 			t.Errorf("%s: harmful %t, want %t", x.name, got, x.want)
 		}
@@ -51,8 +51,8 @@ func TestServerThatAbortsAfterAnswering(t *testing.T) {
 		c := &fact.Case{}
 		c.Outcome, c.Phase = fact.Some("reset"), fact.Some(x.phase)
 		c.RST.Form, c.RST.Accepted = fact.Some("active-abort"), fact.Some("accepted")
-		c.Emit.Role = fact.Some("server")
-		s, v := &c.Emit.Sock, &c.Victim.Sock
+		c.Sender.Role = fact.Some("server")
+		s, v := &c.Sender.Sock, &c.Receiver.Sock
 		s.Known, v.Known = fact.Some(true), fact.Some(true)
 		s.BytesSent, s.BytesRecv, s.Unread, s.Unacked, s.Unsent = fact.Some[int64](543), fact.Some[int64](79), fact.Some[int64](0), fact.Some[int64](0), fact.Some[int64](0)
 		s.IdleSend, s.IdleRecv = fact.Some(x.idle), fact.Some(x.idle)

@@ -42,12 +42,12 @@ func (w *wants) add(c *fact.Case, looked *fact.Set, e *Expr, gain float64) {
 // not seen there cannot be had by watching it.
 func watched(c *fact.Case, d *fact.Def) bool {
 	switch end, _, _ := strings.Cut(d.Name, "."); end {
-	case "emit":
-		return c.Emit.Watched.Or(false)
-	case "victim":
-		return c.Victim.Watched.Or(false)
+	case "sender":
+		return c.Sender.Watched.Or(false)
+	case "receiver":
+		return c.Receiver.Watched.Or(false)
 	case "trigger":
-		return c.Emit.Watched.Or(false)
+		return c.Sender.Watched.Or(false)
 	}
 	return false
 }

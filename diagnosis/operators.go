@@ -298,7 +298,7 @@ func (x *compiler) call(n ast.Node, name string, args []ast.Node) operand {
 // state compiles present(x) and absent(x).
 func (x *compiler) state(n ast.Node, name string, args []ast.Node) operand {
 	if len(args) != 1 {
-		return x.fail(n, name+" takes one fact", name+"(emit.reason)")
+		return x.fail(n, name+" takes one fact", name+"(sender.reason)")
 	}
 	d, ok := x.def(args[0])
 	if !ok {
@@ -321,7 +321,7 @@ func (x *compiler) state(n ast.Node, name string, args []ast.Node) operand {
 // and past(x, value, tolerance), value <= x <= value * (1 + tolerance), for value
 // or any value of a list. The tolerance is a fraction, 0.02 when left out.
 func (x *compiler) around(n ast.Node, name string, args []ast.Node, fits func(v, w, fraction float64) bool) operand {
-	usage := name + "(emit.sock.idle_recv_ms, 60000, 0.02), " + name + "(x, [5, 60, 75], 0.02)"
+	usage := name + "(sender.sock.idle_recv_ms, 60000, 0.02), " + name + "(x, [5, 60, 75], 0.02)"
 	if len(args) != 2 && len(args) != 3 {
 		return x.fail(n, name+" takes a number, a value or list of values, and a tolerance", usage)
 	}

@@ -16,14 +16,14 @@ import (
 )
 
 // Template is a text with values of a case in it, in the syntax of
-// text/template: {{.emit.reason}}, {{bytes .emit.sock.unread_bytes}},
-// {{if .emit.proc.exiting}} ... {{else}} ... {{end}}, and the functions of
+// text/template: {{.sender.reason}}, {{bytes .sender.sock.unread_bytes}},
+// {{if .sender.proc.exiting}} ... {{else}} ... {{end}}, and the functions of
 // templateFuncs. Besides the facts it knows flow.client, flow.server and host.
 //
 // A sentence that names a fact which is not present, or an amount of 0 bytes, is
 // left out: a text says only what holds. In a condition such a fact counts as
 // false; a comparison with
-// it is false. Values can not smuggle anything in: they are inserted as text,
+// it is false. Values cannot smuggle anything in: they are inserted as text,
 // with control characters escaped and at most maxValue bytes of each.
 type Template struct {
 	nodes []renderer

@@ -26,16 +26,16 @@ type Case struct {
 	Outcome Opt[string] `fact:"outcome" by:"kernel" doc:"what happened: reset, refused, timeout, unreachable, closed (in order, by a FIN, while an answer was owed), survived (a RST arrived and was not accepted), none (nobody was hurt)"`
 	Phase   Opt[string] `fact:"phase" by:"kernel" doc:"where in its life the connection was: connect (SYN sent, not established), accept-queue (established, not yet accepted), established, closing (a FIN was sent or received), closed (TIME_WAIT or forgotten), none (no connection at this tuple)"`
 
-	RST     RST     `fact:"rst" by:"wire" how:"run holdfast watch with the wire witness on, or capture packets"`
-	Trigger Segment `fact:"trigger" by:"kernel" how:"run holdfast watch on the host that sent the RST"`
-	Emit    End     `fact:"emit" by:"kernel" how:"run holdfast watch on the host that owns the RST's source address"`
-	Victim  End     `fact:"victim" by:"kernel" how:"run holdfast watch on the host that received the RST"`
-	FW      FW      `fact:"fw" by:"host" how:"run holdfast watch with CAP_NET_ADMIN on the host with the firewall"`
-	Wire    Wire    `fact:"wire" by:"wire" how:"give holdfast explain a capture that has the whole connection"`
-	Pattern Pattern `fact:"pattern" by:"pattern" how:"watch for longer: patterns need several cases"`
-	Machine Machine `fact:"host" by:"host" how:"run holdfast watch as root on the host that suffered"`
-	Symptom Symptom `fact:"symptom" by:"said" how:"say it: holdfast explain \"what happens, behind what, after how long\""`
-	Log     Log     `fact:"log" by:"log" how:"let holdfast read the log of the process (root, or membership in its group)"`
+	RST      RST      `fact:"rst" by:"wire" how:"run holdfast watch with the wire witness on, or capture packets"`
+	Trigger  Segment  `fact:"trigger" by:"kernel" how:"run holdfast watch on the host that sent the RST"`
+	Sender   Endpoint `fact:"sender" by:"kernel" how:"run holdfast watch on the host that owns the RST's source address"`
+	Receiver Endpoint `fact:"receiver" by:"kernel" how:"run holdfast watch on the host that received the RST"`
+	FW       FW       `fact:"fw" by:"host" how:"run holdfast watch with CAP_NET_ADMIN on the host with the firewall"`
+	Wire     Wire     `fact:"wire" by:"wire" how:"give holdfast explain a capture that has the whole connection"`
+	Pattern  Pattern  `fact:"pattern" by:"pattern" how:"watch for longer: patterns need several cases"`
+	Machine  Machine  `fact:"host" by:"host" how:"run holdfast watch as root on the host that suffered"`
+	Symptom  Symptom  `fact:"symptom" by:"said" how:"say it: holdfast explain \"what happens, behind what, after how long\""`
+	Log      Log      `fact:"log" by:"log" how:"let holdfast read the log of the process (root, or membership in its group)"`
 }
 
 // Flow is the connection: who opened it towards whom.
@@ -61,7 +61,7 @@ type RST struct {
 	OriginHere   Opt[bool]   `fact:"origin_here" doc:"the RST was made on this host (in any of its namespaces), not received from outside"`
 	OriginPID    Opt[int64]  `fact:"origin_pid" by:"process" doc:"process that wrote the RST through a raw or packet socket"`
 	OriginName   Opt[string] `fact:"origin_name" by:"process" doc:"name of that process"`
-	OriginNetns  Opt[string] `fact:"origin_netns" doc:"namespace whose device first carried the RST: emitter (the one that owns its source address), victim (the one that owns its destination), other (a third one)"`
+	OriginNetns  Opt[string] `fact:"origin_netns" doc:"namespace whose device first carried the RST: sender (the one that owns its source address), receiver (the one that owns its destination), other (a third one)"`
 	Hops         Opt[int64]  `fact:"hops" doc:"number of devices on this host that carried this RST"`
 	TTL          Opt[int64]  `fact:"ttl" doc:"IP TTL or hop limit nearest to the receiver"`
 	OriginTTL    Opt[int64]  `fact:"origin_ttl" doc:"IP TTL where the RST was first seen"`
@@ -93,15 +93,15 @@ type Segment struct {
 	FirstBytes  Opt[string] `fact:"first_bytes" doc:"start of the data, at most 16 bytes, escaped"`
 }
 
-// End is one end of the connection: the host, its kernel, the socket and the
-// process. Emit is the end whose address the RST carries as source; Victim is
+// Endpoint is one end of the connection: the host, its kernel, the socket and the
+// process. Sender is the end whose address the RST carries as source; Receiver is
 // the end that the RST, or the timeout, hit.
-type End struct {
+type Endpoint struct {
 	Watched Opt[bool]   `fact:"watched" by:"host" doc:"this end's address belongs to a namespace of a watched host, so its kernel's silence means something"`
-	Seen    Opt[bool]   `fact:"seen" doc:"this end's TCP stack reported its part: tcp_send_reset for emit; tcp_receive_reset or a socket error for victim"`
+	Seen    Opt[bool]   `fact:"seen" doc:"this end's TCP stack reported its part: tcp_send_reset for emit; tcp_receive_reset or a socket error for receiver"`
 	Role    Opt[string] `fact:"role" doc:"client or server"`
-	Reason  Opt[string] `fact:"reason" doc:"the kernel's reason, without prefix: TCP_ABORT_ON_CLOSE, NO_SOCKET ... (enum sk_rst_reason, kernel 6.10); for a victim whose packet was dropped, enum skb_drop_reason"`
-	Call    Opt[string] `fact:"call" doc:"kernel path, from the stack: close, linger, listen-stop, disconnect, sock-destroy, keepalive-timer, retransmit-timer, orphan-limit, memory, minisock (accept queue), time-wait, reply, reject, fastopen, mptcp, fin (closed in order, without a reset), gave-up (a victim that closed before its kernel gave up), other"`
+	Reason  Opt[string] `fact:"reason" doc:"the kernel's reason, without prefix: TCP_ABORT_ON_CLOSE, NO_SOCKET ... (enum sk_rst_reason, kernel 6.10); for a receiver whose packet was dropped, enum skb_drop_reason"`
+	Call    Opt[string] `fact:"call" doc:"kernel path, from the stack: close, linger, listen-stop, disconnect, sock-destroy, keepalive-timer, retransmit-timer, orphan-limit, memory, minisock (accept queue), time-wait, reply, reject, fastopen, mptcp, fin (closed in order, without a reset), gave-up (a receiver that closed before its kernel gave up), other"`
 	Syscall Opt[string] `fact:"syscall" doc:"system call in progress, when the process that owns the socket made it: close, shutdown, exit_group, connect, dup2, execve ..."`
 	Error   Opt[string] `fact:"error" doc:"errno the application gets: ECONNRESET, EPIPE, ECONNREFUSED, ETIMEDOUT, ECONNABORTED, EHOSTUNREACH ..."`
 	Stack   Opt[string] `fact:"stack" doc:"innermost kernel functions, caller after <"`
@@ -283,9 +283,9 @@ type Pattern struct {
 	IdleRepeats    Opt[int64]         `fact:"idle_repeats" doc:"cases on the same server port whose idle gap is within 5 % of this one, this one included"`
 	BothWays       Opt[bool]          `fact:"both_ways" by:"kernel" doc:"a RST went the other way at about the same time: something resets both ends"`
 	ForgedAttempts Opt[int64]         `fact:"forged_attempts" doc:"RST segments aimed at this tuple within ten seconds, with different sequence numbers"`
-	EmitterStarted Opt[time.Duration] `fact:"emitter_started_ago_s" by:"host" doc:"age of the namespace, process or listener that answered, when it is younger than the connection"`
+	SenderStarted  Opt[time.Duration] `fact:"sender_started_ago_s" by:"host" doc:"age of the namespace, process or listener that answered, when it is younger than the connection"`
 	Holder         Opt[string]        `fact:"holder" by:"kernel" doc:"which namespace of this host had the connection at the emitting end: same (the one that answered), alive (another, which still has the socket), dropped (another, whose socket is gone), gone (another, which no longer exists), none (no namespace is remembered to have had it)"`
-	EmitterNew     Opt[bool]          `fact:"emitter_younger" by:"host" doc:"the host or namespace that answered is younger than the connection it reset"`
+	SenderNew      Opt[bool]          `fact:"sender_younger" by:"host" doc:"the host or namespace that answered is younger than the connection it reset"`
 	AddressMoved   Opt[bool]          `fact:"address_moved" by:"host" doc:"the answering address belonged to another namespace or host when the connection was alive"`
 	AddressTwice   Opt[bool]          `fact:"address_twice" by:"host" doc:"two namespaces or hosts hold the answering address at the same time"`
 }
@@ -310,7 +310,7 @@ type Log struct {
 	Text Opt[string] `fact:"text" doc:"lines that the emitting process or its parent logged within two seconds of the event, at most 4 KiB"`
 	File Opt[string] `fact:"file" doc:"where they stand"`
 
-	VictimText Opt[string] `fact:"victim_text" doc:"lines that the suffering process logged within two seconds of the event, at most 4 KiB"`
+	ReceiverText Opt[string] `fact:"receiver_text" doc:"lines that the suffering process logged within two seconds of the event, at most 4 KiB"`
 }
 
 // Symptom is what a person tells of a failure. It orders causes for explain

@@ -27,7 +27,7 @@ func (k Kind) String() string { return [...]string{"bool", "int", "float", "stri
 
 // Def is the declaration of one fact, read from the tags of Case.
 type Def struct {
-	Name    string        // full name, such as emit.sock.unread_bytes
+	Name    string        // full name, such as sender.sock.unread_bytes
 	Kind    Kind          // type in expressions
 	Unit    time.Duration // for durations: the unit of the name; 0 otherwise
 	Witness Witness       // who normally observes it

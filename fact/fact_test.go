@@ -22,16 +22,16 @@ func TestDefsAreDocumented(t *testing.T) {
 
 func TestThreeStatesSurviveJSON(t *testing.T) {
 	c := &Case{ID: "1", Time: time.Unix(1, 0).UTC(), Source: "kernel"}
-	c.Emit.Sock.Unread = Some[int64](1000)
-	c.Emit.Sock.SRTT = Some(1500 * time.Microsecond)
-	c.Emit.Proc.Signal = None[string]()
-	c.Emit.Reason = SomeBy("TCP_ABORT_ON_CLOSE", ByWire)
+	c.Sender.Sock.Unread = Some[int64](1000)
+	c.Sender.Sock.SRTT = Some(1500 * time.Microsecond)
+	c.Sender.Proc.Signal = None[string]()
+	c.Sender.Reason = SomeBy("TCP_ABORT_ON_CLOSE", ByWire)
 	c.Flow.MPTCP = Some(false)
 	b, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"emit.sock.unread_bytes":1000`, `"emit.sock.srtt_us":1500`, `"emit.proc.signal":null`, `"by":"wire"`} {
+	for _, want := range []string{`"sender.sock.unread_bytes":1000`, `"sender.sock.srtt_us":1500`, `"sender.proc.signal":null`, `"by":"wire"`} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("no %s in %s", want, b)
 		}
@@ -43,25 +43,25 @@ func TestThreeStatesSurviveJSON(t *testing.T) {
 	if d := cmp.Diff(*c, got, cmp.AllowUnexported(Opt[int64]{}, Opt[string]{}, Opt[bool]{}, Opt[time.Duration]{}), cmp.Comparer(func(a, b Flow) bool { return a == b })); d != "" {
 		t.Error(d)
 	}
-	if got.Emit.Proc.PID.State() != NotLooked || got.Emit.Proc.Signal.State() != Absent {
+	if got.Sender.Proc.PID.State() != NotLooked || got.Sender.Proc.Signal.State() != Absent {
 		t.Error("not looked and absent were mixed up")
 	}
 }
 
 func TestUnknownFactIsAnError(t *testing.T) {
 	var c Case
-	err := json.Unmarshal([]byte(`{"schema":"holdfast/1","id":"x","time":"2026-01-01T00:00:00Z","facts":{"emit.sock.unred_bytes":1}}`), &c)
+	err := json.Unmarshal([]byte(`{"schema":"holdfast/1","id":"x","time":"2026-01-01T00:00:00Z","facts":{"sender.sock.unred_bytes":1}}`), &c)
 	if err == nil || !strings.Contains(err.Error(), "unred_bytes") {
 		t.Error(err)
 	}
-	if err := c.SetFacts(map[string]any{"emit.seen": "yes"}); err == nil {
+	if err := c.SetFacts(map[string]any{"sender.seen": "yes"}); err == nil {
 		t.Error("a string was accepted for a bool")
 	}
 }
 
 func TestReadingAFactAllocatesNothing(t *testing.T) {
 	c := &Case{}
-	c.Emit.Sock.State = Some("CLOSE")
+	c.Sender.Sock.State = Some("CLOSE")
 	list := Defs()
 	if n := testing.AllocsPerRun(100, func() {
 		for i := range list {

@@ -31,14 +31,14 @@ type FrameKind string
 
 // The kinds of frames.
 const (
-	FramePlain    FrameKind = ""
-	FrameReset    FrameKind = "reset"      // the RST
-	FrameTrigger  FrameKind = "trigger"    // what it answers
-	FrameProof    FrameKind = "proof"      // a line of the proof points here
-	FrameResent   FrameKind = "retransmit" // sent before
-	FrameLost     FrameKind = "lost"       // seen at one point of capture, missing at the next
-	FrameNotice   FrameKind = "icmp"       // an ICMP error about the connection
-	FrameNextStep FrameKind = "after"      // sent after the RST
+	FramePlain     FrameKind = ""
+	FrameReset     FrameKind = "reset"      // the RST
+	FrameTrigger   FrameKind = "trigger"    // what it answers
+	FrameProof     FrameKind = "proof"      // a line of the proof points here
+	FrameResent    FrameKind = "retransmit" // sent before
+	FrameLost      FrameKind = "lost"       // seen at one point of capture, missing at the next
+	FrameICMPError FrameKind = "icmp"       // an ICMP error about the connection
+	FrameNextStep  FrameKind = "after"      // sent after the RST
 )
 
 // Ladder is the packets of one connection around what ended it, in order.

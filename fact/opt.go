@@ -13,7 +13,7 @@ package fact
 type State uint8
 
 // The three answers. The zero value is NotLooked, so a field that no source
-// ever touched can not be mistaken for an observation.
+// ever touched cannot be mistaken for an observation.
 const (
 	NotLooked State = iota // nobody looked
 	Absent                 // somebody looked, and there is none

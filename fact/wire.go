@@ -43,45 +43,45 @@ type Wire struct {
 	OtherStack Opt[bool]   `fact:"other_stack" doc:"its side's segments are those of a Linux host, and its IP identification or window is not what Linux writes into a RST of this form: another stack wrote it"`
 	Reserved   Opt[bool]   `fact:"reserved_bits" doc:"ECN or reserved flags are set in it"`
 
-	FIN          Opt[bool]          `fact:"sender_closed" doc:"its side had sent FIN before"`
-	FINAge       Opt[time.Duration] `fact:"sender_closed_ms" doc:"time from its side's FIN to the RST"`
-	VictimFIN    Opt[bool]          `fact:"receiver_closed" doc:"the other side had sent FIN before"`
-	VictimFINAge Opt[time.Duration] `fact:"receiver_closed_ms" doc:"time from the other side's FIN to the RST"`
-	FINAcked     Opt[bool]          `fact:"receiver_fin_acked" doc:"the RST's side had acknowledged the FIN of the other side"`
-	Handshake    Opt[bool]          `fact:"established" doc:"the handshake was completed, or data passed both ways"`
-	Idle         Opt[time.Duration] `fact:"idle_ms" doc:"how long no data had passed when the end began: at the FIN of the RST's side, at the data that it answers, or at itself"`
-	Life         Opt[time.Duration] `fact:"life_ms" doc:"age of the connection in the capture"`
-	Waiting      Opt[time.Duration] `fact:"waiting_ms" doc:"how long the client, whose RST it is, had waited for an answer to the data that it sent last; absent when it waited for none, or the server sent the RST"`
-	Unanswered   Opt[int64]         `fact:"unanswered_bytes" doc:"data of the other side since the RST's side last sent data"`
-	MidTransfer  Opt[bool]          `fact:"mid_transfer" doc:"the other side's latest data came in full-sized segments: more was to come"`
-	Unacked      Opt[int64]         `fact:"unacked_bytes" doc:"data of the other side that the RST's side did not acknowledge, the RST included"`
-	Retransmits  Opt[int64]         `fact:"sender_retransmits" doc:"segments that the RST's side had sent again in a row without an answer"`
-	VictimRetr   Opt[int64]         `fact:"receiver_retransmits" doc:"segments that the other side had sent again in a row without an answer"`
-	GaveUp       Opt[bool]          `fact:"gave_up" doc:"its side had sent the same again in growing intervals and reset the connection one interval after the last time"`
-	Silence      Opt[time.Duration] `fact:"receiver_silence_ms" doc:"time since the other side was heard last"`
-	Probes       Opt[int64]         `fact:"sender_probes" doc:"keep-alive or window probes of the RST's side that stayed unanswered"`
-	VictimProbe  Opt[bool]          `fact:"answers_probe" doc:"what it answers is a keep-alive probe"`
-	Join         Opt[bool]          `fact:"mptcp_join" doc:"what it answers asks to join a Multipath TCP connection (MP_JOIN, RFC 8684 3.2)"`
-	ZeroWindow   Opt[bool]          `fact:"receiver_zero_window" doc:"the other side's window was 0 at the end"`
-	OwnZero      Opt[bool]          `fact:"sender_zero_window" doc:"the RST's side had closed its window to 0 before it aborted: its application did not read"`
-	Gap          Opt[bool]          `fact:"hole" doc:"data of the RST's side is missing in the capture"`
-	OutOfWindow  Opt[bool]          `fact:"answers_out_of_window" doc:"what it answers, or what came just before, lay outside the window that its side had offered"`
-	SYNs         Opt[int64]         `fact:"syns" doc:"SYNs of this connection so far, repeated ones included"`
-	SynAcks      Opt[int64]         `fact:"syn_acks" doc:"SYN-ACKs of this connection so far, repeated ones included"`
-	BareSYN      Opt[bool]          `fact:"bare_syn" doc:"the SYN has neither SACK, window scale nor timestamps, which every common stack offers and many scanners do not"`
-	SYNWasAcked  Opt[bool]          `fact:"syn_challenged" doc:"the server answered the SYN with an acknowledgement of something else, as for an older connection of these ports (RFC 5961 4)"`
-	Reused       Opt[string]        `fact:"reused_from" doc:"state in which the earlier connection of the same addresses and ports was left: open, half-closed, closed, reset; absent when there was none"`
-	ReusedAge    Opt[time.Duration] `fact:"reused_after_ms" doc:"time since that connection's last segment"`
-	Retried      Opt[bool]          `fact:"reconnected" doc:"the client sent another SYN from the same port afterwards"`
+	FIN            Opt[bool]          `fact:"sender_closed" doc:"its side had sent FIN before"`
+	FINAge         Opt[time.Duration] `fact:"sender_closed_ms" doc:"time from its side's FIN to the RST"`
+	ReceiverFIN    Opt[bool]          `fact:"receiver_closed" doc:"the other side had sent FIN before"`
+	ReceiverFINAge Opt[time.Duration] `fact:"receiver_closed_ms" doc:"time from the other side's FIN to the RST"`
+	FINAcked       Opt[bool]          `fact:"receiver_fin_acked" doc:"the RST's side had acknowledged the FIN of the other side"`
+	Handshake      Opt[bool]          `fact:"established" doc:"the handshake was completed, or data passed both ways"`
+	Idle           Opt[time.Duration] `fact:"idle_ms" doc:"how long no data had passed when the end began: at the FIN of the RST's side, at the data that it answers, or at itself"`
+	Life           Opt[time.Duration] `fact:"life_ms" doc:"age of the connection in the capture"`
+	Waiting        Opt[time.Duration] `fact:"waiting_ms" doc:"how long the client, whose RST it is, had waited for an answer to the data that it sent last; absent when it waited for none, or the server sent the RST"`
+	Unanswered     Opt[int64]         `fact:"unanswered_bytes" doc:"data of the other side since the RST's side last sent data"`
+	MidTransfer    Opt[bool]          `fact:"mid_transfer" doc:"the other side's latest data came in full-sized segments: more was to come"`
+	Unacked        Opt[int64]         `fact:"unacked_bytes" doc:"data of the other side that the RST's side did not acknowledge, the RST included"`
+	Retransmits    Opt[int64]         `fact:"sender_retransmits" doc:"segments that the RST's side had sent again in a row without an answer"`
+	ReceiverRetr   Opt[int64]         `fact:"receiver_retransmits" doc:"segments that the other side had sent again in a row without an answer"`
+	GaveUp         Opt[bool]          `fact:"gave_up" doc:"its side had sent the same again in growing intervals and reset the connection one interval after the last time"`
+	Silence        Opt[time.Duration] `fact:"receiver_silence_ms" doc:"time since the other side was heard last"`
+	Probes         Opt[int64]         `fact:"sender_probes" doc:"keep-alive or window probes of the RST's side that stayed unanswered"`
+	ReceiverProbe  Opt[bool]          `fact:"answers_probe" doc:"what it answers is a keep-alive probe"`
+	Join           Opt[bool]          `fact:"mptcp_join" doc:"what it answers asks to join a Multipath TCP connection (MP_JOIN, RFC 8684 3.2)"`
+	ZeroWindow     Opt[bool]          `fact:"receiver_zero_window" doc:"the other side's window was 0 at the end"`
+	OwnZero        Opt[bool]          `fact:"sender_zero_window" doc:"the RST's side had closed its window to 0 before it aborted: its application did not read"`
+	Gap            Opt[bool]          `fact:"hole" doc:"data of the RST's side is missing in the capture"`
+	OutOfWindow    Opt[bool]          `fact:"answers_out_of_window" doc:"what it answers, or what came just before, lay outside the window that its side had offered"`
+	SYNs           Opt[int64]         `fact:"syns" doc:"SYNs of this connection so far, repeated ones included"`
+	SynAcks        Opt[int64]         `fact:"syn_acks" doc:"SYN-ACKs of this connection so far, repeated ones included"`
+	BareSYN        Opt[bool]          `fact:"bare_syn" doc:"the SYN has neither SACK, window scale nor timestamps, which every common stack offers and many scanners do not"`
+	SYNWasAcked    Opt[bool]          `fact:"syn_challenged" doc:"the server answered the SYN with an acknowledgement of something else, as for an older connection of these ports (RFC 5961 4)"`
+	Reused         Opt[string]        `fact:"reused_from" doc:"state in which the earlier connection of the same addresses and ports was left: open, half-closed, closed, reset; absent when there was none"`
+	ReusedAge      Opt[time.Duration] `fact:"reused_after_ms" doc:"time since that connection's last segment"`
+	Retried        Opt[bool]          `fact:"reconnected" doc:"the client sent another SYN from the same port afterwards"`
 
-	SenderAlive Opt[bool]          `fact:"sender_alive" doc:"its side went on with the connection after its own RST, which no TCP that had sent it does"`
-	VictimAlive Opt[bool]          `fact:"receiver_alive" doc:"the other side went on with new data after the RST: it had no effect"`
-	Challenged  Opt[bool]          `fact:"challenged" doc:"the other side answered it with an acknowledgement (RFC 5961 3.2)"`
-	Nth         Opt[int64]         `fact:"nth" doc:"which RST of its side in this connection it is, from 1"`
-	Resets      Opt[int64]         `fact:"resets" doc:"RSTs of its side in this connection"`
-	Opposite    Opt[int64]         `fact:"opposite_resets" doc:"RSTs of the other side in this connection"`
-	OppositeAge Opt[time.Duration] `fact:"after_opposite_reset_us" doc:"time since the other side sent a RST; absent when it had not"`
-	SeqChanges  Opt[bool]          `fact:"sequence_changes" doc:"RSTs of its side in this connection have different sequence numbers that nothing sent explains"`
+	SenderAlive   Opt[bool]          `fact:"sender_alive" doc:"its side went on with the connection after its own RST, which no TCP that had sent it does"`
+	ReceiverAlive Opt[bool]          `fact:"receiver_alive" doc:"the other side went on with new data after the RST: it had no effect"`
+	Challenged    Opt[bool]          `fact:"challenged" doc:"the other side answered it with an acknowledgement (RFC 5961 3.2)"`
+	Nth           Opt[int64]         `fact:"nth" doc:"which RST of its side in this connection it is, from 1"`
+	Resets        Opt[int64]         `fact:"resets" doc:"RSTs of its side in this connection"`
+	Opposite      Opt[int64]         `fact:"opposite_resets" doc:"RSTs of the other side in this connection"`
+	OppositeAge   Opt[time.Duration] `fact:"after_opposite_reset_us" doc:"time since the other side sent a RST; absent when it had not"`
+	SeqChanges    Opt[bool]          `fact:"sequence_changes" doc:"RSTs of its side in this connection have different sequence numbers that nothing sent explains"`
 
 	Protocol     Opt[string] `fact:"protocol" doc:"application protocol that the first bytes show: tls, http/1, http/2, ssh, postgresql ..."`
 	ClientSpeaks Opt[string] `fact:"client_speaks" doc:"protocol of the client's first bytes"`

@@ -154,7 +154,7 @@ func decodeLines(m mapping) []diagnosis.Line {
 		e.allow("a line of evidence", lineKeys...)
 		l := diagnosis.Line{If: e.expr("if"), Witness: e.text("witness"), Says: e.text("says")}
 		if l.If.S == "" {
-			m.d.problem(e.pos, "a line of evidence has no expression").Hint = "if: emit.reason == \"NO_SOCKET\""
+			m.d.problem(e.pos, "a line of evidence has no expression").Hint = "if: sender.reason == \"NO_SOCKET\""
 			continue
 		}
 		l.Weight, l.Against, l.Otherwise = e.text("weight"), e.text("against"), e.text("otherwise")

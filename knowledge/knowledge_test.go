@@ -70,7 +70,7 @@ func TestUserFileOverrides(t *testing.T) {
 func TestBrokenOverrideKeepsTheOriginal(t *testing.T) {
 	dir, second := t.TempDir(), t.TempDir()
 	write(t, dir, "my-cause.yaml", Skeleton("my-cause"))
-	write(t, second, "my-cause.yaml", strings.Replace(Skeleton("my-cause"), "emit.reason ==", "emit.raeson ==", 1))
+	write(t, second, "my-cause.yaml", strings.Replace(Skeleton("my-cause"), "sender.reason ==", "sender.raeson ==", 1))
 	base, err := Load(dir, second)
 	if c, ok := base.Cause("my-cause"); err == nil || !ok || c.Overrides != "" {
 		t.Errorf("%v, %+v", err, c)
@@ -106,7 +106,7 @@ func TestFailuresExplainThemselves(t *testing.T) {
 	base, _ := Load(dir)
 	for _, f := range Test(base) {
 		if f.ID == "my-cause" {
-			for _, want := range []string{"my-cause.yaml:44:5: case", "grade should be unknown", "sender's grade should be possible", "harmful should be false", "emit.proc.name"} {
+			for _, want := range []string{"my-cause.yaml:44:5: case", "grade should be unknown", "sender's grade should be possible", "harmful should be false", "sender.proc.name"} {
 				if !strings.Contains(f.Error(), want) {
 					t.Errorf("no %s in %s", want, f.Error())
 				}
@@ -143,10 +143,10 @@ func TestProblemsNameTheirPlace(t *testing.T) {
 		}
 		write(t, dir, name+".yaml", strings.Replace(s, from, to, 1))
 	}
-	bad("unknown-fact", `- emit.sock.unread_bytes > 0`, `- emit.sock.unred_bytes > 0`)
-	bad("quoted", `- emit.sock.unread_bytes > 0`, `- 'emit.sock.unread_bytes > "x"'`)
-	bad("folded", `- emit.sock.unread_bytes > 0`, "- >-\n      emit.sock.unread_bytes > 0\n      and rst.sen")
-	bad("wrong-template", "{{.emit.role}}", "{{.emit.rolle}}")
+	bad("unknown-fact", `- sender.sock.unread_bytes > 0`, `- sender.sock.unred_bytes > 0`)
+	bad("quoted", `- sender.sock.unread_bytes > 0`, `- 'sender.sock.unread_bytes > "x"'`)
+	bad("folded", `- sender.sock.unread_bytes > 0`, "- >-\n      sender.sock.unread_bytes > 0\n      and rst.sen")
+	bad("wrong-template", "{{.sender.role}}", "{{.sender.rolle}}")
 	bad("wrong-class", "class: software-bug", "class: software-bugs")
 	bad("wrong-id", "id: wrong-id", "id: other-id")
 	write(t, dir, "causes/wrong-class.yaml", Skeleton("wrong-class"))
@@ -157,11 +157,11 @@ func TestProblemsNameTheirPlace(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		`/unknown-fact.yaml:11:5: unknown fact "emit.sock.unred_bytes" (did you mean emit.sock.unread_bytes?)`,
+		`/unknown-fact.yaml:11:5: unknown fact "sender.sock.unred_bytes" (did you mean sender.sock.unread_bytes?)`,
 		`/quoted.yaml:11:6: > cannot stand between a number and a string`,
 		`/folded.yaml:13:11: unknown fact "rst.sen" (did you mean rst.seen?)`,
 		`unknown key "evidense" in a cause (did you mean "evidence"?)`,
-		`/wrong-template.yaml:21:36: template: unknown fact "emit.rolle" (did you mean emit.role?)`,
+		`/wrong-template.yaml:21:38: template: unknown fact "sender.rolle" (did you mean sender.role?)`,
 		`/wrong-class.yaml:5:1: unknown class "software-bugs"`,
 		`id "other-id" in a file named wrong-id.yaml`,
 		`cause wrong-class is also defined in`,
@@ -218,7 +218,7 @@ func BenchmarkExplainLog(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		c := *cases[i%len(cases)]
-		c.Log.Text, c.Log.VictimText = fact.SomeBy(logs[i%7], fact.ByLog), fact.SomeBy(logs[(i+3)%7], fact.ByLog)
+		c.Log.Text, c.Log.ReceiverText = fact.SomeBy(logs[i%7], fact.ByLog), fact.SomeBy(logs[(i+3)%7], fact.ByLog)
 		base.Explain(&c, diagnosis.Options{})
 	}
 }

@@ -67,7 +67,7 @@ func TestFactsHaveReaders(t *testing.T) {
 
 // family is the name of a fact, one for both ends of a connection.
 func family(name string) string {
-	for _, end := range []string{"emit.", "victim."} {
+	for _, end := range []string{"sender.", "receiver."} {
 		if rest, found := strings.CutPrefix(name, end); found {
 			return "end." + rest
 		}

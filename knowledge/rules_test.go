@@ -25,15 +25,15 @@ func TestRules(t *testing.T) {
 		{"automatic without a scenario", unit, unit + "    automatic: true\n", "is automatic"},
 		{"advice that is a command", "The proxy of team X, let it drain for longer\n" + unit, "systemctl restart it\n", "begins like a command"},
 		{"link with a comment in it", "  - RFC 9293 section 3.10.7\n", "  - https://example.org/page (section 2)\n", "has a blank or bracket"},
-		{"a time in an expression", "  - if: emit.proc.name == \"team-x-proxy\"\n", "  - if: emit.proc.name == \"team-x-proxy\" and near(emit.dead.idle_ms, 5000, 0.1)\n", "a time stands in an expression"},
-		{"a time by its name", "  - if: emit.proc.name == \"team-x-proxy\"\n", "  - if: emit.proc.name == \"team-x-proxy\" and near(emit.dead.idle_ms, timer(nginx-keepalive), 0.1)\n", ""},
-		{"an unknown timer", "  - if: emit.proc.name == \"team-x-proxy\"\n", "  - if: near(emit.dead.idle_ms, timer(nginx-keepalife), 0.1)\n", "names of timers.yaml"},
-		{"a timer that nobody opened", "  - if: emit.proc.name == \"team-x-proxy\"\n", "  - if: near(emit.dead.idle_ms, timer(netscaler-server), 0.1)\n", "open a source first"},
+		{"a time in an expression", "  - if: sender.proc.name == \"team-x-proxy\"\n", "  - if: sender.proc.name == \"team-x-proxy\" and near(sender.dead.idle_ms, 5000, 0.1)\n", "a time stands in an expression"},
+		{"a time by its name", "  - if: sender.proc.name == \"team-x-proxy\"\n", "  - if: sender.proc.name == \"team-x-proxy\" and near(sender.dead.idle_ms, timer(nginx-keepalive), 0.1)\n", ""},
+		{"an unknown timer", "  - if: sender.proc.name == \"team-x-proxy\"\n", "  - if: near(sender.dead.idle_ms, timer(nginx-keepalife), 0.1)\n", "names of timers.yaml"},
+		{"a timer that nobody opened", "  - if: sender.proc.name == \"team-x-proxy\"\n", "  - if: near(sender.dead.idle_ms, timer(netscaler-server), 0.1)\n", "open a source first"},
 		{"a step on the wire", "fixes:\n", "wire: ['> data: at once', '< FIN', '= nothing']\nfixes:\n", ""},
 		{"no step on the wire", "fixes:\n", "wire: ['client sends']\nfixes:\n", "is no step on the wire"},
 		{"two kinds", unit, unit + "    ask: [ls]\n", "a fix has one of"},
 		{"an unknown product", unit, "    edit: ngnix\n    lines: [x y;]\n", "unknown product"},
-		{"a case like nothing", "    facts: {outcome: reset, rst.seen: true, emit.seen: true, emit.watched: true, emit.role: server, emit.call: close,\n            emit.reason: TCP_ABORT_ON_CLOSE, emit.sock.unread_bytes: 1000, emit.proc.name: nginx}\n", "    like: nothing\n", "no given of macros.yaml"},
+		{"a case like nothing", "    facts: {outcome: reset, rst.seen: true, sender.seen: true, sender.watched: true, sender.role: server, sender.call: close,\n            sender.reason: TCP_ABORT_ON_CLOSE, sender.sock.unread_bytes: 1000, sender.proc.name: nginx}\n", "    like: nothing\n", "no given of macros.yaml"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

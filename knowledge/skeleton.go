@@ -15,25 +15,25 @@ outcome: [reset]           # reset refused timeout unreachable survived none
 senders: [server-app]      # client-app client-kernel server-app server-kernel local-firewall middlebox injector none
 frequency: common          # very-common common rare
 requires:                  # must be true: a false one rules the cause out, an unknown one keeps it from being proved
-  - emit.sock.unread_bytes > 0
+  - sender.sock.unread_bytes > 0
 contradicts:               # must not be true; what nobody looked at is named in the finding as not checked
-  - emit.proc.exiting == true
-  - {if: not (emit.proc.name == "team-x-proxy"), must_check: true} # without the answer never proved
+  - sender.proc.exiting == true
+  - {if: not (sender.proc.name == "team-x-proxy"), must_check: true} # without the answer never proved
 excludes: [close-with-unread-data]  # causes that are only a consequence of this one
 # family: general-cause    # instead, for a vendor's variety of a known cause: its lines and requirements hold too
 evidence:                  # proof, strong, hint or faint; what one witness says is at most proof
-  - if: emit.reason == "TCP_ABORT_ON_CLOSE"
+  - if: sender.reason == "TCP_ABORT_ON_CLOSE"
     weight: strong
     seen: 9                # in how many of ten such cases it is true, so that its falsehood counts too
-    says: the kernel of the {{.emit.role}} recorded {{.emit.reason}} with {{bytes .emit.sock.unread_bytes}} unread
-  - if: emit.proc.name == "team-x-proxy"
+    says: the kernel of the {{.sender.role}} recorded {{.sender.reason}} with {{bytes .sender.sock.unread_bytes}} unread
+  - if: sender.proc.name == "team-x-proxy"
     weight: proof
     otherwise: proof       # instead of seen: what it weighs against the cause when it is false
-    says: the socket belonged to {{.emit.proc.name}} ({{.emit.proc.pid}})
+    says: the socket belonged to {{.sender.proc.name}} ({{.sender.proc.pid}})
 says: |
-  {{.emit.proc.name}} closed its socket while {{bytes .emit.sock.unread_bytes}} of the client's data were
+  {{.sender.proc.name}} closed its socket while {{bytes .sender.sock.unread_bytes}} of the client's data were
   unread, so the kernel answered with a reset instead of an orderly end.
-effect: "{{bytes .emit.sock.unread_bytes}} of the request were thrown away"
+effect: "{{bytes .sender.sock.unread_bytes}} of the request were thrown away"
 fixes:
   - title: The proxy of team X, let it drain for longer
     unit: team-x-proxy     # one of sysctl: {KEY: VALUE}, unit: NAME with set, edit: PRODUCT with lines and was, nft: {...},
@@ -49,12 +49,12 @@ lab: "none: needs the proxy of team X"
 look_alikes: []
 cases:
   - name: the proxy closed with data unread
-    facts: {outcome: reset, rst.seen: true, emit.seen: true, emit.watched: true, emit.role: server, emit.call: close,
-            emit.reason: TCP_ABORT_ON_CLOSE, emit.sock.unread_bytes: 1000, emit.proc.name: team-x-proxy,
-            emit.proc.pid: 4711, emit.sock.known: true, emit.sock.state: CLOSE, emit.proc.exiting: false}
+    facts: {outcome: reset, rst.seen: true, sender.seen: true, sender.watched: true, sender.role: server, sender.call: close,
+            sender.reason: TCP_ABORT_ON_CLOSE, sender.sock.unread_bytes: 1000, sender.proc.name: team-x-proxy,
+            sender.proc.pid: 4711, sender.sock.known: true, sender.sock.state: CLOSE, sender.proc.exiting: false}
     expect: {sender: server-app, cause: ID, grade: proved}
   - name: another program did
-    facts: {outcome: reset, rst.seen: true, emit.seen: true, emit.watched: true, emit.role: server, emit.call: close,
-            emit.reason: TCP_ABORT_ON_CLOSE, emit.sock.unread_bytes: 1000, emit.proc.name: nginx}
+    facts: {outcome: reset, rst.seen: true, sender.seen: true, sender.watched: true, sender.role: server, sender.call: close,
+            sender.reason: TCP_ABORT_ON_CLOSE, sender.sock.unread_bytes: 1000, sender.proc.name: nginx}
     not: ID
 `

@@ -29,7 +29,7 @@ func (m mapping) words() []diagnosis.Line {
 	m.d.words = spoken
 	if len(words) > 0 {
 		r := pattern(words)
-		logs := "log.text matches " + r + " or log.victim_text matches " + r + " or host.kernel_text matches " + r
+		logs := "log.text matches " + r + " or log.receiver_text matches " + r + " or host.kernel_text matches " + r
 		lines = append(lines, diagnosis.Line{If: text(logs), Weight: text("proof"), Seen: &seen, Says: text("a log of one of the ends, or the kernel's, names it")})
 		m.d.words = logs + " or " + spoken
 	}

@@ -9,7 +9,7 @@ type Kind uint8
 const (
 	Other     Kind = iota // not TCP
 	TCP                   // the segment is filled
-	ICMP                  // an error about a TCP segment: Decoder.Notice is filled
+	ICMP                  // an error about a TCP segment: Decoder.ICMPError is filled
 	Held                  // a fragment of an IP packet that is not complete yet
 	Truncated             // the capture kept too few bytes to see a TCP header
 	Malformed             // a header contradicts itself or the frame
@@ -24,7 +24,7 @@ type Decoder struct {
 	Verify      bool  // check checksums; else they are SumUnknown
 	VerifyFlags Flags // without Verify, check the TCP checksum of segments with one of these flags, unless they were put together from fragments
 
-	Notice Notice // of the last frame that was of kind ICMP
+	ICMPError ICMPError // of the last frame that was of kind ICMP
 
 	Fragments FragmentCounts
 
@@ -43,7 +43,7 @@ var be = binary.BigEndian
 // Decode fills s from a frame. Everything of s is set when the kind is TCP,
 // except Frame, which the caller sets before; s.Payload refers to data or, for
 // fragments, to memory that the next call may use again. With kind ICMP,
-// d.Notice is filled; with the other kinds what is in s has no meaning.
+// d.ICMPError is filled; with the other kinds what is in s has no meaning.
 func (d *Decoder) Decode(rec *Record, data []byte, s *Segment) Kind {
 	s.Time, s.Direction, s.Interface = rec.Time, rec.Direction, rec.Interface
 	s.VLAN, s.Layers, s.LinkSrc, s.LinkDst = 0, 0, 0, 0

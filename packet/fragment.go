@@ -18,7 +18,7 @@ type FragmentCounts struct {
 	Overlap    uint64 // packets given up because fragments contradict each other (RFC 5722)
 	TimedOut   uint64 // packets given up after 30 s
 	Evicted    uint64 // packets given up because too many were incomplete
-	Incomplete uint64 // fragments that the capture cut, which can not be put together
+	Incomplete uint64 // fragments that the capture cut, which cannot be put together
 }
 
 // datagramKey is what fragments of one packet have in common (RFC 791 2.3, RFC 8200 4.5).

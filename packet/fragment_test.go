@@ -110,7 +110,7 @@ func TestFragmentsLimits(t *testing.T) {
 	}
 }
 
-// TestFragmentsCut: what the capture has cut can not be put together, but its
+// TestFragmentsCut: what the capture has cut cannot be put together, but its
 // first fragment has the header.
 func TestFragmentsCut(t *testing.T) {
 	f := fragmentsOf()

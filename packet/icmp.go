@@ -1,6 +1,6 @@
 package packet
 
-// icmp fills d.Notice when an error quotes a TCP segment (RFC 792, RFC 4443).
+// icmp fills d.ICMPError when an error quotes a TCP segment (RFC 792, RFC 4443).
 func (d *Decoder) icmp(v6 bool, b []byte, s *Segment) Kind {
 	if len(b) < 8 {
 		return d.short()
@@ -8,8 +8,8 @@ func (d *Decoder) icmp(v6 bool, b []byte, s *Segment) Kind {
 	if !quotes(v6, b[0]) {
 		return Other
 	}
-	n := &d.Notice
-	*n = Notice{Time: s.Time, Frame: s.Frame, From: s.Src, V6: v6, TTL: s.TTL, Type: b[0], Code: b[1]}
+	n := &d.ICMPError
+	*n = ICMPError{Time: s.Time, Frame: s.Frame, From: s.Src, V6: v6, TTL: s.TTL, Type: b[0], Code: b[1]}
 	const unreachable, needFragmentation, tooBig = 3, 4, 2
 	switch {
 	case v6 && b[0] == tooBig:
@@ -46,7 +46,7 @@ func quotes(v6 bool, kind uint8) bool {
 }
 
 // quoteIPv4 takes the addresses and returns what is there of a TCP header.
-func (n *Notice) quoteIPv4(b []byte) []byte {
+func (n *ICMPError) quoteIPv4(b []byte) []byte {
 	if len(b) < 20 || b[0]>>4 != 4 || b[9] != protoTCP || be.Uint16(b[6:])&fragmentOffset != 0 {
 		return nil
 	}
@@ -59,7 +59,7 @@ func (n *Notice) quoteIPv4(b []byte) []byte {
 	return b[size:]
 }
 
-func (n *Notice) quoteIPv6(b []byte) []byte {
+func (n *ICMPError) quoteIPv6(b []byte) []byte {
 	if len(b) < 40 || b[0]>>4 != 6 {
 		return nil
 	}

@@ -9,7 +9,7 @@ import (
 
 func TestNotice(t *testing.T) {
 	quoted4, quoted6 := inIPv4(protoTCP, testTCP()), inIPv6(protoTCP, testTCP())
-	fill := func(n *Notice) {
+	fill := func(n *ICMPError) {
 		n.SrcPort, n.DstPort = 40000, 80
 		n.Src, n.Dst = testAddr("192.0.2.1"), testAddr("198.51.100.2")
 		if n.V6 {
@@ -20,14 +20,14 @@ func TestNotice(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		data []byte
-		want Notice
+		want ICMPError
 	}{
-		{"port unreachable, 8 bytes", inIPv4(protoICMP, cat([]byte{3, 3, 0, 0, 0, 0, 0, 0}, quoted4[:28])), Notice{Type: 3, Code: 3, Seq: 0x11223344, HasSeq: true}},
-		{"4 bytes", inIPv4(protoICMP, cat([]byte{11, 0, 0, 0, 0, 0, 0, 0}, quoted4[:24])), Notice{Type: 11}},
-		{"fragmentation needed", inIPv4(protoICMP, cat([]byte{3, 4, 0, 0, 0, 0, 5, 0x14}, quoted4)), Notice{Type: 3, Code: 4, MTU: 1300, Seq: 0x11223344, HasSeq: true}},
-		{"too big", inIPv6(protoICMPv6, cat([]byte{2, 0, 0, 0, 0, 0, 5, 0}, quoted6)), Notice{V6: true, Type: 2, MTU: 1280, Seq: 0x11223344, HasSeq: true}},
+		{"port unreachable, 8 bytes", inIPv4(protoICMP, cat([]byte{3, 3, 0, 0, 0, 0, 0, 0}, quoted4[:28])), ICMPError{Type: 3, Code: 3, Seq: 0x11223344, HasSeq: true}},
+		{"4 bytes", inIPv4(protoICMP, cat([]byte{11, 0, 0, 0, 0, 0, 0, 0}, quoted4[:24])), ICMPError{Type: 11}},
+		{"fragmentation needed", inIPv4(protoICMP, cat([]byte{3, 4, 0, 0, 0, 0, 5, 0x14}, quoted4)), ICMPError{Type: 3, Code: 4, MTU: 1300, Seq: 0x11223344, HasSeq: true}},
+		{"too big", inIPv6(protoICMPv6, cat([]byte{2, 0, 0, 0, 0, 0, 5, 0}, quoted6)), ICMPError{V6: true, Type: 2, MTU: 1280, Seq: 0x11223344, HasSeq: true}},
 		{"prohibited, extension headers", inIPv6(protoICMPv6, cat([]byte{1, 1, 0, 0, 0, 0, 0, 0}, extended(0, []byte{44, 0, 1, 4, 0, 0, 0, 0, 6, 0, 0, 1, 0, 0, 0, 1}, testTCP()))),
-			Notice{V6: true, Type: 1, Code: 1, Seq: 0x11223344, HasSeq: true}},
+			ICMPError{V6: true, Type: 1, Code: 1, Seq: 0x11223344, HasSeq: true}},
 	} {
 		fill(&c.want)
 		var d Decoder
@@ -35,7 +35,7 @@ func TestNotice(t *testing.T) {
 		if kind := d.Decode(record(LinkRaw, c.data), c.data, &s); kind != ICMP {
 			t.Errorf("%s: kind %d", c.name, kind)
 		}
-		if diff := cmp.Diff(c.want, d.Notice); diff != "" {
+		if diff := cmp.Diff(c.want, d.ICMPError); diff != "" {
 			t.Errorf("%s: %s", c.name, diff)
 		}
 	}

@@ -113,7 +113,7 @@ func (r *Reader) nextBlock(b *Batch, at int) (int, error) {
 	}
 	size := r.u32(h[4:])
 	if size < 12 || size%4 != 0 {
-		return 0, fmt.Errorf("a block of %d bytes can not be", size)
+		return 0, fmt.Errorf("a block of %d bytes cannot be", size)
 	}
 	switch kind {
 	case blockEnhanced, blockOldPacket, blockSimple, blockInterface, blockStatistics, blockSection:
@@ -121,7 +121,7 @@ func (r *Reader) nextBlock(b *Batch, at int) (int, error) {
 		return int(size), nil
 	}
 	if size > maxRecord {
-		return 0, fmt.Errorf("a block of %d bytes can not be", size)
+		return 0, fmt.Errorf("a block of %d bytes cannot be", size)
 	}
 	if len(h) < int(size) {
 		return 0, nil

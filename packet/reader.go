@@ -11,7 +11,7 @@ import (
 // ErrFormat is the error of NewReader for what is neither pcap nor pcapng.
 var ErrFormat = errors.New("not a capture in pcap or pcapng format")
 
-// DamageError says where a capture can not be read further. Everything before
+// DamageError says where a capture cannot be read further. Everything before
 // was returned.
 type DamageError struct {
 	Offset int64  // in the uncompressed file, of the record that is damaged
@@ -175,7 +175,7 @@ func (r *Reader) nextPcap(b *Batch, at int) (int, error) {
 		captured, length = length, captured
 	}
 	if captured > maxRecord {
-		return 0, fmt.Errorf("a frame of %d bytes can not be", captured)
+		return 0, fmt.Errorf("a frame of %d bytes cannot be", captured)
 	}
 	size := r.header + int(captured)
 	if len(h) < size {

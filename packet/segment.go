@@ -155,8 +155,8 @@ type Segment struct {
 	Payload []byte // data that was captured, at most Length
 }
 
-// Notice is an ICMP or ICMPv6 error about a TCP segment (RFC 792, RFC 4443).
-type Notice struct {
+// ICMPError is an ICMP or ICMPv6 error about a TCP segment (RFC 792, RFC 4443).
+type ICMPError struct {
 	Time  int64
 	Frame int64
 	From  Addr // who sent the error

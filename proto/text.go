@@ -243,7 +243,7 @@ func natsInfo(b []byte, s Message) (Message, bool) {
 var replyWords = []struct{ word, protocol string }{{"SMTP", "smtp"}, {"FTP", "ftp"}, {"FileZilla", "ftp"}}
 
 // textReply is a reply of three digits: RFC 5321 4.2, RFC 959 4.2, RFC 3977
-// 3.2. Whose it is often can not be told.
+// 3.2. Whose it is often cannot be told.
 func textReply(b []byte, s Message) (Message, bool) {
 	if len(b) < 5 || b[0] < '1' || b[0] > '5' || b[3] != ' ' && b[3] != '-' || !isPrintable(b[4]) && b[4] != '\r' {
 		return s, false

@@ -121,7 +121,7 @@ func (a *attempt) send(rt *http.Transport, req *http.Request, body io.ReadCloser
 	return resp, p, err
 }
 
-// prepare copies req so that net/http can not replay it unseen: without GetBody
+// prepare copies req so that net/http cannot replay it unseen: without GetBody
 // it does not replay a body, and without the canonical name of the key header
 // (names are case-insensitive on the wire) it does not replay for the key. others
 // says that somebody else traces the request, too.
@@ -314,7 +314,7 @@ func (a *attempt) evidence(err error) Evidence {
 		ev.Wrote, ev.loose = 0, a.conn.isLoose()
 		return ev
 	}
-	// Others share the connection: what they wrote can not be told apart, but
+	// Others share the connection: what they wrote cannot be told apart, but
 	// if nothing at all was acknowledged since, nothing of this stream was.
 	ev.Before, ev.Wrote, ev.Whole, ev.first = a.conn.counted(a.start, 0), 1, false, a.start == 0
 	return weigh(ev, err)

@@ -46,7 +46,7 @@ func (b *bodies) next(n int) (io.ReadCloser, error) {
 	case b.req.GetBody != nil:
 		return b.req.GetBody()
 	}
-	return nil, errors.New("body can not be read again: set GetBody, or raise MaxReplay")
+	return nil, errors.New("body cannot be read again: set GetBody, or raise MaxReplay")
 }
 
 // replayable reports whether next will work again.

@@ -31,7 +31,7 @@ var trips = map[Cause]int{
 	CauseRefused: 5, CauseUnreachable: 5, CauseTimeout: 5, CauseHandshake: 5, CauseReset: 20,
 }
 
-// Breaker stops requests to a server that can not be reached, by cause, and
+// Breaker stops requests to a server that cannot be reached, by cause, and
 // lets one through from time to time. The zero value is ready.
 type Breaker struct {
 	// Open is how long the first opening lasts, and Cap how long a later one

@@ -42,7 +42,7 @@ type Dialer struct {
 	KeepAlive time.Duration
 	// Multipath asks for Multipath TCP (RFC 8684), which survives the loss of
 	// one path where both ends have it, and falls back to TCP. Its
-	// connections can not be judged by TCP_INFO.
+	// connections cannot be judged by TCP_INFO.
 	Multipath bool
 	// Attempts is how often one dial goes through the addresses. Default 1.
 	Attempts int

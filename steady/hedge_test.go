@@ -142,7 +142,7 @@ func TestHedge(t *testing.T) {
 	}
 }
 
-// TestNoHedge: what may not be executed twice is never copied, nor what can not be
+// TestNoHedge: what may not be executed twice is never copied, nor what cannot be
 // read twice, nor what the budget does not grant.
 func TestNoHedge(t *testing.T) {
 	s, srv := startSlow(t, false)

@@ -245,7 +245,7 @@ func TestOwnPoolCancelRequest(t *testing.T) {
 	}
 }
 
-// TestOwnPoolLeavesOthers: what it can not carry goes through Base.
+// TestOwnPoolLeavesOthers: what it cannot carry goes through Base.
 func TestOwnPoolLeavesOthers(t *testing.T) {
 	proxy, _ := url.Parse("http://127.0.0.1:1")
 	post := func(change func(*http.Request)) *http.Request {

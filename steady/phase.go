@@ -47,7 +47,7 @@ func (a act) String() string { return actNames[a] }
 
 // transitions is the state machine. What is not here is illegal and changes
 // nothing. No way leads back from where nothing may be written to where
-// something may: a request that was judged can not reach the kernel later.
+// something may: a request that was judged cannot reach the kernel later.
 var transitions = [phases]map[act]phase{
 	phaseIdle:    {actArm: phaseArmed, actVeto: phaseVetoed, actFence: phaseFenced, actClose: phaseClosed},
 	phaseArmed:   {actArm: phaseArmed, actVeto: phaseVetoed, actProbe: phaseProbing, actSend: phaseSending, actRefuse: phaseRefused, actAnswer: phaseIdle, actFence: phaseFenced, actClose: phaseClosed, actHold: phaseClosing},

@@ -267,7 +267,7 @@ func (r *run) decide(f *failure) (delay time.Duration, reason string) {
 	case r.n >= r.attempts():
 		return 0, "attempts are used up"
 	case !r.bodies.replayable():
-		return 0, "the body can not be read again: set GetBody, or raise MaxReplay"
+		return 0, "the body cannot be read again: set GetBody, or raise MaxReplay"
 	}
 	// A dead pooled connection says nothing about the server's load, and there
 	// are only as many as the pool held: the first step away from one is free.

@@ -188,7 +188,7 @@ func (b *reply) broken(err error) error {
 		cause = CauseReset
 	}
 	if cause == CauseOther || b.unpacked && !ev.Ended && !ev.FIN && errors.Is(err, io.ErrUnexpectedEOF) {
-		return err // such as a read after Close, or data that can not be unpacked
+		return err // such as a read after Close, or data that cannot be unpacked
 	}
 	ev.Source = SourceAnswer
 	re := &ResetError{

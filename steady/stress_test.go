@@ -246,7 +246,7 @@ func TestIdleRace(t *testing.T) {
 	if r.twice != 0 || r.wrong != 0 || r.lost != 0 {
 		t.Errorf("%+v", r)
 	}
-	// A close with the request unread can not be decided here. How many are left hangs
+	// A close with the request unread cannot be decided here. How many are left hangs
 	// on the machine, and on a busy one net/http beside it is the measure.
 	n := 8 * *stressN
 	if r.failed <= n/100 {

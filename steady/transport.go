@@ -11,7 +11,7 @@ import (
 )
 
 // Transport is an http.RoundTripper for HTTP/1.1 and HTTP/2 that retries what
-// can not be executed twice by it:
+// cannot be executed twice by it:
 //
 //   - any method, when the failed attempt is proved not sent or not delivered;
 //   - idempotent methods (RFC 9110 9.2.2), when that is unknown;
@@ -19,7 +19,7 @@ import (
 //
 // It checks that a pooled connection lives before the first byte is sent, and
 // retires connections before the idle timeout that it learns of each server. A
-// request that can not be executed twice does not try out a longer silence than
+// request that cannot be executed twice does not try out a longer silence than
 // connections to the server were seen to survive; it gets a fresh one. To learn,
 // at most one connection to each server stays open, unused and beyond
 // MaxConnsPerHost, until the server ends it, for 90 s at most.
@@ -29,7 +29,7 @@ import (
 type Transport struct {
 	// Base is cloned at the first request, and its dial functions are wrapped.
 	// Default: a clone of http.DefaultTransport. Connections that
-	// Base.DialTLSContext makes can not be judged, and protocols added by
+	// Base.DialTLSContext makes cannot be judged, and protocols added by
 	// Base.RegisterProtocol are lost, as by Clone.
 	Base *http.Transport
 	// Dial makes connections, such as Dialer.DialContext. Default: Base's.

@@ -54,7 +54,7 @@ const (
 	WhoPeer
 	// WhoLocal: this end: a deadline, a cancelled context, Close.
 	WhoLocal
-	// WhoPath: nobody answered, or a router said that the peer can not be reached.
+	// WhoPath: nobody answered, or a router said that the peer cannot be reached.
 	WhoPath
 )
 

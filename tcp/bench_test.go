@@ -56,7 +56,7 @@ func TestSegmentsLikeSegment(t *testing.T) {
 	var frames [2][]int64
 	var stats [2]Stats
 	for k := range frames {
-		table := NewTable(Options{Conns: 700, OnEnd: func(e *Ending) { frames[k] = append(frames[k], e.Frame, int64(e.From), e.Trigger.Frame, e.Time) }})
+		table := NewTable(Options{Conns: 700, OnEnd: func(e *Termination) { frames[k] = append(frames[k], e.Frame, int64(e.From), e.Trigger.Frame, e.Time) }})
 		if k == 0 {
 			for i := range list {
 				table.Segment(&list[i])
@@ -84,8 +84,8 @@ func TestSegmentsLikeSegment(t *testing.T) {
 func TestFloodOfResets(t *testing.T) {
 	list := segments(t, traffic.Options{Packets: 40_000, Scan: true})
 	var table *Table
-	ends, seen := int64(0), map[*Ending]bool{}
-	table = NewTable(Options{Waiting: 100, OnEnd: func(e *Ending) {
+	ends, seen := int64(0), map[*Termination]bool{}
+	table = NewTable(Options{Waiting: 100, OnEnd: func(e *Termination) {
 		ends++
 		seen[e] = true
 		if e.Kind != ByReset || e.Reset.Flags&packet.RST == 0 || e.Nth != 1 || e.Trigger.Frame == 0 {

@@ -177,9 +177,9 @@ type connTail struct {
 	End    int64  // time of the latest segment of the whole table when the ending was made
 	Dups   uint32 // copies of segments that another mirror port took
 
-	Before Before // what used the same addresses and ports earlier
-	Notice packet.Notice
-	_      [32]byte // fills the last of 17 cache lines: with an even number, connections would share too few sets of a cache
+	Before    Before // what used the same addresses and ports earlier
+	ICMPError packet.ICMPError
+	_         [32]byte // fills the last of 17 cache lines: with an even number, connections would share too few sets of a cache
 }
 
 // ConnBits are observations of a connection.
@@ -187,11 +187,11 @@ type ConnBits uint16
 
 // The observations.
 const (
-	Established ConnBits = 1 << iota // SYN, SYN-ACK and an acknowledgement of the latter were seen, or data both ways
-	SawNotice                        // an ICMP error quotes one of its segments
-	Reported                         // an ending was made
-	FromMiddle                       // its beginning is not in the capture
-	pending                          // endings wait for what comes after them
+	Established  ConnBits = 1 << iota // SYN, SYN-ACK and an acknowledgement of the latter were seen, or data both ways
+	SawICMPError                      // an ICMP error quotes one of its segments
+	Reported                          // an ending was made
+	FromMiddle                        // its beginning is not in the capture
+	pending                           // endings wait for what comes after them
 )
 
 // Before is the connection that had the same addresses and ports before.

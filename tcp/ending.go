@@ -11,18 +11,18 @@ type Kind uint8
 
 // The kinds.
 const (
-	ByReset   Kind = iota // a RST segment
-	ByNotice              // an ICMP error refused the attempt to connect
-	NoAnswer              // nobody answered the SYN, or the SYN-ACK
-	BySilence             // data was sent again and again and never acknowledged
+	ByReset     Kind = iota // a RST segment
+	ByICMPError             // an ICMP error refused the attempt to connect
+	NoAnswer                // nobody answered the SYN, or the SYN-ACK
+	BySilence               // data was sent again and again and never acknowledged
 )
 
 // PayloadKept is how much of the data in a RST is kept (RFC 9293 3.5.2 allows
 // diagnostic text).
 const PayloadKept = 256
 
-// Ending is a RST, or another bad end, with the connection as it was then.
-type Ending struct {
+// Termination is a RST, or another bad end, with the connection as it was then.
+type Termination struct {
 	Conn  Conn // before the RST
 	Kind  Kind
 	From  uint8 // side whose address the RST carries; of the others, the side that did not answer
@@ -47,31 +47,31 @@ type Ending struct {
 
 // After is what the ends did once the RST was seen.
 type After struct {
-	SenderData   int           // segments with data of the side that had sent the RST
-	SenderAcks   int           // its other segments, RSTs excepted
-	SenderSYN    int           // its SYNs
-	SenderNew    bool          // its data or acknowledgements went beyond what it had sent before: its TCP lives
-	SenderFirst  int64         // frame of the first of them
-	SenderDelay  time.Duration // from the RST to that
-	VictimData   int           // segments with data of the other side
-	VictimAcks   int
-	VictimSYN    int
-	VictimNew    bool  // data never sent before: its connection goes on
-	VictimFirst  int64 // frame of the first
-	VictimDelay  time.Duration
-	Challenge    int64 // frame of an acknowledgement without news right after the RST (RFC 5961 3.2)
-	SenderResets int   // later RSTs of the same side
-	VictimResets int
-	VictimReset  time.Duration // from the RST to the first RST of the other side, 0 when there was none
-	SynAckFirst  bool          // its side's SYN-ACK came after the RST, and before another SYN
-	SynAckDelay  time.Duration // from the RST to that
-	AckedBeyond  bool          // the other side acknowledged at the same moment what the RST's side had never sent
-	SenderTTL    uint8         // TTL of the first segment of its side after it, 0 when there was none
-	SeqStep      uint32        // sequence number of the next RST of the same side minus this one's
-	IPIDStep     uint16        // the same of the IP identification
-	SeqChanged   bool          // a later RST of the same side has another sequence number
-	AckChanged   bool
-	Beyond       bool // a later RST lies beyond all that its side had sent
+	SenderData     int           // segments with data of the side that had sent the RST
+	SenderAcks     int           // its other segments, RSTs excepted
+	SenderSYN      int           // its SYNs
+	SenderNew      bool          // its data or acknowledgements went beyond what it had sent before: its TCP lives
+	SenderFirst    int64         // frame of the first of them
+	SenderDelay    time.Duration // from the RST to that
+	ReceiverData   int           // segments with data of the other side
+	ReceiverAcks   int
+	ReceiverSYN    int
+	ReceiverNew    bool  // data never sent before: its connection goes on
+	ReceiverFirst  int64 // frame of the first
+	ReceiverDelay  time.Duration
+	Challenge      int64 // frame of an acknowledgement without news right after the RST (RFC 5961 3.2)
+	SenderResets   int   // later RSTs of the same side
+	ReceiverResets int
+	ReceiverReset  time.Duration // from the RST to the first RST of the other side, 0 when there was none
+	SynAckFirst    bool          // its side's SYN-ACK came after the RST, and before another SYN
+	SynAckDelay    time.Duration // from the RST to that
+	AckedBeyond    bool          // the other side acknowledged at the same moment what the RST's side had never sent
+	SenderTTL      uint8         // TTL of the first segment of its side after it, 0 when there was none
+	SeqStep        uint32        // sequence number of the next RST of the same side minus this one's
+	IPIDStep       uint16        // the same of the IP identification
+	SeqChanged     bool          // a later RST of the same side has another sequence number
+	AckChanged     bool
+	Beyond         bool // a later RST lies beyond all that its side had sent
 }
 
 // reset makes an ending of a RST segment.
@@ -131,27 +131,27 @@ func (t *Table) hurry(most int) {
 }
 
 // ending returns an empty ending, one that nobody kept if there is one.
-func (t *Table) ending() *Ending {
+func (t *Table) ending() *Termination {
 	n := len(t.spare)
 	if n == 0 {
-		return &Ending{}
+		return &Termination{}
 	}
 	e := t.spare[n-1]
 	t.spare = t.spare[:n-1]
-	*e = Ending{}
+	*e = Termination{}
 	return e
 }
 
 // Recycle gives back an ending that OnEnd was called with and that is not kept:
 // the table will fill it again. A flood of resets then makes no garbage.
-func (t *Table) Recycle(e *Ending) {
+func (t *Table) Recycle(e *Termination) {
 	if len(t.spare) < maxSpare {
 		t.spare = append(t.spare, e)
 	}
 }
 
 // isCopyOfReset is isCopy for segments that are not remembered.
-func (c *Conn) isCopyOfReset(list []*Ending, s *packet.Segment, side uint8) bool {
+func (c *Conn) isCopyOfReset(list []*Termination, s *packet.Segment, side uint8) bool {
 	for k := len(list) - 1; k >= max(0, len(list)-4); k-- {
 		e := list[k]
 		r := &e.Reset
@@ -166,7 +166,7 @@ func (c *Conn) isCopyOfReset(list []*Ending, s *packet.Segment, side uint8) bool
 	return false
 }
 
-func lastReset(list []*Ending, side uint8) Seg {
+func lastReset(list []*Termination, side uint8) Seg {
 	for k := len(list) - 1; k >= 0; k-- {
 		if e := list[k]; e.From == side {
 			return e.seg()
@@ -176,7 +176,7 @@ func lastReset(list []*Ending, side uint8) Seg {
 }
 
 // seg is the RST as a remembered segment.
-func (e *Ending) seg() Seg {
+func (e *Termination) seg() Seg {
 	s := &e.Reset
 	return Seg{
 		Frame: s.Frame, Time: s.Time, Seq: s.Seq, Ack: s.Ack, Len: uint32(s.Length), IPID: s.IPID,
@@ -185,10 +185,10 @@ func (e *Ending) seg() Seg {
 }
 
 // followUp notes a later RST.
-func (e *Ending) followUp(s *packet.Segment, side uint8, sender *Side) {
+func (e *Termination) followUp(s *packet.Segment, side uint8, sender *Side) {
 	if side != e.From {
-		if e.After.VictimResets++; e.After.VictimResets == 1 {
-			e.After.VictimReset = time.Duration(max(s.Time-e.Time, 1))
+		if e.After.ReceiverResets++; e.After.ReceiverResets == 1 {
+			e.After.ReceiverReset = time.Duration(max(s.Time-e.Time, 1))
 		}
 		return
 	}
@@ -295,7 +295,7 @@ func (t *Table) afterwards(i int32, c *Conn, s *packet.Segment, side uint8) {
 		if side == e.From {
 			e.After.sender(e, s)
 		} else {
-			e.After.victim(e, s)
+			e.After.receiver(e, s)
 		}
 	}
 }
@@ -304,12 +304,12 @@ func (t *Table) afterwards(i int32, c *Conn, s *packet.Segment, side uint8) {
 // before it.
 const overtaken = int64(2 * time.Millisecond)
 
-func (a *After) sender(e *Ending, s *packet.Segment) {
+func (a *After) sender(e *Termination, s *packet.Segment) {
 	if a.SenderTTL == 0 {
 		a.SenderTTL = s.TTL
 	}
 	if s.Flags&packet.SYN != 0 {
-		if a.SenderSYN++; a.SenderSYN == 1 && a.VictimSYN == 0 && s.Flags&packet.ACK != 0 && s.Ack == e.Victim().ISN+1 {
+		if a.SenderSYN++; a.SenderSYN == 1 && a.ReceiverSYN == 0 && s.Flags&packet.ACK != 0 && s.Ack == e.Receiver().ISN+1 {
 			a.SynAckFirst, a.SynAckDelay = true, time.Duration(s.Time-e.Time)
 		}
 		return
@@ -331,31 +331,31 @@ func (a *After) sender(e *Ending, s *packet.Segment) {
 	}
 }
 
-func (a *After) victim(e *Ending, s *packet.Segment) {
+func (a *After) receiver(e *Termination, s *packet.Segment) {
 	if s.Flags&packet.SYN != 0 {
-		a.VictimSYN++
+		a.ReceiverSYN++
 		return
 	}
-	if a.VictimFirst == 0 {
-		a.VictimFirst, a.VictimDelay = s.Frame, time.Duration(s.Time-e.Time)
+	if a.ReceiverFirst == 0 {
+		a.ReceiverFirst, a.ReceiverDelay = s.Frame, time.Duration(s.Time-e.Time)
 	}
 	was := &e.Conn.Sides[1-e.From]
 	if me := e.Sender(); s.Flags&packet.ACK != 0 && me.Bits&HasNext != 0 && after(s.Ack, me.Next+1) && s.Time-e.Time <= twinTime {
 		a.AckedBeyond = true
 	}
 	if s.Length > 0 {
-		a.VictimData++
+		a.ReceiverData++
 		if was.Bits&HasNext != 0 && after(s.Seq+uint32(s.Length), was.Next) && (a.Challenge != 0 || s.Time-e.Time > 2*1000*int64(was.RTT)+5*int64(time.Millisecond)) {
-			a.VictimNew = true
+			a.ReceiverNew = true
 		}
 		return
 	}
-	a.VictimAcks++
+	a.ReceiverAcks++
 	if s.Flags&(packet.ACK|packet.FIN) == packet.ACK && was.Bits&HasAcked != 0 && s.Ack == was.Acked && a.Challenge == 0 && s.Seq == was.Next {
 		a.Challenge = s.Frame
 	}
 	if was.Bits&HasAcked != 0 && after(s.Ack, was.Acked) {
-		a.VictimNew = true
+		a.ReceiverNew = true
 	}
 }
 
@@ -375,10 +375,10 @@ func (t *Table) release(i int32) {
 	}
 }
 
-func (t *Table) emit(e *Ending, c *Conn) {
+func (t *Table) emit(e *Termination, c *Conn) {
 	e.CaptureEnd = t.now
 	e.Watched = time.Duration(max(c.Last, e.Time) - e.Time)
-	t.Stats.Endings++
+	t.Stats.Terminations++
 	t.opt.OnEnd(e)
 }
 
@@ -401,8 +401,8 @@ func (t *Table) finish(i int32, c *Conn) {
 	if last != nil {
 		e.Frame, e.Time = last.Frame, last.Time
 	}
-	if kind == ByNotice {
-		e.Frame, e.Time = c.Notice.Frame, c.Notice.Time
+	if kind == ByICMPError {
+		e.Frame, e.Time = c.ICMPError.Frame, c.ICMPError.Time
 	}
 	c.Bits |= Reported
 	t.emit(e, c)
@@ -420,8 +420,8 @@ const (
 // between two transmissions.
 func (c *Conn) died(now int64) (kind Kind, silent uint8, ok bool) {
 	client, server := &c.Sides[c.Client], &c.Sides[c.Server()]
-	if c.Bits&SawNotice != 0 && c.Bits&Established == 0 {
-		return ByNotice, c.Server(), true
+	if c.Bits&SawICMPError != 0 && c.Bits&Established == 0 {
+		return ByICMPError, c.Server(), true
 	}
 	if c.Bits&Established == 0 && client.SYNs > 0 && server.Segments == 0 {
 		return NoAnswer, c.Server(), client.SYNs > patience || now-c.Last > 3*quiet
@@ -438,23 +438,23 @@ func (c *Conn) died(now int64) (kind Kind, silent uint8, ok bool) {
 	return 0, 0, false
 }
 
-// Notice takes in an ICMP error about a connection.
-func (t *Table) Notice(n *packet.Notice) {
+// ICMPError takes in an ICMP error about a connection.
+func (t *Table) ICMPError(n *packet.ICMPError) {
 	t.clock(n.Time)
 	s := packet.Segment{Src: n.Src, Dst: n.Dst, SrcPort: n.SrcPort, DstPort: n.DstPort, V6: n.V6}
 	i, side := t.find(t.hash(&s), &n.Src, &n.Dst, n.SrcPort, n.DstPort)
 	if i < 0 {
-		t.Stats.NoticeLost++
+		t.Stats.ICMPErrorsLost++
 		return
 	}
-	t.Stats.Notices++
+	t.Stats.ICMPErrors++
 	c := t.at(i)
 	c.used = true
 	if me := &c.Sides[side]; n.HasSeq && me.Bits&HasNext != 0 && after(n.Seq, me.Next) {
 		return // quotes what was never sent: forged, or another connection
 	}
-	if c.Bits&SawNotice == 0 {
-		c.Bits |= SawNotice
-		c.Notice = *n
+	if c.Bits&SawICMPError == 0 {
+		c.Bits |= SawICMPError
+		c.ICMPError = *n
 	}
 }

@@ -37,7 +37,7 @@ func TestClockSteps(t *testing.T) {
 		"half a second":   {10 * time.Second, 9500 * time.Millisecond, 0},
 	} {
 		n := 0
-		table := NewTable(Options{OnEnd: func(*Ending) { n++ }})
+		table := NewTable(Options{OnEnd: func(*Termination) { n++ }})
 		reset1(table, c.first, 1000)
 		for i := range 5 {
 			reset1(table, c.then+time.Duration(i)*10*time.Second, uint16(2000+i))

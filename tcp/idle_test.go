@@ -11,8 +11,8 @@ import (
 // TestTickAndSweep: an ending that waits is handed out by the clock alone, and
 // silence is told once.
 func TestTickAndSweep(t *testing.T) {
-	var got []*Ending
-	table := NewTable(Options{OnEnd: func(e *Ending) { got = append(got, e) }})
+	var got []*Termination
+	table := NewTable(Options{OnEnd: func(e *Termination) { got = append(got, e) }})
 	now := int64(time.Hour)
 	seg := func(sport uint16, flags packet.Flags, seq, ack uint32, back bool) *packet.Segment {
 		now += int64(time.Second)

@@ -13,7 +13,7 @@ import (
 // carries the server's address or the connection had come to an orderly end.
 // A signature is a stage and no cause: scanners and impatient clients fill the
 // same cells.
-func (e *Ending) Signature() string {
+func (e *Termination) Signature() string {
 	if e.Kind != ByReset || e.FromServer() || e.Nth > 1 {
 		return ""
 	}
@@ -41,7 +41,7 @@ func (e *Ending) Signature() string {
 }
 
 // repeated describes the RSTs after the first.
-func (e *Ending) repeated(first string) string {
+func (e *Termination) repeated(first string) string {
 	switch {
 	case first == "RST" && e.After.AckChanged:
 		return "!=RST"
@@ -60,11 +60,11 @@ const forgeryWindow = int64(2 * time.Second)
 // The guards are stricter than the paper's, because a missed forgery costs less
 // than a false accusation: no FIN and no RST of the other side may precede, and
 // differences of the sequence number must exceed two bytes.
-func (e *Ending) Forgery() string {
+func (e *Termination) Forgery() string {
 	if e.Kind != ByReset || e.Corrupt || e.Opposite.Frame != 0 {
 		return ""
 	}
-	me, peer := e.Sender(), e.Victim()
+	me, peer := e.Sender(), e.Receiver()
 	if (me.Bits|peer.Bits)&SentFIN != 0 || me.Bits&HasNext == 0 {
 		return ""
 	}

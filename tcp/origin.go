@@ -13,7 +13,7 @@ import (
 // segments did), other-start (another initial value: another
 // stack), or unknown. There are devices that answer for a host at its distance,
 // and hosts behind changing paths, so that neither same nor near says who it was.
-func (e *Ending) TTLKind() string {
+func (e *Termination) TTLKind() string {
 	ttl, usual, ok := e.Reset.TTL, uint8(0), false
 	me := e.Sender()
 	switch {
@@ -58,7 +58,7 @@ func (e *Ending) TTLKind() string {
 }
 
 // Usual is the TTL that TTLKind compares with, 0 when there is none.
-func (e *Ending) Usual() uint8 {
+func (e *Termination) Usual() uint8 {
 	switch me := e.Sender(); {
 	case me.Segments > 0:
 		return me.TTL
@@ -77,7 +77,7 @@ const farAway = 4
 
 // UsualSure reports whether several segments show the TTL that TTLKind compares
 // with: a handshake alone may be that of a load balancer in front of the host.
-func (e *Ending) UsualSure() bool {
+func (e *Termination) UsualSure() bool {
 	me, p := e.Sender(), &e.Prior
 	return me.Segments >= 3 && me.Segments > uint32(me.SYNs) && me.Mostly() || me.Segments > uint32(me.SYNs) && p.Seen && p.TTL == me.TTL && p.Sure
 }
@@ -91,7 +91,7 @@ const closeStep = 16
 // after a pause), breaks (a counter is known, and it is no value of it), copied,
 // zero, or unknown. A counter of the host counts only where other segments of the
 // side had part in it: newer Windows counts for each destination.
-func (e *Ending) Counter() string {
+func (e *Termination) Counter() string {
 	r, p, me := &e.Reset, &e.Prior, e.Sender()
 	if r.V6 {
 		return "unknown"
@@ -137,7 +137,7 @@ func near(a, b, n uint16) bool {
 // connection, as Windows XP, Windows CE, some BSDs and many controllers do: it
 // answers nothing, has the next sequence number, and looks like its side's other
 // segments.
-func (e *Ending) bareAbort() bool {
+func (e *Termination) bareAbort() bool {
 	r, me := &e.Reset, e.Sender()
 	if r.Flags&packet.ACK != 0 || e.Trigger.Frame != 0 || me.Bits&HasNext == 0 || r.Seq != me.Next || me.RSTs > 0 || me.Segments == 0 || r.TTL != me.TTL {
 		return false
@@ -147,7 +147,7 @@ func (e *Ending) bareAbort() bool {
 
 // GaveUp reports whether the side sent the same again in intervals that grow, and
 // reset the connection an interval after the last time: its stack gave up.
-func (e *Ending) GaveUp() bool {
+func (e *Termination) GaveUp() bool {
 	const least = 3
 	if e.Sender().RetransRow < least {
 		return false
@@ -173,12 +173,12 @@ func (e *Ending) GaveUp() bool {
 // puts into a refusal (RFC 9293 3.10.7.1: sequence number 0, and nothing that
 // belongs to a connection): timestamps, a sequence number, or the window or IP
 // identification of the SYN. Small stacks put their own window into it.
-func (e *Ending) OddRefusal() bool {
+func (e *Termination) OddRefusal() bool {
 	r := &e.Reset
-	if r.Flags&packet.ACK == 0 || e.Sender().Bits&(HasISN|HasNext) != 0 || e.Victim().Bits&HasISN == 0 {
+	if r.Flags&packet.ACK == 0 || e.Sender().Bits&(HasISN|HasNext) != 0 || e.Receiver().Bits&HasISN == 0 {
 		return false
 	}
-	syn := e.Victim()
+	syn := e.Receiver()
 	if r.Ack != syn.Next || syn.Segments != uint32(syn.SYNs) {
 		return false
 	}
@@ -187,14 +187,14 @@ func (e *Ending) OddRefusal() bool {
 
 // Ignored reports whether a refusal was none: the side's SYN-ACK came after it,
 // for the same SYN.
-func (e *Ending) Ignored() bool {
-	return e.After.SynAckFirst && e.Sender().Bits&HasISN == 0 && e.Victim().SYNs == 1 && e.Reset.Flags&packet.ACK != 0 && e.Reset.Ack == e.Victim().ISN+1
+func (e *Termination) Ignored() bool {
+	return e.After.SynAckFirst && e.Sender().Bits&HasISN == 0 && e.Receiver().SYNs == 1 && e.Reset.Flags&packet.ACK != 0 && e.Reset.Ack == e.Receiver().ISN+1
 }
 
 // AckBeyond is how much the RST acknowledges that its receiver never sent, as far
 // as the capture has it.
-func (e *Ending) AckBeyond() int64 {
-	r, peer := &e.Reset, e.Victim()
+func (e *Termination) AckBeyond() int64 {
+	r, peer := &e.Reset, e.Receiver()
 	if r.Flags&packet.ACK == 0 || peer.Bits&HasNext == 0 || peer.Bits&SentGap != 0 || e.Conn.Bits&FromMiddle != 0 {
 		return 0
 	}
@@ -204,17 +204,17 @@ func (e *Ending) AckBeyond() int64 {
 // Twin reports whether both ends were cut off at the same moment: by RSTs in both
 // directions, or by a RST and, the other way, a segment that acknowledges what was
 // never sent. Neither end can have heard of the other's in that time.
-func (e *Ending) Twin() bool {
+func (e *Termination) Twin() bool {
 	a := &e.After
 	if e.Trigger.Frame != 0 {
 		return false // it answers something, as an end may at any moment
 	}
-	return e.Opposite.Frame != 0 && e.Time-e.Opposite.Time <= twinTime || a.VictimResets > 0 && a.VictimReset <= time.Duration(twinTime) || a.AckedBeyond
+	return e.Opposite.Frame != 0 && e.Time-e.Opposite.Time <= twinTime || a.ReceiverResets > 0 && a.ReceiverReset <= time.Duration(twinTime) || a.AckedBeyond
 }
 
 // MixedData reports whether a few segments of the RST's side came with another
 // TTL than most of them.
-func (e *Ending) MixedData() bool {
+func (e *Termination) MixedData() bool {
 	me := e.Sender()
 	return me.MinTTL != me.MaxTTL && me.Mostly() && !me.Steady()
 }

@@ -14,7 +14,7 @@ type Options struct {
 	Watch   time.Duration // how long after a RST its consequences are awaited; 0 means 3 s
 	Forget  time.Duration // a connection silent for so long makes room first; 0 means an hour
 	OnOpen  func(frame int64)
-	OnEnd   func(*Ending)
+	OnEnd   func(*Termination)
 	PerConn int            // RSTs of one connection that get an ending of their own; 0 means 32
 	Waiting int            // RSTs whose consequences are awaited at the same time; 0 means 16,384
 	Key     packet.HashKey // of the hash of connections; zero means a random one
@@ -23,18 +23,18 @@ type Options struct {
 
 // Stats count what a table did and what it had no room for.
 type Stats struct {
-	Segments   int64 // segments taken in
-	Conns      int64 // connections begun
-	Endings    int64 // endings handed out
-	RSTs       int64 // RST segments, copies excepted
-	Copies     int64 // segments that were copies of another (two mirror ports)
-	Evicted    int64 // connections thrown out for want of room while they were alive
-	Folded     int64 // RSTs beyond PerConn of one connection
-	Hurried    int64 // times that the consequences of RSTs were not awaited for want of room
-	Backwards  int64 // times that the clock of the capture went back by more than a second
-	BadSums    int64 // segments whose TCP checksum is wrong, left out of the model
-	Notices    int64 // ICMP errors about a connection
-	NoticeLost int64 // ICMP errors about none that is known
+	Segments       int64 // segments taken in
+	Conns          int64 // connections begun
+	Terminations   int64 // endings handed out
+	RSTs           int64 // RST segments, copies excepted
+	Copies         int64 // segments that were copies of another (two mirror ports)
+	Evicted        int64 // connections thrown out for want of room while they were alive
+	Folded         int64 // RSTs beyond PerConn of one connection
+	Hurried        int64 // times that the consequences of RSTs were not awaited for want of room
+	Backwards      int64 // times that the clock of the capture went back by more than a second
+	BadSums        int64 // segments whose TCP checksum is wrong, left out of the model
+	ICMPErrors     int64 // ICMP errors about a connection
+	ICMPErrorsLost int64 // ICMP errors about none that is known
 }
 
 const (
@@ -59,12 +59,12 @@ type Table struct {
 	used    int32 // indexes ever handed out
 	hand    int32
 	now     int64
-	pending [][]*Ending // endings of each connection that wait for what comes after them
-	waiting int         // how many
-	spare   []*Ending   // to be filled again
-	due     []int32     // connections with pending endings, oldest first
-	wake    int64       // before that time nothing is due; lookNow when that is not known
-	warmed  uint32      // keeps the loads of warm from being left out
+	pending [][]*Termination // endings of each connection that wait for what comes after them
+	waiting int              // how many
+	spare   []*Termination   // to be filled again
+	due     []int32          // connections with pending endings, oldest first
+	wake    int64            // before that time nothing is due; lookNow when that is not known
+	warmed  uint32           // keeps the loads of warm from being left out
 }
 
 const lookNow = math.MinInt64
@@ -90,7 +90,7 @@ func NewTable(o Options) *Table {
 		o.OnOpen = func(int64) {}
 	}
 	if o.OnEnd == nil {
-		o.OnEnd = func(*Ending) {}
+		o.OnEnd = func(*Termination) {}
 	}
 	if o.Key == (packet.HashKey{}) {
 		for i := range o.Key {
@@ -249,7 +249,7 @@ func (t *Table) room() int32 {
 		t.used++
 		if int(i/chunkConns) == len(t.chunks) {
 			t.chunks = append(t.chunks, make([]Conn, chunkConns))
-			t.pending = append(t.pending, make([][]*Ending, chunkConns)...)
+			t.pending = append(t.pending, make([][]*Termination, chunkConns)...)
 		}
 		if int(t.used)*2 > len(t.slots) {
 			t.grow()
@@ -300,7 +300,7 @@ func (t *Table) finished() int32 {
 // at a place has to go, so that its memory is near then.
 func (t *Table) prepare(i int32) {
 	c := t.at(i)
-	sum := uint32(c.Opened) + uint32(c.Before.Opened) + uint32(c.Notice.Time)
+	sum := uint32(c.Opened) + uint32(c.Before.Opened) + uint32(c.ICMPError.Time)
 	for k := range c.Sides {
 		s := &c.Sides[k]
 		sum += s.Next + s.Segments + s.ISN

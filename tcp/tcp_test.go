@@ -22,10 +22,10 @@ var (
 //
 // TIME is a duration from the beginning, DIRECTION > from the client or < from
 // the server, FLAGS as packet.Flags writes them. It returns what ended.
-func play(t *testing.T, o Options, script string) (*Table, []*Ending) {
+func play(t *testing.T, o Options, script string) (*Table, []*Termination) {
 	t.Helper()
-	var ends []*Ending
-	o.OnEnd = func(e *Ending) { ends = append(ends, e) }
+	var ends []*Termination
+	o.OnEnd = func(e *Termination) { ends = append(ends, e) }
 	table := NewTable(o)
 	frame := int64(0)
 	for line := range strings.Lines(script) {
@@ -120,7 +120,7 @@ const exchange = opening + `
 `
 
 // say is an ending in one line, the way the cases expect it.
-func say(e *Ending) string {
+func say(e *Termination) string {
 	from := "client"
 	if e.FromServer() {
 		from = "server"
@@ -299,7 +299,7 @@ func TestSignature(t *testing.T) {
 func TestBounded(t *testing.T) {
 	t.Parallel()
 	var ends int
-	table := NewTable(Options{Conns: 64, OnEnd: func(*Ending) { ends++ }})
+	table := NewTable(Options{Conns: 64, OnEnd: func(*Termination) { ends++ }})
 	for i := range 10_000 {
 		s := segment(t, []string{"0ms", ">", "S", "1000", "0", "0"})
 		s.Frame, s.SrcPort, s.Time = int64(i+1), uint16(i), s.Time+int64(i)*int64(time.Millisecond)
@@ -375,7 +375,7 @@ func TestStorm(t *testing.T) {
 func FuzzTable(f *testing.F) {
 	f.Add([]byte("\x02\x12\x10\x18\x14\x04\x01\x11"), uint32(1000))
 	f.Fuzz(func(t *testing.T, script []byte, seed uint32) {
-		table := NewTable(Options{Conns: 8, PerConn: 4, OnEnd: func(e *Ending) {
+		table := NewTable(Options{Conns: 8, PerConn: 4, OnEnd: func(e *Termination) {
 			_, _, _, _ = e.Phase(), e.Form(), e.Place(), e.Accepted()
 			_, _ = e.Idle()
 			_, _ = e.Signature(), e.Forgery()

@@ -9,7 +9,7 @@ import (
 // Phase says where in its life the connection was: connect, established,
 // closing (a FIN was seen), closed (both were, or somebody had reset it) or
 // none (nothing but the RST is in the capture).
-func (e *Ending) Phase() string {
+func (e *Termination) Phase() string {
 	c := &e.Conn
 	a, b := &c.Sides[0], &c.Sides[1]
 	switch {
@@ -35,7 +35,7 @@ func (e *Ending) Phase() string {
 // what its stack sends instead, see bareAbort),
 // reply (a bare RST that answers a segment, RFC 9293 3.10.7.1), refusal (RST+ACK
 // that answers a SYN) or other.
-func (e *Ending) Form() string {
+func (e *Termination) Form() string {
 	r := &e.Reset
 	if r.Flags&packet.ACK == 0 {
 		if e.bareAbort() {
@@ -44,7 +44,7 @@ func (e *Ending) Form() string {
 		return "reply"
 	}
 	if r.Seq == 0 || e.zeroRelative() {
-		if p := e.Victim(); p.Bits&HasISN != 0 && !before(r.Ack, p.ISN+1) && !after(r.Ack, p.Next) && e.Sender().Bits&HasISN == 0 {
+		if p := e.Receiver(); p.Bits&HasISN != 0 && !before(r.Ack, p.ISN+1) && !after(r.Ack, p.Next) && e.Sender().Bits&HasISN == 0 {
 			return "refusal"
 		}
 		if e.Trigger.Frame != 0 || r.Seq == 0 && e.Phase() == "none" && r.Window == 0 {
@@ -56,16 +56,16 @@ func (e *Ending) Form() string {
 
 // zeroRelative reports whether the RST refuses a SYN with a sequence number
 // other than 0, as some devices do: the side had sent nothing else.
-func (e *Ending) zeroRelative() bool { return e.Sender().Bits&(HasNext|HasISN) == 0 }
+func (e *Termination) zeroRelative() bool { return e.Sender().Bits&(HasNext|HasISN) == 0 }
 
 // Sender is the side whose address the RST carries.
-func (e *Ending) Sender() *Side { return &e.Conn.Sides[e.From] }
+func (e *Termination) Sender() *Side { return &e.Conn.Sides[e.From] }
 
-// Victim is the other side.
-func (e *Ending) Victim() *Side { return &e.Conn.Sides[1-e.From] }
+// Receiver is the other side.
+func (e *Termination) Receiver() *Side { return &e.Conn.Sides[1-e.From] }
 
 // FromServer reports whether the RST carries the server's address.
-func (e *Ending) FromServer() bool { return e.From == e.Conn.Server() }
+func (e *Termination) FromServer() bool { return e.From == e.Conn.Server() }
 
 // lostRecord is how far beyond what was seen a sequence number lies when the
 // capture misses a last small record and a FIN: a TLS close_notify takes 24 to 69
@@ -75,8 +75,8 @@ const lostRecord = 80
 // Place says where the sequence number of the RST lies: next (what its side
 // sends next), acked (what the other side awaits, although more had been sent),
 // answer (the acknowledgement of the trigger), behind, beyond, or unknown.
-func (e *Ending) Place() string {
-	me, peer := e.Sender(), e.Victim()
+func (e *Termination) Place() string {
+	me, peer := e.Sender(), e.Receiver()
 	seq := e.Reset.Seq
 	switch {
 	case e.Form() == "refusal":
@@ -100,8 +100,8 @@ func (e *Ending) Place() string {
 
 // Offset is the sequence number of the RST minus what the receiver awaits, as
 // far as its acknowledgements tell; ok is false when it sent none.
-func (e *Ending) Offset() (offset int64, ok bool) {
-	peer := e.Victim()
+func (e *Termination) Offset() (offset int64, ok bool) {
+	peer := e.Receiver()
 	if peer.Bits&HasAcked == 0 {
 		return 0, false
 	}
@@ -111,8 +111,8 @@ func (e *Ending) Offset() (offset int64, ok bool) {
 // Accepted says what the receiver makes of the RST by RFC 5961 3.2 and RFC 9293
 // 3.10.7.3, and by what it did afterwards: accepted, challenged, ignored or
 // unknown.
-func (e *Ending) Accepted() string {
-	peer, r := e.Victim(), &e.Reset
+func (e *Termination) Accepted() string {
+	peer, r := e.Receiver(), &e.Reset
 	if e.Corrupt {
 		return "ignored"
 	}
@@ -122,7 +122,7 @@ func (e *Ending) Accepted() string {
 		}
 		return "accepted"
 	}
-	if e.After.VictimNew && e.After.VictimData > 0 && e.After.VictimSYN == 0 && e.Phase() != "closed" {
+	if e.After.ReceiverNew && e.After.ReceiverData > 0 && e.After.ReceiverSYN == 0 && e.Phase() != "closed" {
 		if e.After.Challenge != 0 {
 			return "challenged"
 		}
@@ -137,7 +137,7 @@ func (e *Ending) Accepted() string {
 	case offset == 0 || me.Bits&HasNext != 0 && r.Seq == me.Next:
 		return "accepted"
 	case offset > 0 && offset < max(window, 1):
-		if e.After.Challenge != 0 || e.After.VictimNew {
+		if e.After.Challenge != 0 || e.After.ReceiverNew {
 			return "challenged"
 		}
 		return "unknown"
@@ -147,7 +147,7 @@ func (e *Ending) Accepted() string {
 
 // scale is the shift of a side's window field; windows are scaled only when
 // both ends asked for it (RFC 7323 2.2).
-func (e *Ending) scale(s *Side) uint8 {
+func (e *Termination) scale(s *Side) uint8 {
 	if e.Conn.Sides[0].Bits&e.Conn.Sides[1].Bits&HasScale == 0 {
 		return 0
 	}
@@ -157,12 +157,12 @@ func (e *Ending) scale(s *Side) uint8 {
 // Provoked reports whether something that the other side sent explains the
 // RST; known is false when the capture began too late to tell, or when more
 // passed in the time of an answer than is remembered.
-func (e *Ending) Provoked() (provoked, known bool) {
+func (e *Termination) Provoked() (provoked, known bool) {
 	if e.Trigger.Frame != 0 {
 		return true, true
 	}
 	c := &e.Conn
-	if e.Victim().Segments < 3 || c.Bits&FromMiddle != 0 {
+	if e.Receiver().Segments < 3 || c.Bits&FromMiddle != 0 {
 		return false, false
 	}
 	if c.n <= Recent {
@@ -175,8 +175,8 @@ func (e *Ending) Provoked() (provoked, known bool) {
 // Idle is how long no data had passed before the act that led to the RST: its
 // trigger's data, the FIN of its sender, or itself. ok is false when no data
 // passed at all.
-func (e *Ending) Idle() (time.Duration, bool) {
-	a, b := e.Sender(), e.Victim()
+func (e *Termination) Idle() (time.Duration, bool) {
+	a, b := e.Sender(), e.Receiver()
 	act, last := e.Time, max(a.LastData, b.LastData)
 	if a.FinTime != 0 {
 		act = a.FinTime
@@ -201,7 +201,7 @@ func lastBefore(t int64, times ...int64) (last int64) {
 
 // dataBefore is when the latest remembered data passed before a frame; 0 when
 // none is remembered.
-func (e *Ending) dataBefore(frame int64) int64 {
+func (e *Termination) dataBefore(frame int64) int64 {
 	for k := range Recent {
 		r := e.Conn.Latest(k)
 		if r == nil {
@@ -216,7 +216,7 @@ func (e *Ending) dataBefore(frame int64) int64 {
 
 // Unanswered is how many bytes the other side had sent since the sender of the
 // RST last sent data: a request without an answer.
-func (e *Ending) Unanswered() (n int64) {
+func (e *Termination) Unanswered() (n int64) {
 	for k := range Recent {
 		r := e.Conn.Latest(k)
 		if r == nil || r.Side == e.From && r.Len > 0 && r.Bits&SegProbe == 0 {
@@ -231,8 +231,8 @@ func (e *Ending) Unanswered() (n int64) {
 
 // Unacked is how many bytes of data of the other side the sender of the RST had not
 // acknowledged, the RST itself included.
-func (e *Ending) Unacked() (n int64, ok bool) {
-	me, peer := e.Sender(), e.Victim()
+func (e *Termination) Unacked() (n int64, ok bool) {
+	me, peer := e.Sender(), e.Receiver()
 	if peer.Bits&HasNext == 0 {
 		return 0, false
 	}
@@ -252,7 +252,7 @@ func (e *Ending) Unacked() (n int64, ok bool) {
 
 // Reaction is the time from the segment that the RST answers, or else from the
 // latest of the other side, to the RST; ok is false when there is none.
-func (e *Ending) Reaction() (time.Duration, bool) {
+func (e *Termination) Reaction() (time.Duration, bool) {
 	if e.Trigger.Frame != 0 {
 		return time.Duration(e.Time - e.Trigger.Time), true
 	}
@@ -273,7 +273,7 @@ const handshakeDoubt = 8
 // several segments that it may answer, as in a transfer, the earliest counts.
 // known is false when the round trip is unknown or too short to tell, or when
 // what is remembered does not reach back that far.
-func (e *Ending) TooFast() (fast, known bool) {
+func (e *Termination) TooFast() (fast, known bool) {
 	rtt := int64(e.Sender().RTT) * int64(time.Microsecond)
 	if e.Sender().Bits&RTTOften == 0 {
 		rtt /= handshakeDoubt
@@ -302,7 +302,7 @@ func (e *Ending) TooFast() (fast, known bool) {
 
 // acksTooFast is TooFast for a RST+ACK that answers nothing: it acknowledges data
 // that cannot have reached its supposed sender yet.
-func (e *Ending) acksTooFast(rtt int64) (fast, known bool) {
+func (e *Termination) acksTooFast(rtt int64) (fast, known bool) {
 	if e.Reset.Flags&packet.ACK == 0 {
 		return false, false
 	}
@@ -332,8 +332,8 @@ func StartTTL(ttl uint8) int { return int(ttl) + Hops(ttl) }
 // zero, counts-on (the next values of the sender's own counter), copied (that
 // of the segment it answers, or of the other side's latest), jump, or unknown
 // (IPv6, or nothing to compare with).
-func (e *Ending) IPIDKind() string {
-	me, peer, r := e.Sender(), e.Victim(), &e.Reset
+func (e *Termination) IPIDKind() string {
+	me, peer, r := e.Sender(), e.Receiver(), &e.Reset
 	if r.V6 {
 		return "unknown"
 	}
@@ -375,9 +375,9 @@ func (c *Conn) Negotiated(bit SideBits) (both, known bool) {
 }
 
 // Alive reports whether the sender's TCP went on after its own RST, which the
-// TCP of a connection that it aborted can not. Segments within a millisecond
+// TCP of a connection that it aborted cannot. Segments within a millisecond
 // may have been reordered.
-func (e *Ending) Alive() bool {
+func (e *Termination) Alive() bool {
 	a, me := &e.After, e.Sender()
 	if me.Segments > 0 && a.SenderTTL != 0 && a.SenderTTL != me.TTL && e.Reset.TTL == me.TTL {
 		return false // what came later is not its own

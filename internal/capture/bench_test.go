@@ -55,20 +55,20 @@ func BenchmarkRead(b *testing.B) {
 // TestWorkersAgree reads the same capture with different numbers of workers.
 func TestWorkersAgree(t *testing.T) {
 	file := made(t, traffic.Options{Packets: 60_000, Conns: 500, Resets: 20})
-	var want []tcp.Ending
+	var want []tcp.Termination
 	for _, workers := range []int{1, 2, 5} {
 		p, err := Read(context.Background(), "mixed", bytes.NewReader(file), Options{Workers: workers})
 		if err != nil || p.Packets != 60_000 || p.Segments != 60_000 {
 			t.Fatal(p, err)
 		}
-		var got []tcp.Ending
-		for _, e := range p.Endings {
-			got = append(got, tcp.Ending{Kind: e.Kind, From: e.From, Frame: e.Frame, Time: e.Time, Trigger: e.Trigger, Nth: e.Nth, CaptureEnd: p.Stream(e)})
+		var got []tcp.Termination
+		for _, e := range p.Terminations {
+			got = append(got, tcp.Termination{Kind: e.Kind, From: e.From, Frame: e.Frame, Time: e.Time, Trigger: e.Trigger, Nth: e.Nth, CaptureEnd: p.Stream(e)})
 		}
 		if workers == 1 {
 			want = got
 		}
-		if len(got) < 100 || !slices.EqualFunc(want, got, func(a, b tcp.Ending) bool { return reflect.DeepEqual(a, b) }) {
+		if len(got) < 100 || !slices.EqualFunc(want, got, func(a, b tcp.Termination) bool { return reflect.DeepEqual(a, b) }) {
 			t.Errorf("%d endings with %d workers, %d with one, or different ones", len(got), workers, len(want))
 		}
 	}
@@ -77,10 +77,10 @@ func TestWorkersAgree(t *testing.T) {
 // TestScanLeavesRoom looks whether the rare endings after a scan are kept: of
 // the scan only so many are.
 func TestScanLeavesRoom(t *testing.T) {
-	w := newWorker(&Point{}, 0, &Options{Workers: 1, Conns: 16, Endings: 1000})
+	w := newWorker(&Point{}, 0, &Options{Workers: 1, Conns: 16, Terminations: 1000})
 	scan := func(n int, last byte) {
 		for range n {
-			e := &tcp.Ending{}
+			e := &tcp.Termination{}
 			e.Conn.Addr[0][15], e.Conn.Addr[1][15] = last, 99
 			w.keep(e)
 		}

@@ -18,7 +18,7 @@ type marks struct {
 
 // marksOf returns the marks of a RST, and whether they say anything: the kernels
 // of hosts make a bare RST with window 0, and send it once.
-func marksOf(e *tcp.Ending) (marks, bool) {
+func marksOf(e *tcp.Termination) (marks, bool) {
 	m := marks{flags: e.Reset.Flags, window: e.Reset.Window}
 	switch p := &e.Previous; {
 	case e.After.SenderResets > 0:
@@ -37,7 +37,7 @@ func marksOf(e *tcp.Ending) (marks, bool) {
 }
 
 // stranger reports whether a RST does not fit the host in whose name it came.
-func stranger(e *tcp.Ending) bool {
+func stranger(e *tcp.Termination) bool {
 	switch e.TTLKind() {
 	case "far", "other-start":
 		return true
@@ -47,8 +47,8 @@ func stranger(e *tcp.Ending) bool {
 
 // boxes looks for RSTs with the same marks in the name of different hosts, of
 // which at least one does not fit its host: one device wrote them.
-func boxes(list []*tcp.Ending, out []pattern) {
-	groups := groupBy(list, func(e *tcp.Ending) (marks, bool) {
+func boxes(list []*tcp.Termination, out []pattern) {
+	groups := groupBy(list, func(e *tcp.Termination) (marks, bool) {
 		if e.Kind != tcp.ByReset || e.Corrupt {
 			return marks{}, false
 		}

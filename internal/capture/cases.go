@@ -23,7 +23,7 @@ func when(ns int64) time.Time { return time.Unix(0, ns).UTC() }
 func us(d time.Duration) fact.Opt[time.Duration] { return byWire(max(d, 0)) }
 
 // caseOf makes the case of an ending.
-func caseOf(e *tcp.Ending) *fact.Case {
+func caseOf(e *tcp.Termination) *fact.Case {
 	c := &fact.Case{Time: when(e.Time), Source: "capture"}
 	flow(c, e)
 	ends(c, e)
@@ -43,7 +43,7 @@ func addrPort(c *tcp.Conn, side uint8) netip.AddrPort {
 	return netip.AddrPortFrom(c.Addr[side].Netip(), c.Port[side])
 }
 
-func flow(c *fact.Case, e *tcp.Ending) {
+func flow(c *fact.Case, e *tcp.Termination) {
 	f := &c.Flow
 	f.Client, f.Server = addrPort(&e.Conn, e.Conn.Client), addrPort(&e.Conn, e.Conn.Server())
 	family := "ipv4"
@@ -58,24 +58,24 @@ func flow(c *fact.Case, e *tcp.Ending) {
 	if mptcp, known := e.Conn.Negotiated(tcp.MPTCP); known {
 		f.MPTCP = byWire(mptcp)
 	}
-	c.Emit.Role, c.Victim.Role = byWire("client"), byWire("server")
+	c.Sender.Role, c.Receiver.Role = byWire("client"), byWire("server")
 	if e.FromServer() {
-		c.Emit.Role, c.Victim.Role = c.Victim.Role, c.Emit.Role
+		c.Sender.Role, c.Receiver.Role = c.Receiver.Role, c.Sender.Role
 	}
 }
 
 // ends fills what the segments tell of both sockets. Their kernels were not
 // asked.
-func ends(c *fact.Case, e *tcp.Ending) {
-	me, peer := e.Sender(), e.Victim()
-	socket(&c.Emit.Sock, e, me, peer)
-	socket(&c.Victim.Sock, e, peer, me)
+func ends(c *fact.Case, e *tcp.Termination) {
+	me, peer := e.Sender(), e.Receiver()
+	socket(&c.Sender.Sock, e, me, peer)
+	socket(&c.Receiver.Sock, e, peer, me)
 	if e.Kind == tcp.ByReset {
 		if n, ok := e.Unacked(); ok {
-			c.Victim.Sock.Unacked = byWire(n)
+			c.Receiver.Sock.Unacked = byWire(n)
 		}
 		if peer.Bits&tcp.HasAcked != 0 && me.Bits&tcp.HasNext != 0 {
-			c.Emit.Sock.Unacked = byWire(ownUnacked(me, peer))
+			c.Sender.Sock.Unacked = byWire(ownUnacked(me, peer))
 		}
 	}
 }
@@ -90,7 +90,7 @@ func ownUnacked(me, peer *tcp.Side) int64 {
 	return int64(max(int32(next-peer.Acked), 0))
 }
 
-func socket(s *fact.Socket, e *tcp.Ending, me, peer *tcp.Side) {
+func socket(s *fact.Socket, e *tcp.Termination, me, peer *tcp.Side) {
 	whole := e.Conn.Bits&tcp.FromMiddle == 0
 	if whole {
 		s.BytesSent, s.BytesRecv = byWire(int64(me.Bytes)), byWire(int64(peer.Bytes))
@@ -116,7 +116,7 @@ func socket(s *fact.Socket, e *tcp.Ending, me, peer *tcp.Side) {
 }
 
 // reset fills the facts of the RST segment.
-func reset(c *fact.Case, e *tcp.Ending) {
+func reset(c *fact.Case, e *tcp.Termination) {
 	r, s := &c.RST, &e.Reset
 	r.Seen, r.Form = byWire(!e.Corrupt && !senseless(s)), byWire(e.Form()) // what is damaged is no RST
 	r.TTL, r.Window = byWire(int64(s.TTL)), byWire(int64(s.Window))
@@ -140,12 +140,12 @@ func reset(c *fact.Case, e *tcp.Ending) {
 	}
 }
 
-func trigger(s *fact.Segment, t *tcp.Seg, e *tcp.Ending) {
+func trigger(s *fact.Segment, t *tcp.Seg, e *tcp.Termination) {
 	s.Flags, s.PayloadSize = byWire(t.Flags.String()), byWire(int64(t.Len))
 	s.Seq, s.Ack = byWire(int64(t.Seq)), byWire(int64(t.Ack))
 	s.TTL, s.Window = byWire(int64(t.TTL)), byWire(int64(t.Window))
 	s.Timestamp, s.MPTCP = byWire(t.Bits&tcp.SegTimestamp != 0), byWire(t.Bits&tcp.SegMPTCP != 0)
-	if peer := e.Victim(); t.Len > 0 && peer.TailLen > 0 {
+	if peer := e.Receiver(); t.Len > 0 && peer.TailLen > 0 {
 		s.FirstBytes = byWire(fmt.Sprintf("%q", peer.Tail[:min(peer.TailLen, 16)]))
 	}
 }
@@ -153,14 +153,14 @@ func trigger(s *fact.Segment, t *tcp.Seg, e *tcp.Ending) {
 // nobodyWaited reports whether the receiver of a RST had closed the connection
 // itself, all its data was acknowledged, and it had the last word or was answered:
 // it has lost nothing and awaits nothing.
-func nobodyWaited(e *tcp.Ending) bool {
-	me, peer := e.Sender(), e.Victim()
+func nobodyWaited(e *tcp.Termination) bool {
+	me, peer := e.Sender(), e.Receiver()
 	n, known := e.Unacked()
 	return peer.Bits&tcp.SentFIN != 0 && known && n == 0 && (peer.Bytes == 0 || me.LastData >= peer.LastData || me.Bits&tcp.SentFIN != 0)
 }
 
 // outcome says what the RST did, and when in the life of the connection.
-func outcome(c *fact.Case, e *tcp.Ending) {
+func outcome(c *fact.Case, e *tcp.Termination) {
 	phase := e.Phase()
 	c.Phase = byWire(phase)
 	accepted := e.Accepted()
@@ -185,13 +185,13 @@ func outcome(c *fact.Case, e *tcp.Ending) {
 }
 
 // withoutReset fills the facts of an end without a RST: From did not answer.
-// Nobody emitted anything, and the victim is the side that waited.
-func withoutReset(c *fact.Case, e *tcp.Ending) {
+// Nobody emitted anything, and the receiver is the side that waited.
+func withoutReset(c *fact.Case, e *tcp.Termination) {
 	c.RST.Seen = byWire(false)
 	c.Outcome, c.Phase = byWire("timeout"), byWire(e.Phase())
 	switch e.Kind {
-	case tcp.ByNotice:
-		name, refused := noticeName(&e.Conn.Notice)
+	case tcp.ByICMPError:
+		name, refused := icmpErrorName(&e.Conn.ICMPError)
 		c.Outcome = byWire("unreachable")
 		if refused {
 			c.Outcome = byWire("refused")
@@ -205,9 +205,9 @@ func withoutReset(c *fact.Case, e *tcp.Ending) {
 	}
 }
 
-// noticeName names an ICMP error as the facts do; refused is whether the
+// icmpErrorName names an ICMP error as the facts do; refused is whether the
 // application gets ECONNREFUSED (kernel net/ipv4/icmp.c icmp_err_convert).
-func noticeName(n *packet.Notice) (name string, refused bool) {
+func icmpErrorName(n *packet.ICMPError) (name string, refused bool) {
 	if n.V6 {
 		switch {
 		case n.Type == 2:

@@ -33,7 +33,7 @@ var ErrChanged = errors.New("it is no longer what it was when its connections we
 
 // Ladders reads the captures of cases again and collects for each the packets
 // around its end. open opens a capture by the name of its point. Cases beyond
-// MaxLadders get none. When one capture can not be read again, the error says
+// MaxLadders get none. When one capture cannot be read again, the error says
 // so, and the ladders of the others are returned.
 func Ladders(ctx context.Context, cases []*Case, open func(name string) (io.ReadCloser, error)) (map[*Case]*fact.Ladder, error) {
 	made := map[*Case]*fact.Ladder{}
@@ -147,7 +147,7 @@ func (g *gatherer) record(b *packet.Batch, i int) {
 			g.took(t, t.segment(s))
 		}
 	case packet.ICMP:
-		n := &g.decoder.Notice
+		n := &g.decoder.ICMPError
 		n.Frame = s.Frame
 		for _, t := range g.targets[endsOf(&n.Src, &n.Dst, n.SrcPort, n.DstPort)] {
 			g.took(t, t.notice(n))
@@ -194,7 +194,7 @@ type kept struct {
 // target collects the ladder of one case.
 type target struct {
 	c     *Case
-	e     *tcp.Ending
+	e     *tcp.Termination
 	wants map[int64]bool // frames that the verdict names
 	found bool           // the frame of the ending was met, as it was
 	over  bool
@@ -225,14 +225,14 @@ type copyKey struct {
 }
 
 func newTarget(c *Case) *target {
-	e := c.Ending
+	e := c.Termination
 	t := &target{c: c, e: e, wants: map[int64]bool{}}
 	for _, n := range []int64{e.Frame, e.Trigger.Frame, e.Previous.Frame, e.Opposite.Frame, e.After.Challenge} {
 		t.wants[n] = true
 	}
 	t.wants[aliveFrame(e)], t.wants[goesOnFrame(e)] = true, true
-	if e.Conn.Bits&tcp.SawNotice != 0 {
-		t.wants[e.Conn.Notice.Frame] = true
+	if e.Conn.Bits&tcp.SawICMPError != 0 {
+		t.wants[e.Conn.ICMPError.Frame] = true
 	}
 	delete(t.wants, 0)
 	for i := range t.ends {
@@ -245,7 +245,7 @@ func newTarget(c *Case) *target {
 
 // aliveFrame is the first frame in which the end that seemed to send the RST
 // goes on; 0 when it does not.
-func aliveFrame(e *tcp.Ending) int64 {
+func aliveFrame(e *tcp.Termination) int64 {
 	if e.Kind != tcp.ByReset || !e.Alive() {
 		return 0
 	}
@@ -253,11 +253,11 @@ func aliveFrame(e *tcp.Ending) int64 {
 }
 
 // goesOnFrame is the first frame in which the receiver of the RST goes on.
-func goesOnFrame(e *tcp.Ending) int64 {
-	if !e.After.VictimNew || e.After.VictimData == 0 {
+func goesOnFrame(e *tcp.Termination) int64 {
+	if !e.After.ReceiverNew || e.After.ReceiverData == 0 {
 		return 0
 	}
-	return e.After.VictimFirst
+	return e.After.ReceiverFirst
 }
 
 // segment takes one segment of the addresses and ports of the connection, and
@@ -340,20 +340,20 @@ func (t *target) repeats(s *packet.Segment, side uint8) (fact.FrameKind, string)
 }
 
 // notice takes an ICMP error about the connection.
-func (t *target) notice(n *packet.Notice) (enough bool) {
+func (t *target) notice(n *packet.ICMPError) (enough bool) {
 	if t.over || n.Frame < t.e.Conn.Opened {
 		return t.over
 	}
 	if n.Frame == t.e.Frame {
 		t.found = n.Time == t.e.Time
 	}
-	name, _ := noticeName(n)
+	name, _ := icmpErrorName(n)
 	c := &t.e.Conn
 	// It goes to the sender of what it quotes.
 	toClient := n.Src == c.Addr[c.Client] && n.SrcPort == c.Port[c.Client]
 	return t.keep(fact.Frame{
 		File: t.c.Point.Name, Number: n.Frame, Time: when(n.Time), FromClient: !toClient, TTL: int64(n.TTL),
-		Kind: fact.FrameNotice, Info: fmt.Sprintf("ICMP %s from %s", name, n.From.Netip()),
+		Kind: fact.FrameICMPError, Info: fmt.Sprintf("ICMP %s from %s", name, n.From.Netip()),
 	})
 }
 
@@ -421,7 +421,7 @@ func (t *target) explain(f *fact.Frame) {
 	switch n := f.Number; {
 	case n == e.Frame && e.Kind == tcp.ByReset:
 		part(fact.FrameReset, "")
-	case n == e.Frame && e.Kind != tcp.ByNotice:
+	case n == e.Frame && e.Kind != tcp.ByICMPError:
 		part(cmp.Or(f.Kind, fact.FrameProof), "nothing answers this")
 	case n == e.Trigger.Frame && n != 0:
 		part(fact.FrameTrigger, "")
@@ -431,7 +431,7 @@ func (t *target) explain(f *fact.Frame) {
 		part(fact.FrameProof, "the receiver goes on: it did not accept the reset")
 	case n == e.After.Challenge && n != 0:
 		part(fact.FrameProof, "challenge ACK: the receiver does not believe the reset (RFC 5961 3.2)")
-	case f.Kind == fact.FrameNotice:
+	case f.Kind == fact.FrameICMPError:
 	case isReset(f):
 		part(fact.FrameReset, resetNote(f, e))
 	case n > e.Frame && f.Kind == fact.FramePlain:
@@ -450,7 +450,7 @@ func isReset(f *fact.Frame) bool {
 }
 
 // resetNote tells another RST of the connection from the one of the ending.
-func resetNote(f *fact.Frame, e *tcp.Ending) string {
+func resetNote(f *fact.Frame, e *tcp.Termination) string {
 	who := "the other side"
 	if f.FromClient == (e.From == e.Conn.Client) {
 		who = "the same side"

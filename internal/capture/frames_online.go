@@ -99,10 +99,10 @@ type watcher struct {
 	decoder packet.Decoder
 	segment packet.Segment
 
-	recent []*tcp.Ending   // the latest, for patterns
-	firsts map[int64]*Case // by the first frame of their connection
-	opened []int64         // first frames of the latest connections
-	before int64           // connections before those
+	recent []*tcp.Termination // the latest, for patterns
+	firsts map[int64]*Case    // by the first frame of their connection
+	opened []int64            // first frames of the latest connections
+	before int64              // connections before those
 
 	start, heard, swept time.Time // by the clock of this host
 	now                 int64     // of the latest frame
@@ -150,9 +150,9 @@ func (w *watcher) frame(rec *packet.Record, data []byte, number int64) {
 		w.hosts.Take(&w.segment, true)
 		w.table.Segment(&w.segment)
 	case packet.ICMP:
-		w.point.Notices++
-		w.decoder.Notice.Frame = number
-		w.table.Notice(&w.decoder.Notice)
+		w.point.ICMPErrors++
+		w.decoder.ICMPError.Frame = number
+		w.table.ICMPError(&w.decoder.ICMPError)
 	case packet.Truncated:
 		w.point.Truncated++
 	case packet.Malformed:
@@ -197,12 +197,12 @@ func (w *watcher) stream(frame int64) int {
 }
 
 // end hands out an ending.
-func (w *watcher) end(e *tcp.Ending) {
+func (w *watcher) end(e *tcp.Termination) {
 	if len(w.recent) >= watchPatterns {
 		w.recent = slices.Delete(w.recent, 0, 1)
 	}
 	w.recent = append(w.recent, e)
-	c := &Case{Point: w.point, Ending: e, pattern: patterns(w.recent)[len(w.recent)-1]}
+	c := &Case{Point: w.point, Termination: e, pattern: patterns(w.recent)[len(w.recent)-1]}
 	if f := w.firsts[e.Conn.Opened]; f != nil {
 		c.First = f
 	} else if !e.Corrupt {
@@ -226,7 +226,7 @@ func (w *watcher) finish(ctx context.Context, src Source, err error) {
 }
 
 // WatchFile is Watch for a capture file that grows, or a pipe; see Follow. An
-// error is of what can not be read at all.
+// error is of what cannot be read at all.
 func WatchFile(ctx context.Context, name string, f *File, o WatchOptions) (*Point, error) {
 	src, err := packet.NewReader(f)
 	if err != nil {

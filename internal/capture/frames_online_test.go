@@ -124,7 +124,7 @@ func TestWatchStopped(t *testing.T) {
 	frames := []int64{}
 	ticks := 0
 	p := Watch(s.ctx, "x", s, WatchOptions{
-		Each:   func(c *Case, _ fact.Where) { frames = append(frames, c.Ending.Frame) },
+		Each:   func(c *Case, _ fact.Where) { frames = append(frames, c.Termination.Frame) },
 		Ticker: func() { ticks++; cancel() },
 	})
 	cancel()

@@ -4,7 +4,7 @@ import "github.com/holdfast-project/holdfast/tcp"
 
 // factFrames says which frame shows what a fact says. A fact that is not listed
 // was gathered from many.
-var factFrames = map[string]func(*tcp.Ending) int64{
+var factFrames = map[string]func(*tcp.Termination) int64{
 	"rst.seen": resetFrame, "rst.form": resetFrame, "rst.ttl": resetFrame, "rst.peer_ttl": resetFrame, "rst.ip_id": resetFrame,
 	"rst.df": resetFrame, "rst.window": resetFrame, "rst.ack": resetFrame, "rst.timestamp": resetFrame,
 	"rst.payload_bytes": resetFrame, "rst.seq_offset": resetFrame, "rst.accepted": resetFrame, "rst.provoked": resetFrame,
@@ -21,16 +21,16 @@ var factFrames = map[string]func(*tcp.Ending) int64{
 	"wire.syns": openingFrame, "wire.bare_syn": openingFrame, "wire.connect_delay_us": openingFrame,
 
 	"wire.sender_alive": aliveFrame, "wire.receiver_alive": goesOnFrame,
-	"wire.challenged":       func(e *tcp.Ending) int64 { return e.After.Challenge },
+	"wire.challenged":       func(e *tcp.Termination) int64 { return e.After.Challenge },
 	"wire.icmp":             noticeFrame,
 	"wire.icmp_from":        noticeFrame,
-	"wire.opposite_resets":  func(e *tcp.Ending) int64 { return e.Opposite.Frame },
-	"wire.sequence_changes": func(e *tcp.Ending) int64 { return e.Previous.Frame },
+	"wire.opposite_resets":  func(e *tcp.Termination) int64 { return e.Opposite.Frame },
+	"wire.sequence_changes": func(e *tcp.Termination) int64 { return e.Previous.Frame },
 
-	"wire.after_opposite_reset_us": func(e *tcp.Ending) int64 { return e.Opposite.Frame },
+	"wire.after_opposite_reset_us": func(e *tcp.Termination) int64 { return e.Opposite.Frame },
 }
 
-func resetFrame(e *tcp.Ending) int64 {
+func resetFrame(e *tcp.Termination) int64 {
 	if e.Kind != tcp.ByReset {
 		return 0
 	}
@@ -38,20 +38,20 @@ func resetFrame(e *tcp.Ending) int64 {
 }
 
 // openingFrame is the SYN.
-func openingFrame(e *tcp.Ending) int64 {
+func openingFrame(e *tcp.Termination) int64 {
 	if e.Conn.Bits&tcp.FromMiddle != 0 {
 		return 0
 	}
 	return e.Conn.Opened
 }
 
-func triggerFrame(e *tcp.Ending) int64 { return e.Trigger.Frame }
+func triggerFrame(e *tcp.Termination) int64 { return e.Trigger.Frame }
 
-func noticeFrame(e *tcp.Ending) int64 {
-	if e.Conn.Bits&tcp.SawNotice == 0 {
+func noticeFrame(e *tcp.Termination) int64 {
+	if e.Conn.Bits&tcp.SawICMPError == 0 {
 		return 0
 	}
-	return e.Conn.Notice.Frame
+	return e.Conn.ICMPError.Frame
 }
 
 // FrameOf returns the frame that shows the first of these facts that one frame
@@ -59,7 +59,7 @@ func noticeFrame(e *tcp.Ending) int64 {
 func (c *Case) FrameOf(facts []string) int64 {
 	for _, name := range facts {
 		if of := factFrames[name]; of != nil {
-			if n := of(c.Ending); n != 0 {
+			if n := of(c.Termination); n != 0 {
 				return n
 			}
 		}

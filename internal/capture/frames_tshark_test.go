@@ -158,7 +158,7 @@ func resetsAgree(t *testing.T, p *Point, want map[int64]tsharkFrame) {
 	if got := p.TCP.RSTs; got > n || got+p.TCP.Copies < n {
 		t.Errorf("%d RSTs and %d copies of segments, tshark says %d RSTs", got, p.TCP.Copies, n)
 	}
-	for _, e := range p.Endings {
+	for _, e := range p.Terminations {
 		if w := want[e.Frame]; e.Reset.Frame != 0 && !w.reset {
 			t.Errorf("frame %d: a RST, tshark has none", e.Frame)
 		}
@@ -178,27 +178,27 @@ func laddersAgree(t *testing.T, p *Point, want map[int64]tsharkFrame) {
 	for _, c := range cases {
 		l := ladders[c]
 		if l == nil {
-			t.Errorf("no ladder for the ending in frame %d", c.Ending.Frame)
+			t.Errorf("no ladder for the ending in frame %d", c.Termination.Frame)
 			continue
 		}
 		last, end := int64(0), false
 		for i := range l.Frames {
 			x := &l.Frames[i]
-			end = end || x.Number == c.Ending.Frame
+			end = end || x.Number == c.Termination.Frame
 			if x.Number <= last {
 				t.Errorf("frame %d follows frame %d", x.Number, last)
 			}
 			last = x.Number
 			w := want[x.Number]
-			stream := strconv.FormatInt(p.Stream(c.Ending), 10)
-			if got := (tsharkFrame{stream, number(x.Seq), number(x.Ack), number(x.Bytes), w.reset, w.notice}); x.Kind != fact.FrameNotice && !same(got, w) {
+			stream := strconv.FormatInt(p.Stream(c.Termination), 10)
+			if got := (tsharkFrame{stream, number(x.Seq), number(x.Ack), number(x.Bytes), w.reset, w.notice}); x.Kind != fact.FrameICMPError && !same(got, w) {
 				if bad++; bad < 5 {
 					t.Errorf("frame %d: %+v, tshark says %+v", x.Number, got, w)
 				}
 			}
 		}
 		if !end {
-			t.Errorf("the ladder of the ending in frame %d does not have it", c.Ending.Frame)
+			t.Errorf("the ladder of the ending in frame %d does not have it", c.Termination.Frame)
 		}
 	}
 }

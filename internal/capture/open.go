@@ -232,7 +232,7 @@ var captureMagics = [][]byte{
 
 // IsCapture tells from the first bytes of a file, HeadSize or all there are,
 // whether it is a capture that package packet reads, compressed or not. It says
-// no to what it can not decompress.
+// no to what it cannot decompress.
 func IsCapture(head []byte) bool {
 	first := head
 	if r, c, err := unpacker(head, bytes.NewReader(head)); err == nil {

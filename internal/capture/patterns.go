@@ -25,7 +25,7 @@ type pattern struct {
 
 // patterns looks at all endings of a capture together. They are in the order of
 // their frames.
-func patterns(list []*tcp.Ending) []pattern {
+func patterns(list []*tcp.Termination) []pattern {
 	out := make([]pattern, len(list))
 	bursts(list, out)
 	scans(list, out)
@@ -37,7 +37,7 @@ func patterns(list []*tcp.Ending) []pattern {
 }
 
 // fill puts the pattern into a case.
-func (p *pattern) fill(c *fact.Case, e *tcp.Ending) {
+func (p *pattern) fill(c *fact.Case, e *tcp.Termination) {
 	f := &c.Pattern
 	some := func(n int64) fact.Opt[int64] { return fact.SomeBy(n, fact.ByPattern) }
 	f.Burst, f.BurstPeers = some(p.burst), some(p.burstPeers)
@@ -52,7 +52,7 @@ func (p *pattern) fill(c *fact.Case, e *tcp.Ending) {
 	if e.Kind != tcp.ByReset {
 		return
 	}
-	f.BothWays = byWire(e.After.VictimResets > 0 || e.Opposite.Frame != 0 && e.Time-e.Opposite.Time < int64(time.Second))
+	f.BothWays = byWire(e.After.ReceiverResets > 0 || e.Opposite.Frame != 0 && e.Time-e.Opposite.Time < int64(time.Second))
 	attempts := int64(1)
 	if (e.After.SeqChanged || e.Previous.Frame != 0 && e.Previous.Seq != e.Reset.Seq) && e.Trigger.Frame == 0 && e.Conn.Sane() {
 		attempts = int64(e.Nth + e.After.SenderResets)
@@ -98,7 +98,7 @@ func (t *tally[K]) distinct(lo, hi int) int64 {
 
 // window calls f for each ending with all those of the same key within a time
 // around it: group[lo:hi], where group holds indexes in order.
-func window(group []int, list []*tcp.Ending, span time.Duration, f func(i, lo, hi int)) {
+func window(group []int, list []*tcp.Termination, span time.Duration, f func(i, lo, hi int)) {
 	lo, hi := 0, 0
 	for _, i := range group {
 		for hi < len(group) && list[group[hi]].Time-list[i].Time <= int64(span) {
@@ -111,7 +111,7 @@ func window(group []int, list []*tcp.Ending, span time.Duration, f func(i, lo, h
 	}
 }
 
-func groupBy[K comparable](list []*tcp.Ending, key func(e *tcp.Ending) (K, bool)) map[K][]int {
+func groupBy[K comparable](list []*tcp.Termination, key func(e *tcp.Termination) (K, bool)) map[K][]int {
 	groups := map[K][]int{}
 	for i, e := range list {
 		if k, ok := key(e); ok {
@@ -129,8 +129,8 @@ const nearLimit = 256 // endings that are compared with one
 // bursts counts connections that one host reset within a second, all of them
 // open at the same time, and of its own accord: what only answers a segment, or
 // the other end's FIN, is no part of a burst.
-func bursts(list []*tcp.Ending, out []pattern) {
-	groups := groupBy(list, func(e *tcp.Ending) (packet.Addr, bool) {
+func bursts(list []*tcp.Termination, out []pattern) {
+	groups := groupBy(list, func(e *tcp.Termination) (packet.Addr, bool) {
 		return e.Conn.Addr[e.From], e.Kind == tcp.ByReset && e.Nth == 1 && e.Form() != "refusal"
 	})
 	for _, g := range groups {
@@ -141,7 +141,7 @@ func bursts(list []*tcp.Ending, out []pattern) {
 }
 
 // burst counts what belongs to the burst of e.
-func burst(list []*tcp.Ending, near []int, e *tcp.Ending, p *pattern) {
+func burst(list []*tcp.Termination, near []int, e *tcp.Termination, p *pattern) {
 	conns, hosts := map[int64]bool{e.Conn.Opened: true}, map[packet.Addr]bool{e.Conn.Addr[1-e.From]: true}
 	if unforced(e) {
 		for _, j := range near {
@@ -155,7 +155,9 @@ func burst(list []*tcp.Ending, near []int, e *tcp.Ending, p *pattern) {
 }
 
 // unforced reports whether nothing of the other end led to a RST.
-func unforced(e *tcp.Ending) bool { return e.Trigger.Frame == 0 && e.Victim().Bits&tcp.SentFIN == 0 }
+func unforced(e *tcp.Termination) bool {
+	return e.Trigger.Frame == 0 && e.Receiver().Bits&tcp.SentFIN == 0
+}
 
 // A client that finds a few services of a host down is no scanner. manyPorts is
 // from when on it is taken for one; with a SYN that no common stack sends, five
@@ -167,8 +169,8 @@ const (
 
 // scans counts ports of one host at which one other host found no connection or
 // broke off at once.
-func scans(list []*tcp.Ending, out []pattern) {
-	groups := groupBy(list, func(e *tcp.Ending) ([2]packet.Addr, bool) {
+func scans(list []*tcp.Termination, out []pattern) {
+	groups := groupBy(list, func(e *tcp.Termination) ([2]packet.Addr, bool) {
 		c := &e.Conn
 		return [2]packet.Addr{c.Addr[c.Client], c.Addr[c.Server()]}, c.Sides[0].Bytes+c.Sides[1].Bytes == 0
 	})
@@ -194,8 +196,8 @@ type service struct {
 }
 
 // peers looks for repetition between one client and one service.
-func peers(list []*tcp.Ending, out []pattern) {
-	groups := groupBy(list, func(e *tcp.Ending) (service, bool) {
+func peers(list []*tcp.Termination, out []pattern) {
+	groups := groupBy(list, func(e *tcp.Termination) (service, bool) {
 		c := &e.Conn
 		return service{c.Addr[c.Client], c.Addr[c.Server()], c.Port[c.Server()]}, e.Nth <= 1
 	})
@@ -211,7 +213,7 @@ func peers(list []*tcp.Ending, out []pattern) {
 
 // regular returns the interval of events when at least four of them keep it
 // within 15 %.
-func regular(g []int, list []*tcp.Ending) (time.Duration, bool) {
+func regular(g []int, list []*tcp.Termination) (time.Duration, bool) {
 	if len(g) < 4 {
 		return 0, false
 	}
@@ -229,8 +231,8 @@ func regular(g []int, list []*tcp.Ending) (time.Duration, bool) {
 
 // idles counts endings on the same server port after the same time without
 // data: a timer.
-func idles(list []*tcp.Ending, out []pattern) {
-	groups := groupBy(list, func(e *tcp.Ending) (uint16, bool) {
+func idles(list []*tcp.Termination, out []pattern) {
+	groups := groupBy(list, func(e *tcp.Termination) (uint16, bool) {
 		idle, ok := e.Idle()
 		return e.Conn.Port[e.Conn.Server()], ok && idle >= 2*time.Second && e.Nth <= 1
 	})
@@ -251,9 +253,9 @@ func idles(list []*tcp.Ending, out []pattern) {
 // counters looks for RSTs in the name of different hosts whose IP
 // identifications continue one counter, from one distance: one box wrote them. A chance
 // continuation has a probability of chainStep in 65536 for each link.
-func counters(list []*tcp.Ending, out []pattern) {
+func counters(list []*tcp.Termination, out []pattern) {
 	const chainStep, chainTime = 100, int64(time.Minute)
-	groups := groupBy(list, func(e *tcp.Ending) (netip.Addr, bool) {
+	groups := groupBy(list, func(e *tcp.Termination) (netip.Addr, bool) {
 		ok := e.Kind == tcp.ByReset && !e.Reset.V6 && e.Reset.IPID != 0 && e.IPIDKind() != "counts-on" && e.IPIDKind() != "copied"
 		return e.Conn.Addr[1-e.From].Netip(), ok
 	})

@@ -20,9 +20,9 @@ func TestScans(t *testing.T) {
 		{"five ports without options", 5, 0, 5},
 		{"one port", 1, 0, 1},
 	} {
-		var list []*tcp.Ending
+		var list []*tcp.Termination
 		for i := range c.ports {
-			e := &tcp.Ending{Kind: tcp.ByReset, Time: int64(i)}
+			e := &tcp.Termination{Kind: tcp.ByReset, Time: int64(i)}
 			e.Conn.Port = [2]uint16{40000, uint16(8000 + i)}
 			e.Conn.Sides[0].Bits = tcp.HasISN | c.options
 			list = append(list, e)

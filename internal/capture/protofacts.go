@@ -9,7 +9,7 @@ import (
 )
 
 // protoFacts fills what the first and the latest bytes of both sides say.
-func protoFacts(c *fact.Case, e *tcp.Ending) {
+func protoFacts(c *fact.Case, e *tcp.Termination) {
 	w := &c.Wire
 	client, server := &e.Conn.Sides[e.Conn.Client], &e.Conn.Sides[e.Conn.Server()]
 	cs := proto.Identify(client.First[:client.FirstLen], true)
@@ -120,9 +120,9 @@ func records(s *tcp.Side) bool {
 
 // tlsFacts looks for alerts in the latest segments of both sides. One that came
 // with the end of a connection is the reason of that end, or its farewell.
-func tlsFacts(w *fact.Wire, e *tcp.Ending, server proto.Message) {
+func tlsFacts(w *fact.Wire, e *tcp.Termination, server proto.Message) {
 	w.TLSAlert, w.TLSAlertFrom, w.CloseNotify = absent[string](), absent[string](), byWire(false)
-	me, peer := e.Sender(), e.Victim()
+	me, peer := e.Sender(), e.Receiver()
 	for _, s := range []struct {
 		side *tcp.Side
 		name string
@@ -145,7 +145,7 @@ func tlsFacts(w *fact.Wire, e *tcp.Ending, server proto.Message) {
 
 // handshaking reports whether TLS had not come to application data: neither
 // side's latest segment begins with such a record (type 23).
-func handshaking(e *tcp.Ending, server proto.Message) bool {
+func handshaking(e *tcp.Termination, server proto.Message) bool {
 	const applicationData = 23
 	for side := range e.Conn.Sides {
 		s := &e.Conn.Sides[side]

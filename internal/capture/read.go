@@ -21,11 +21,11 @@ import (
 
 // Options bound and steer the reading of a capture.
 type Options struct {
-	Workers  int                       // connections are spread over so many; 0 means one for each core
-	Conns    int                       // connections remembered at the same time, over all workers; 0 means 120,000
-	Endings  int                       // bad ends kept with all detail, the others are counted; 0 means 40,000
-	Progress func(*Point)              // called now and then while reading
-	OnEnd    func(*Point, *tcp.Ending) // when set, endings are handed out at once and not kept; with one worker
+	Workers      int                            // connections are spread over so many; 0 means one for each core
+	Conns        int                            // connections remembered at the same time, over all workers; 0 means 120,000
+	Terminations int                            // bad ends kept with all detail, the others are counted; 0 means 40,000
+	Progress     func(*Point)                   // called now and then while reading
+	OnEnd        func(*Point, *tcp.Termination) // when set, endings are handed out at once and not kept; with one worker
 }
 
 func (o *Options) fill() {
@@ -35,8 +35,8 @@ func (o *Options) fill() {
 	if o.Conns <= 0 {
 		o.Conns = 120_000
 	}
-	if o.Endings <= 0 {
-		o.Endings = 40_000
+	if o.Terminations <= 0 {
+		o.Terminations = 40_000
 	}
 	if o.OnEnd != nil {
 		o.Workers = 1
@@ -46,26 +46,26 @@ func (o *Options) fill() {
 // Point is one point of capture: a file, or a live interface, and what was read
 // there.
 type Point struct {
-	Name       string
-	Interfaces []packet.Interface
-	Packets    int64
-	Segments   int64 // TCP
-	Notices    int64 // ICMP errors about TCP
-	Truncated  int64 // frames of which too little was kept
-	Malformed  int64
-	Unknown    int64 // frames of a link type that is not decoded
-	Fragments  packet.FragmentCounts
-	Bytes      int64 // of the uncompressed file
-	First      time.Time
-	Last       time.Time
-	Took       time.Duration
-	TCP        tcp.Stats
-	Dropped    int64 // endings beyond Options.Endings
-	Lost       int64 // packets that the capture says it lost
-	Counted    bool  // the capture says what it lost; else Lost is no answer
-	Until      int64 // how long the capture went on: its own word, or else its last packet, ns since 1970
-	Damage     error // why the rest was not read; nil at a clean end
-	Endings    []*tcp.Ending
+	Name         string
+	Interfaces   []packet.Interface
+	Packets      int64
+	Segments     int64 // TCP
+	ICMPErrors   int64 // ICMP errors about TCP
+	Truncated    int64 // frames of which too little was kept
+	Malformed    int64
+	Unknown      int64 // frames of a link type that is not decoded
+	Fragments    packet.FragmentCounts
+	Bytes        int64 // of the uncompressed file
+	First        time.Time
+	Last         time.Time
+	Took         time.Duration
+	TCP          tcp.Stats
+	Dropped      int64 // endings beyond Options.Terminations
+	Lost         int64 // packets that the capture says it lost
+	Counted      bool  // the capture says what it lost; else Lost is no answer
+	Until        int64 // how long the capture went on: its own word, or else its last packet, ns since 1970
+	Damage       error // why the rest was not read; nil at a clean end
+	Terminations []*tcp.Termination
 
 	// Made by Compare:
 	Compared   bool
@@ -77,7 +77,7 @@ type Point struct {
 }
 
 // Stream is the number that Wireshark gives the connection of an ending.
-func (p *Point) Stream(e *tcp.Ending) int64 { return p.streams.number(e.Conn.Opened) }
+func (p *Point) Stream(e *tcp.Termination) int64 { return p.streams.number(e.Conn.Opened) }
 
 // frames gives batches of frames: a capture file or a live interface.
 type frames interface {
@@ -120,7 +120,7 @@ func readSource(ctx context.Context, name string, src frames, o Options) (*Point
 		clear(workers)
 		debug.FreeOSMemory()
 	}
-	if len(p.Endings) > manyEndings && os.Getenv("GOGC") == "" {
+	if len(p.Terminations) > manyEndings && os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectAt)
 	}
 	if ctx.Err() != nil {
@@ -194,8 +194,8 @@ func (p *Point) collect(workers []*worker) {
 	p.streams.seal()
 	for _, w := range workers {
 		p.Segments += w.taken
-		p.Notices += w.notices
-		p.Endings = append(p.Endings, w.endings...)
+		p.ICMPErrors += w.notices
+		p.Terminations = append(p.Terminations, w.endings...)
 		p.Dropped += w.dropped
 		addStats(&p.TCP, &w.table.Stats)
 	}
@@ -205,13 +205,13 @@ func (p *Point) collect(workers []*worker) {
 		p.First, p.Last = when(w.first), when(w.last)
 		p.Until = max(p.Until, w.last)
 	}
-	slices.SortFunc(p.Endings, func(a, b *tcp.Ending) int { return cmp.Compare(a.Frame, b.Frame) })
+	slices.SortFunc(p.Terminations, func(a, b *tcp.Termination) int { return cmp.Compare(a.Frame, b.Frame) })
 }
 
 func addStats(sum, s *tcp.Stats) {
 	sum.Segments += s.Segments
 	sum.Conns += s.Conns
-	sum.Endings += s.Endings
+	sum.Terminations += s.Terminations
 	sum.RSTs += s.RSTs
 	sum.Copies += s.Copies
 	sum.Evicted += s.Evicted
@@ -219,8 +219,8 @@ func addStats(sum, s *tcp.Stats) {
 	sum.Hurried += s.Hurried
 	sum.Backwards = max(sum.Backwards, s.Backwards)
 	sum.BadSums += s.BadSums
-	sum.Notices += s.Notices
-	sum.NoticeLost += s.NoticeLost
+	sum.ICMPErrors += s.ICMPErrors
+	sum.ICMPErrorsLost += s.ICMPErrorsLost
 }
 
 // worker follows the connections whose hash is its own.
@@ -232,7 +232,7 @@ type worker struct {
 	decoder  packet.Decoder
 	hosts    *tcp.Hosts
 	table    *tcp.Table
-	endings  []*tcp.Ending
+	endings  []*tcp.Termination
 	alike    map[alike]int // endings kept
 	limit    int
 	dropped  int64
@@ -257,19 +257,19 @@ const waiting = 16_384
 const together = 32
 
 func newWorker(p *Point, i int, o *Options) *worker {
-	w := &worker{point: p, index: uint32(i), of: uint32(o.Workers), in: make(chan *shared, 2), limit: o.Endings / o.Workers, alike: map[alike]int{}}
+	w := &worker{point: p, index: uint32(i), of: uint32(o.Workers), in: make(chan *shared, 2), limit: o.Terminations / o.Workers, alike: map[alike]int{}}
 	// Checksums cost as much as all the rest; here they decide.
 	w.decoder.VerifyFlags = packet.SYN | packet.FIN | packet.RST
 	w.first, w.last = math.MaxInt64, math.MinInt64
 	w.hosts = &tcp.Hosts{}
 	w.table = tcp.NewTable(tcp.Options{Conns: max(o.Conns/o.Workers, 16), Waiting: max(waiting/o.Workers, 1024), Hosts: w.hosts, OnOpen: w.open, OnEnd: w.keep})
 	if o.OnEnd != nil {
-		w.table = tcp.NewTable(tcp.Options{Conns: o.Conns, Hosts: w.hosts, OnOpen: w.open, OnEnd: func(e *tcp.Ending) { o.OnEnd(p, e) }})
+		w.table = tcp.NewTable(tcp.Options{Conns: o.Conns, Hosts: w.hosts, OnOpen: w.open, OnEnd: func(e *tcp.Termination) { o.OnEnd(p, e) }})
 	}
 	return w
 }
 
-func (w *worker) keep(e *tcp.Ending) {
+func (w *worker) keep(e *tcp.Termination) {
 	if !w.wanted(e) {
 		w.dropped++
 		w.table.Recycle(e)
@@ -290,7 +290,7 @@ type alike struct {
 const plenty = 256
 
 // wanted reports whether there is room for an ending.
-func (w *worker) wanted(e *tcp.Ending) bool {
+func (w *worker) wanted(e *tcp.Termination) bool {
 	if len(w.endings) >= w.limit {
 		return false
 	}
@@ -371,7 +371,7 @@ func (w *worker) record(b *shared, i int) {
 	case packet.ICMP:
 		w.tick(rec.Time)
 		w.flush()
-		w.notice(&w.decoder.Notice, b.First+int64(i))
+		w.notice(&w.decoder.ICMPError, b.First+int64(i))
 	case packet.Truncated:
 		w.truncated++
 	case packet.Malformed:
@@ -429,12 +429,12 @@ func (w *worker) opened() {
 	w.opens = w.opens[:0]
 }
 
-func (w *worker) notice(n *packet.Notice, frame int64) {
+func (w *worker) notice(n *packet.ICMPError, frame int64) {
 	k := packet.Segment{Src: n.Src, Dst: n.Dst, SrcPort: n.SrcPort, DstPort: n.DstPort, V6: n.V6}
 	if w.of > 1 && !w.mine(k.FlowHash()) {
 		return
 	}
 	w.notices++
 	n.Frame = frame
-	w.table.Notice(n)
+	w.table.ICMPError(n)
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // wireReason reads what a RST says of itself.
-func wireReason(w *fact.Wire, e *tcp.Ending) {
+func wireReason(w *fact.Wire, e *tcp.Termination) {
 	text, kind := reason(e)
 	if kind == "" {
 		w.Reason, w.ReasonKind = absent[string](), absent[string]()
@@ -19,7 +19,7 @@ func wireReason(w *fact.Wire, e *tcp.Ending) {
 	w.Reason, w.ReasonKind = byWire(text), byWire(kind)
 }
 
-func reason(e *tcp.Ending) (text, kind string) {
+func reason(e *tcp.Termination) (text, kind string) {
 	s := &e.Reset
 	if s.Options&packet.OptMPTCP != 0 && s.MPTCPSubtype == 8 {
 		return mptcpReason(s.MPTCPReason), "mptcp"
@@ -59,7 +59,7 @@ var netscalerCodes = map[uint16]string{
 // netscaler recognises a reason code in the window of a RST from an appliance
 // that starts at a TTL of 255. With a connection it sends RST+ACK; without one
 // (8201) it answers as RFC 9293 says, with a bare RST.
-func netscaler(e *tcp.Ending) (string, bool) {
+func netscaler(e *tcp.Termination) (string, bool) {
 	s := &e.Reset
 	if tcp.StartTTL(s.TTL) != 255 || s.Flags&packet.ACK == 0 && s.Window != 8201 {
 		return "", false

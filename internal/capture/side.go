@@ -14,8 +14,8 @@ import (
 // sent. It is empty for ends without a RST, and when nothing is there to compare
 // with.
 func (c *Case) Side() string {
-	e := c.Ending
-	me, peer := e.Sender(), e.Victim()
+	e := c.Termination
+	me, peer := e.Sender(), e.Receiver()
 	if e.Kind != tcp.ByReset || peer.Segments == 0 {
 		return ""
 	}
@@ -78,7 +78,7 @@ func (c *comparison) measure() {
 // came: which captures nearer to that end have the connection and not the RST, how
 // long they went on and what they lost. It is empty when nothing was missing.
 func (c *Case) Absence() string {
-	v, e := c.views, c.Ending
+	v, e := c.views, c.Termination
 	if v == nil || e.Kind != tcp.ByReset {
 		return ""
 	}

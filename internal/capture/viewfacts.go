@@ -43,12 +43,12 @@ func (v *views) fill(f *fact.Case, c *Case) {
 	if at < 0 {
 		return
 	}
-	if c.Ending.Kind == tcp.ByReset {
-		v.reset(f, c.Ending, at)
+	if c.Termination.Kind == tcp.ByReset {
+		v.reset(f, c.Termination, at)
 		c.history(&f.Wire)
 		return
 	}
-	v.lost(f, c.Ending)
+	v.lost(f, c.Termination)
 }
 
 func (g *group) translated() bool {
@@ -77,7 +77,7 @@ func (g *group) from(client bool) []*track {
 
 // reset fills where the RST and its trigger were seen, and where they are
 // missing.
-func (v *views) reset(f *fact.Case, e *tcp.Ending, at int) {
+func (v *views) reset(f *fact.Case, e *tcp.Termination, at int) {
 	g := v.group
 	client := !e.FromServer()
 	rst := sighting{
@@ -126,7 +126,7 @@ func (v *views) reset(f *fact.Case, e *tcp.Ending, at int) {
 		v.trigger(w, e, order, at)
 	}
 	// Where the segment that it answers went elsewhere, another host may have the
-	// sender's address now. Only who made it itself can not be that host.
+	// sender's address now. Only who made it itself cannot be that host.
 	if w.NotSent.Or(false) && w.TriggerLost.Or(false) {
 		w.Began = byPeer(v.born(order, first, &rst, common, before))
 		if !w.Began.Or(false) {
@@ -195,7 +195,7 @@ type until struct {
 }
 
 // segmentsBefore is until for what came before the segment that a RST answers.
-func segmentsBefore(e *tcp.Ending, common int64) until {
+func segmentsBefore(e *tcp.Termination, common int64) until {
 	t := &e.Trigger
 	if t.Frame == 0 {
 		return until{common: common}
@@ -256,7 +256,7 @@ func (c *Case) history(w *fact.Wire) {
 	if c.home == nil || c.home == c {
 		return
 	}
-	e := c.home.Ending
+	e := c.home.Termination
 	me := e.Sender()
 	w.Retransmits, w.Probes = byWire(max(w.Retransmits.Or(0), int64(me.RetransRow))), byWire(max(w.Probes.Or(0), int64(me.ProbesRow)))
 	if w.FIN.Or(false) || me.FinTime == 0 {
@@ -270,7 +270,7 @@ func (c *Case) history(w *fact.Wire) {
 
 // trigger looks whether the other end sent what the RST answers, and whether it
 // came to the place nearest to the sender of the RST.
-func (v *views) trigger(w *fact.Wire, e *tcp.Ending, order []*track, at int) {
+func (v *views) trigger(w *fact.Wire, e *tcp.Termination, order []*track, at int) {
 	t := &e.Trigger
 	seg := sighting{time: t.Time, seq: t.Seq, ack: t.Ack, size: t.Len, flags: t.Flags, ipid: t.IPID, client: e.FromServer()}
 	common := t.Time - v.group.tracks[at].shift
@@ -346,7 +346,7 @@ func (t *track) outgoing(rst *sighting, common int64, near bool) fact.Opt[bool] 
 }
 
 // lost looks whether what stayed unanswered got lost between two places.
-func (v *views) lost(f *fact.Case, e *tcp.Ending) {
+func (v *views) lost(f *fact.Case, e *tcp.Termination) {
 	g := v.group
 	waiting := e.From == e.Conn.Server() // the client waited
 	order := g.from(waiting)

@@ -12,14 +12,14 @@ import (
 func fold(list []*Case, of map[*Case]*group) []*Case {
 	bySeq := map[uint32][]*Case{}
 	for _, c := range list {
-		if of[c] != nil && c.Ending.Kind == tcp.ByReset && c.Ending.Conn.Bits&tcp.FromMiddle != 0 {
-			bySeq[c.Ending.Reset.Seq] = append(bySeq[c.Ending.Reset.Seq], c)
+		if of[c] != nil && c.Termination.Kind == tcp.ByReset && c.Termination.Conn.Bits&tcp.FromMiddle != 0 {
+			bySeq[c.Termination.Reset.Seq] = append(bySeq[c.Termination.Reset.Seq], c)
 		}
 	}
 	under := map[*Case][]*Case{}
 	hidden := map[*Case]bool{}
 	for _, c := range list {
-		e := c.Ending
+		e := c.Termination
 		if of[c] == nil || c.views == nil || e.Kind != tcp.ByReset || e.Conn.Bits&tcp.FromMiddle != 0 {
 			continue
 		}
@@ -48,8 +48,8 @@ func fold(list []*Case, of map[*Case]*group) []*Case {
 // sameUnderOtherPorts reports whether d is the RST of c at a place that has the
 // connection of c and not this RST.
 func (c *Case) sameUnderOtherPorts(d *Case, of map[*Case]*group) bool {
-	g, r := of[c], &d.Ending.Reset
-	if of[d] == g || r.Flags != c.Ending.Reset.Flags || d.Ending.Conn.Sides[0].Segments+d.Ending.Conn.Sides[1].Segments > 2 {
+	g, r := of[c], &d.Termination.Reset
+	if of[d] == g || r.Flags != c.Termination.Reset.Flags || d.Termination.Conn.Sides[0].Segments+d.Termination.Conn.Sides[1].Segments > 2 {
 		return false
 	}
 	at := place{slices.Index(c.views.points, d.Point), r.Interface}
@@ -57,6 +57,6 @@ func (c *Case) sameUnderOtherPorts(d *Case, of map[*Case]*group) bool {
 	if i < 0 || own < 0 {
 		return false
 	}
-	apart := d.Ending.Time - g.tracks[i].shift - (c.Ending.Time - g.tracks[own].shift)
+	apart := d.Termination.Time - g.tracks[i].shift - (c.Termination.Time - g.tracks[own].shift)
 	return max(apart, -apart) <= maxDelay
 }

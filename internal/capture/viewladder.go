@@ -30,8 +30,8 @@ func (c *Case) Across() *fact.Ladder {
 	if at < 0 {
 		return nil
 	}
-	l := &fact.Ladder{Client: addrPort(&c.Ending.Conn, c.Ending.Conn.Client), Server: addrPort(&c.Ending.Conn, c.Ending.Conn.Server())}
-	end := c.Ending.Time - g.tracks[at].shift
+	l := &fact.Ladder{Client: addrPort(&c.Termination.Conn, c.Termination.Conn.Client), Server: addrPort(&c.Termination.Conn, c.Termination.Conn.Server())}
+	end := c.Termination.Time - g.tracks[at].shift
 	base := g.bases()
 	for i, t := range g.tracks {
 		l.Points = append(l.Points, c.views.placeName(t))
@@ -122,12 +122,12 @@ func (c *Case) frame(t *track, point, i int, base [2]uint32) fact.Frame {
 
 func (c *Case) endTime() int64 {
 	g := c.views.group
-	return c.Ending.Time - g.tracks[g.index(c)].shift
+	return c.Termination.Time - g.tracks[g.index(c)].shift
 }
 
 func (c *Case) isTrigger(t *track, s *sighting) bool {
-	tr := &c.Ending.Trigger
-	return tr.Frame != 0 && s.client == c.Ending.FromServer() && s.seq == tr.Seq && s.ack == tr.Ack && s.size == tr.Len && s.flags == tr.Flags &&
+	tr := &c.Termination.Trigger
+	return tr.Frame != 0 && s.client == c.Termination.FromServer() && s.seq == tr.Seq && s.ack == tr.Ack && s.size == tr.Len && s.flags == tr.Flags &&
 		max(s.time-t.shift-c.endTime(), c.endTime()-s.time+t.shift) < maxDelay
 }
 

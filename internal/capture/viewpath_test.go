@@ -248,8 +248,8 @@ func TestSilenceAtTheEnd(t *testing.T) {
 		l.at, l.id = d, uint16(100+i)
 		client = append(client, at(64, 0, true, l))
 	}
-	if p := takenOn(t, files, "client", 1, client); len(p.Endings) != 1 {
-		t.Errorf("%d endings, want the data that nobody acknowledged in 5 s", len(p.Endings))
+	if p := takenOn(t, files, "client", 1, client); len(p.Terminations) != 1 {
+		t.Errorf("%d endings, want the data that nobody acknowledged in 5 s", len(p.Terminations))
 	}
 }
 

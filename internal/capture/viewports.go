@@ -82,7 +82,7 @@ func (p *ports) around(at port, from, to int64) (done, half int64) {
 // arrived looks whether what stayed unanswered came to the very host that it
 // was sent to: it came in there, and what that host sends leaves with its TTL
 // untouched. For a SYN, that is known by other connections of the port.
-func (v *views) arrived(w *fact.Wire, e *tcp.Ending, t *track, s *sighting, common int64) {
+func (v *views) arrived(w *fact.Wire, e *tcp.Termination, t *track, s *sighting, common int64) {
 	o := t.sighting(s, common)
 	if o == nil || o.way != packet.DirIn {
 		return

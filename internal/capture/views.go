@@ -130,7 +130,7 @@ func Compare(ctx context.Context, points []*Point, open Opener) (list []*Case, r
 	for _, p := range points {
 		for _, k := range Cases(p) {
 			all = append(all, k)
-			of[k] = c.groupOf(k.Ending)
+			of[k] = c.groupOf(k.Termination)
 		}
 	}
 	for i, p := range points {
@@ -155,7 +155,7 @@ func Compare(ctx context.Context, points []*Point, open Opener) (list []*Case, r
 
 // groupOf returns the group of the connection of an ending, a new one if need
 // be; nil when there is no room.
-func (c *comparison) groupOf(e *tcp.Ending) *group {
+func (c *comparison) groupOf(e *tcp.Termination) *group {
 	conn := &e.Conn
 	client := &conn.Sides[conn.Client]
 	k := tupleOf(conn.Addr[0], conn.Addr[1], conn.Port[0], conn.Port[1])
@@ -550,7 +550,7 @@ func merge(all []*Case, of map[*Case]*group) []*Case {
 	best, home := map[any]*Case{}, map[any]*Case{}
 	reset := map[*group]bool{}
 	for _, c := range all {
-		if g := of[c]; g != nil && c.Ending.Kind == tcp.ByReset {
+		if g := of[c]; g != nil && c.Termination.Kind == tcp.ByReset {
 			reset[g] = true
 		}
 	}
@@ -561,7 +561,7 @@ func merge(all []*Case, of map[*Case]*group) []*Case {
 			list = append(list, c)
 			continue
 		}
-		if c.Ending.Kind != tcp.ByReset && reset[g] {
+		if c.Termination.Kind != tcp.ByReset && reset[g] {
 			continue
 		}
 		k := identity(c, g)
@@ -592,7 +592,7 @@ type resetID struct {
 }
 
 func identity(c *Case, g *group) resetID {
-	e := c.Ending
+	e := c.Termination
 	if e.Kind != tcp.ByReset {
 		return resetID{g: g, kind: e.Kind}
 	}
@@ -609,7 +609,7 @@ func (c *Case) nearer(o *Case, g *group) bool {
 	if a < 0 || b < 0 {
 		return a >= 0
 	}
-	if c.Ending.FromServer() {
+	if c.Termination.FromServer() {
 		return a < b
 	}
 	return a > b
@@ -619,7 +619,7 @@ func (c *Case) nearer(o *Case, g *group) bool {
 func (g *group) index(c *Case) int {
 	for i, t := range g.tracks {
 		for j := range t.list {
-			if s := &t.list[j]; s.frame == c.Ending.Frame && c.views != nil && c.views.points[t.point] == c.Point {
+			if s := &t.list[j]; s.frame == c.Termination.Frame && c.views != nil && c.views.points[t.point] == c.Point {
 				return i
 			}
 		}
@@ -629,7 +629,7 @@ func (g *group) index(c *Case) int {
 
 // relink lets later RSTs of a connection point to its first one that is kept.
 func relink(list []*Case, of map[*Case]*group) []*Case {
-	slices.SortStableFunc(list, func(a, b *Case) int { return cmp.Compare(a.Ending.Time, b.Ending.Time) })
+	slices.SortStableFunc(list, func(a, b *Case) int { return cmp.Compare(a.Termination.Time, b.Termination.Time) })
 	first := map[*group]*Case{}
 	for _, c := range list {
 		g := of[c]
@@ -637,7 +637,7 @@ func relink(list []*Case, of map[*Case]*group) []*Case {
 			continue
 		}
 		c.First = first[g]
-		if c.First == nil && !c.Ending.Corrupt {
+		if c.First == nil && !c.Termination.Corrupt {
 			first[g] = c
 		}
 	}

@@ -9,11 +9,11 @@ import (
 )
 
 // wire fills the facts that only captured packets have.
-func wire(c *fact.Case, e *tcp.Ending) {
+func wire(c *fact.Case, e *tcp.Termination) {
 	w := &c.Wire
 	w.Sane = byWire(e.Conn.Sane())
 	w.FromStart = byWire(e.Conn.Bits&tcp.FromMiddle == 0)
-	w.Segments = byWire(int64(e.Sender().Segments) + int64(e.Victim().Segments))
+	w.Segments = byWire(int64(e.Sender().Segments) + int64(e.Receiver().Segments))
 	w.Handshake = byWire(e.Conn.Bits&tcp.Established != 0)
 	w.Life = us(time.Duration(e.Time - e.Conn.Start))
 	wireHistory(w, e)
@@ -29,10 +29,10 @@ func wire(c *fact.Case, e *tcp.Ending) {
 }
 
 // wireHistory fills what the ends had done until then.
-func wireHistory(w *fact.Wire, e *tcp.Ending) {
-	me, peer := e.Sender(), e.Victim()
-	w.FIN, w.VictimFIN = byWire(me.Bits&tcp.SentFIN != 0), byWire(peer.Bits&tcp.SentFIN != 0)
-	w.FINAge, w.VictimFINAge = since(e, me.FinTime), since(e, peer.FinTime)
+func wireHistory(w *fact.Wire, e *tcp.Termination) {
+	me, peer := e.Sender(), e.Receiver()
+	w.FIN, w.ReceiverFIN = byWire(me.Bits&tcp.SentFIN != 0), byWire(peer.Bits&tcp.SentFIN != 0)
+	w.FINAge, w.ReceiverFINAge = since(e, me.FinTime), since(e, peer.FinTime)
 	w.FINAcked = byWire(peer.Bits&tcp.FinAcked != 0)
 	if idle, ok := e.Idle(); ok {
 		w.Idle = us(idle)
@@ -49,7 +49,7 @@ func wireHistory(w *fact.Wire, e *tcp.Ending) {
 		w.Unacked = byWire(n)
 	}
 	w.GaveUp = byWire(e.Kind == tcp.ByReset && e.GaveUp())
-	w.Retransmits, w.VictimRetr = byWire(int64(me.RetransRow)), byWire(int64(peer.RetransRow))
+	w.Retransmits, w.ReceiverRetr = byWire(int64(me.RetransRow)), byWire(int64(peer.RetransRow))
 	w.Silence = since(e, peer.Last)
 	w.Probes = byWire(int64(me.ProbesRow))
 	w.ZeroWindow, w.OwnZero = byWire(peer.Bits&tcp.ZeroWindow != 0), byWire(me.Bits&tcp.ZeroWindow != 0)
@@ -70,7 +70,7 @@ func segmentLimit(a, b *tcp.Side) int {
 	return mss - 12
 }
 
-func since(e *tcp.Ending, t int64) fact.Opt[time.Duration] {
+func since(e *tcp.Termination, t int64) fact.Opt[time.Duration] {
 	if t == 0 {
 		return absent[time.Duration]()
 	}
@@ -79,7 +79,7 @@ func since(e *tcp.Ending, t int64) fact.Opt[time.Duration] {
 
 // largeLost reports whether full segments stay unacknowledged while smaller
 // ones had passed, and no full one ever did.
-func largeLost(e *tcp.Ending) fact.Opt[bool] {
+func largeLost(e *tcp.Termination) fact.Opt[bool] {
 	for side := range uint8(2) {
 		me, peer := &e.Conn.Sides[side], &e.Conn.Sides[1-side]
 		limit := segmentLimit(me, peer)
@@ -106,7 +106,7 @@ func largeLost(e *tcp.Ending) fact.Opt[bool] {
 
 // wireOpening fills what is known of the handshake and of the connection that
 // had the same ports before.
-func wireOpening(w *fact.Wire, e *tcp.Ending) {
+func wireOpening(w *fact.Wire, e *tcp.Termination) {
 	c := &e.Conn
 	client, server := &c.Sides[c.Client], &c.Sides[c.Server()]
 	if c.Bits&tcp.FromMiddle == 0 {
@@ -141,15 +141,15 @@ func challenged(client, server *tcp.Side) bool {
 }
 
 // wireAddress fills what the IP headers of the connection say.
-func wireAddress(w *fact.Wire, e *tcp.Ending) {
+func wireAddress(w *fact.Wire, e *tcp.Termination) {
 	// One segment of data, after which somebody closed, may be a forged page.
 	page := func(s *tcp.Side) bool { return s.DataCount == 1 && (s.Bits&tcp.SentFIN != 0 || e.Opposite.Frame != 0) }
-	if me := e.Sender(); me.SYNTTL != 0 && me.DataCount > 0 && !page(me) && me.Segments >= 3 && e.Victim().Steady() && me.Steady() {
+	if me := e.Sender(); me.SYNTTL != 0 && me.DataCount > 0 && !page(me) && me.Segments >= 3 && e.Receiver().Steady() && me.Steady() {
 		w.TwoTTLs = byWire(apart(me.SYNTTL, me.DataTTL))
 	}
-	if e.Conn.Bits&tcp.SawNotice != 0 {
-		n := &e.Conn.Notice
-		name, _ := noticeName(n)
+	if e.Conn.Bits&tcp.SawICMPError != 0 {
+		n := &e.Conn.ICMPError
+		name, _ := icmpErrorName(n)
 		from := n.From.Netip().String()
 		if n.From == e.Conn.Addr[e.Conn.Server()] {
 			from = "server"
@@ -168,7 +168,7 @@ func apart(a, b uint8) bool {
 }
 
 // wireReset fills where the RST lies in the conversation.
-func wireReset(w *fact.Wire, e *tcp.Ending) {
+func wireReset(w *fact.Wire, e *tcp.Termination) {
 	w.Place = byWire(e.Place())
 	if p, known := e.Provoked(); known {
 		w.Answers = byWire(p)
@@ -184,7 +184,7 @@ func wireReset(w *fact.Wire, e *tcp.Ending) {
 	}
 	w.Nth, w.Resets = byWire(int64(e.Nth)), byWire(int64(e.Nth+e.After.SenderResets))
 	if e.Trigger.Frame != 0 {
-		w.VictimProbe, w.Join = byWire(e.Trigger.Bits&tcp.SegProbe != 0), byWire(e.Trigger.Bits&tcp.SegMPJoin != 0)
+		w.ReceiverProbe, w.Join = byWire(e.Trigger.Bits&tcp.SegProbe != 0), byWire(e.Trigger.Bits&tcp.SegMPJoin != 0)
 	}
 	w.OutOfWindow = outOfWindow(e)
 	if e.Opposite.Frame == 0 {
@@ -192,7 +192,7 @@ func wireReset(w *fact.Wire, e *tcp.Ending) {
 	} else {
 		w.OppositeAge = us(time.Duration(e.Time - e.Opposite.Time))
 	}
-	w.Opposite = byWire(int64(e.NthOfConn-e.Nth) + int64(e.After.VictimResets))
+	w.Opposite = byWire(int64(e.NthOfConn-e.Nth) + int64(e.After.ReceiverResets))
 	w.Corrupt = byWire(e.Corrupt || senseless(&e.Reset))
 }
 
@@ -203,7 +203,7 @@ func senseless(s *packet.Segment) bool {
 
 // outOfWindow looks whether the other side had just sent data outside the
 // window that the RST's side had offered.
-func outOfWindow(e *tcp.Ending) fact.Opt[bool] {
+func outOfWindow(e *tcp.Termination) fact.Opt[bool] {
 	me := e.Sender()
 	if me.Bits&tcp.HasAcked == 0 || e.Conn.Bits&tcp.FromMiddle != 0 {
 		return fact.Opt[bool]{}
@@ -229,7 +229,7 @@ func outOfWindow(e *tcp.Ending) fact.Opt[bool] {
 
 // wireOrigin compares the IP header of the RST with those of its side and of
 // what it answers.
-func wireOrigin(w *fact.Wire, e *tcp.Ending) {
+func wireOrigin(w *fact.Wire, e *tcp.Termination) {
 	me, s := e.Sender(), &e.Reset
 	w.TTLStart = byWire(int64(tcp.StartTTL(s.TTL)))
 	w.IPIDKind = byWire(e.IPIDKind())
@@ -264,7 +264,7 @@ func wireOrigin(w *fact.Wire, e *tcp.Ending) {
 }
 
 // wireStranger compares the RST with all else that came in the name of its host.
-func wireStranger(w *fact.Wire, e *tcp.Ending) {
+func wireStranger(w *fact.Wire, e *tcp.Termination) {
 	if kind := e.TTLKind(); kind != "unknown" {
 		w.TTLKind, w.TTLUsual = byWire(kind), byWire(int64(e.Usual()))
 		w.TTLSure = byWire(e.UsualSure())
@@ -289,7 +289,7 @@ func wireStranger(w *fact.Wire, e *tcp.Ending) {
 // identification 0 (net/ipv4/tcp_ipv4.c tcp_v4_init and tcp_v4_send_reset); its
 // RST+ACK comes from the socket, with the next identification
 // (net/ipv4/tcp_output.c tcp_send_active_reset).
-func otherStack(e *tcp.Ending) fact.Opt[bool] {
+func otherStack(e *tcp.Termination) fact.Opt[bool] {
 	me, s := e.Sender(), &e.Reset
 	if !linux(e) {
 		return fact.Opt[bool]{}
@@ -310,7 +310,7 @@ func otherStack(e *tcp.Ending) fact.Opt[bool] {
 // socket, one more with each segment. The SYN-ACK of a server belongs to no
 // socket yet and has 0 (net/ipv4/ip_output.c ip_build_and_send_pkt). A client is
 // believed only with the SYN of newer ones.
-func linux(e *tcp.Ending) bool {
+func linux(e *tcp.Termination) bool {
 	me := e.Sender()
 	if e.Reset.V6 || !e.Conn.Sane() || e.Conn.Bits&tcp.FromMiddle != 0 || me.Bits&tcp.SentGap != 0 || me.IPIDJumps > 0 || tcp.StartTTL(me.SYNTTL) != 64 {
 		return false
@@ -332,8 +332,8 @@ func wideWindow(me *tcp.Side) bool {
 
 // copied counts header fields that the RST shares with the segment it answers,
 // or else the latest of the other side, and not with its own side's.
-func copied(e *tcp.Ending) fact.Opt[int64] {
-	me, peer, s := e.Sender(), e.Victim(), &e.Reset
+func copied(e *tcp.Termination) fact.Opt[int64] {
+	me, peer, s := e.Sender(), e.Receiver(), &e.Reset
 	if peer.Segments == 0 {
 		return fact.Opt[int64]{}
 	}
@@ -355,17 +355,17 @@ func copied(e *tcp.Ending) fact.Opt[int64] {
 }
 
 // wireAfter fills what followed.
-func wireAfter(w *fact.Wire, e *tcp.Ending) {
+func wireAfter(w *fact.Wire, e *tcp.Termination) {
 	a := &e.After
-	w.SenderAlive, w.VictimAlive = byWire(e.Alive()), byWire(a.VictimNew && a.VictimData > 0)
+	w.SenderAlive, w.ReceiverAlive = byWire(e.Alive()), byWire(a.ReceiverNew && a.ReceiverData > 0)
 	w.Challenged = byWire(a.Challenge != 0)
-	w.Retried = byWire(e.FromServer() && a.VictimSYN > 0 || !e.FromServer() && a.SenderSYN > 0)
+	w.Retried = byWire(e.FromServer() && a.ReceiverSYN > 0 || !e.FromServer() && a.SenderSYN > 0)
 	w.SeqChanges = byWire(a.Beyond || e.Previous.Frame != 0 && e.Place() == "beyond" && e.Previous.Seq != e.Reset.Seq)
 }
 
 // labels names the ending in the terms of two papers, so that results can be
 // compared.
-func labels(e *tcp.Ending) (signature, forgery fact.Opt[string]) {
+func labels(e *tcp.Termination) (signature, forgery fact.Opt[string]) {
 	signature, forgery = absent[string](), absent[string]()
 	if s := e.Signature(); s != "" {
 		signature = byWire(s)

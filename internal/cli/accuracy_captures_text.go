@@ -11,8 +11,8 @@ func capturesText(list []captureAccuracy) string {
 	b.WriteString(`## Captures
 
 What ` + "`holdfast explain`" + ` says from packets alone. A sender is *exact* when it is the very role, and the *right end* when
-client, server, a device or nobody is right: packets often can not tell a program from the kernel it runs on, and labels
-do not try. A cause is *exact*, or *general* when it is true and says less, as "the other end aborted, this side can not
+client, server, a device or nobody is right: packets often cannot tell a program from the kernel it runs on, and labels
+do not try. A cause is *exact*, or *general* when it is true and says less, as "the other end aborted, this side cannot
 see why" does, or a refusal that names both a port without listener and a packet filter that rejects, whose packets are
 the same. Where nobody reset a connection and no application saw an error, to report nothing is right. Recall is the
 share of right ends among all cases whose sender is known, precision the share among those that were given a sender.

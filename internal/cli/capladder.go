@@ -213,7 +213,7 @@ func comment(x *fact.Frame, f *fact.Finding, story int) string {
 		return head + verdict(f)
 	case x.Kind == fact.FrameTrigger:
 		return head + "what the reset answers"
-	case x.Kind == fact.FrameNotice:
+	case x.Kind == fact.FrameICMPError:
 		return head + x.Info
 	case x.Kind == fact.FramePlain || x.Kind == fact.FrameNextStep || x.Note == "":
 		return ""

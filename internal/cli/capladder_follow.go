@@ -29,7 +29,7 @@ type following struct {
 	failed error                    // of the first finding that could not be written
 }
 
-// checkFollow refuses what a capture that goes on can not have.
+// checkFollow refuses what a capture that goes on cannot have.
 func (cf *captureFlags) checkFollow(args []string) error {
 	switch {
 	case cf.report != "" || cf.extract != "" || cf.svg != "":

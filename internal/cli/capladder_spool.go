@@ -10,7 +10,7 @@ import (
 	"github.com/holdfast-project/holdfast/internal/capture"
 )
 
-// How much of a capture that can not be read twice is kept, uncompressed: by
+// How much of a capture that cannot be read twice is kept, uncompressed: by
 // default for pictures on the terminal, and when a file was asked for.
 const (
 	spoolDefault = 256 << 20
@@ -28,7 +28,7 @@ type spool struct {
 // spooled is one capture in a file.
 type spooled struct {
 	file *os.File // nil when keeping it failed
-	name string   // of the file, where an open file can not lose it (Windows)
+	name string   // of the file, where an open file cannot lose it (Windows)
 	w    *bufio.Writer
 	size int64
 	err  error // why it is not kept

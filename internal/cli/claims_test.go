@@ -21,17 +21,17 @@ var claims = []struct {
 	{regexp.MustCompile(`\b0 (bytes|segments|times)\b`), never},
 	{regexp.MustCompile(`\{\{|\}\}|\x00`), never},
 	{regexp.MustCompile(`(?i)were (still )?unread|never read`), func(c *fact.Case, _ *fact.Finding) bool {
-		return any0(c.Emit.Sock.Unread, c.Emit.Dead.Unread, c.Emit.Sock.BytesRecv, c.Victim.Sock.Unacked, c.Victim.Sock.Unread, c.Victim.Sock.BytesSent, c.Wire.Unacked)
+		return any0(c.Sender.Sock.Unread, c.Sender.Dead.Unread, c.Sender.Sock.BytesRecv, c.Receiver.Sock.Unacked, c.Receiver.Sock.Unread, c.Receiver.Sock.BytesSent, c.Wire.Unacked)
 	}},
 	{regexp.MustCompile(`(?i)[0-9] (bytes|KiB|MiB) .{0,40}(lost|discarded|thrown away)`), func(c *fact.Case, _ *fact.Finding) bool {
-		return any0(c.Emit.Sock.Unread, c.Emit.Sock.Unacked, c.Emit.Sock.Unsent, c.Victim.Sock.Unacked, c.Victim.Sock.Unsent, c.Wire.Unacked, c.Trigger.PayloadSize, c.Emit.Dead.Unread, c.Emit.Dead.Unacked)
+		return any0(c.Sender.Sock.Unread, c.Sender.Sock.Unacked, c.Sender.Sock.Unsent, c.Receiver.Sock.Unacked, c.Receiver.Sock.Unsent, c.Wire.Unacked, c.Trigger.PayloadSize, c.Sender.Dead.Unread, c.Sender.Dead.Unacked)
 	}},
 	{regexp.MustCompile(`(?i)the log (of the process )?says|'s log says`), func(c *fact.Case, _ *fact.Finding) bool {
-		return c.Log.Text.State() == fact.Present || c.Log.VictimText.State() == fact.Present
+		return c.Log.Text.State() == fact.Present || c.Log.ReceiverText.State() == fact.Present
 	}},
 	{regexp.MustCompile(`(?i)the client had acknowledged`), func(c *fact.Case, _ *fact.Finding) bool { return c.Wire.Handshake.Or(false) }},
 	{regexp.MustCompile(`(?i)there was no connection`), func(c *fact.Case, _ *fact.Finding) bool {
-		return !c.Emit.Had.Or(false) && !c.Emit.Dead.Known.Or(false)
+		return !c.Sender.Had.Or(false) && !c.Sender.Dead.Known.Or(false)
 	}},
 	{regexp.MustCompile(`(?i)nobody was hurt`), func(_ *fact.Case, f *fact.Finding) bool { return !f.Harmful }},
 	{regexp.MustCompile(`(?i)still sent data|kept sending`), func(c *fact.Case, _ *fact.Finding) bool { return c.Trigger.PayloadSize.Or(1) > 0 }},

@@ -171,7 +171,7 @@ func (o *options) compare(ctx context.Context, got *captured) error {
 	for _, p := range got.points {
 		places += max(len(p.Interfaces), 1)
 		if once(p.Name) && len(got.points) > 1 {
-			return usageError("save standard input to a file first", "several captures are read twice, and standard input can not be")
+			return usageError("save standard input to a file first", "several captures are read twice, and standard input cannot be")
 		}
 	}
 	if places < 2 || once(got.points[0].Name) {
@@ -249,7 +249,7 @@ func explainCase(base *diagnosis.Base, c *capture.Case, cf *captureFlags) fact.F
 	if time.Since(f.Time) > stale { // what only a watch on the host could have seen is gone
 		f.Missing = slices.DeleteFunc(f.Missing, func(m fact.Missing) bool { return strings.Contains(m.How, "holdfast watch") })
 	}
-	if n := c.Ending.Folded; n > 0 {
+	if n := c.Termination.Folded; n > 0 {
 		f.Count = n + 1
 	}
 	return f
@@ -323,7 +323,7 @@ func (g *captured) report() *report.Report {
 	}
 	r.Places = len(g.points) > 1
 	for i, p := range g.points {
-		if p.Compared && r.Places && p.Shared == 0 && len(p.Endings) > 0 {
+		if p.Compared && r.Places && p.Shared == 0 && len(p.Terminations) > 0 {
 			in := &r.Inputs[i]
 			in.Warnings = append(in.Warnings, "no connection that ended badly here is in another of the captures: do they belong together?")
 		}

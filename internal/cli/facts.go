@@ -25,7 +25,7 @@ func (o *options) factsCommand() *cobra.Command {
 		Long: `Facts are what a source observed about a connection. Each has three answers:
 not looked, absent, present. The expressions of the knowledge base use them by
 these names; a duration is a number in the unit at the end of its name.`,
-		Example: "  holdfast facts emit.sock\n  holdfast facts -o json",
+		Example: "  holdfast facts sender.sock\n  holdfast facts -o json",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
 			prefix := ""

@@ -152,8 +152,8 @@ func (f *filter) matchOwners(x *fact.Finding) bool {
 func owners(x *fact.Finding) []*fact.Process {
 	var list []*fact.Process
 	if x.Case != nil {
-		list = append(list, &x.Case.Emit.Proc, &x.Case.Victim.Proc)
-		for _, end := range []*fact.End{&x.Case.Emit, &x.Case.Victim} {
+		list = append(list, &x.Case.Sender.Proc, &x.Case.Receiver.Proc)
+		for _, end := range []*fact.Endpoint{&x.Case.Sender, &x.Case.Receiver} {
 			if pid, ok := end.Dead.PID.Get(); ok {
 				list = append(list, &fact.Process{PID: fact.Some(pid), Name: end.Dead.Name})
 			}

@@ -11,11 +11,11 @@ import (
 
 func postgresReset() *fact.Finding {
 	c := &fact.Case{}
-	c.Emit.Proc = fact.Process{
+	c.Sender.Proc = fact.Process{
 		PID: fact.Some(int64(812)), Name: fact.Some("postgres"), Exe: fact.Some("/usr/lib/postgresql/15/bin/postgres"),
 		Cgroup: fact.Some("/system.slice/postgresql@15-main.service"), Unit: fact.Some("postgresql@15-main.service"),
 	}
-	c.Victim.Proc = fact.Process{
+	c.Receiver.Proc = fact.Process{
 		PID: fact.Some(int64(991)), Name: fact.Some("java"), ContainerID: fact.Some("0123456789abcdef"),
 		ContainerName: fact.Some("billing"), Pod: fact.Some("shop/billing-7d9"),
 	}
@@ -43,7 +43,7 @@ func TestFilter(t *testing.T) {
 		{"network", []string{"--address", "10.0.0.0/24"}, true},
 		{"other network", []string{"--address", "10.1.0.0/24", "--address", "2001:db8::/32"}, false},
 		{"pid of the sender", []string{"--pid", "812"}, true},
-		{"pid of the victim", []string{"--pid", "991"}, true},
+		{"pid of the receiver", []string{"--pid", "991"}, true},
 		{"another pid", []string{"--pid", "1"}, false},
 		{"process", []string{"--process", "postgres"}, true},
 		{"process glob", []string{"--process", "post*"}, true},

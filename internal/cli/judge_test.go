@@ -138,7 +138,7 @@ func TestRecordingsSurviveTheFile(t *testing.T) {
 	dir := t.TempDir()
 	f := labFinding(time.Now(), fact.ServerApp, "a", fact.Proved)
 	f.Case = &fact.Case{ID: "c-1", Host: "secret", Time: time.Unix(1, 0).UTC()}
-	f.Case.Emit.Sock.Unread = fact.Some(int64(7))
+	f.Case.Sender.Sock.Unread = fact.Some(int64(7))
 	other := f
 	other.ID, other.Case = "x", &fact.Case{ID: "c-2"}
 	r := &labResult{Scenario: "s", Truth: labTruth{Sender: "server-app", Cause: "a"}, Finding: &f, seen: []sighting{{f: f}, {f: other}}}
@@ -149,7 +149,7 @@ func TestRecordingsSurviveTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(rec.Cases) != 2 || rec.Cases[0].Emit.Sock.Unread.Or(0) != 7 || rec.Cases[0].Host != "lab" || rec.Truth.Cause != "a" {
+	if len(rec.Cases) != 2 || rec.Cases[0].Sender.Sock.Unread.Or(0) != 7 || rec.Cases[0].Host != "lab" || rec.Truth.Cause != "a" {
 		t.Errorf("read back %+v", rec)
 	}
 	if f.Case.Host != "secret" {

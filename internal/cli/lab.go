@@ -38,7 +38,7 @@ type labEntry struct {
 	Needs   []string `json:"needs,omitempty"`
 	Demo    bool     `json:"demo,omitempty"`
 	Slow    bool     `json:"slow,omitempty"`
-	Missing string   `json:"missing,omitempty"` // why it can not run here
+	Missing string   `json:"missing,omitempty"` // why it cannot run here
 }
 
 func (o *options) labListCommand() *cobra.Command {
@@ -371,7 +371,7 @@ func demoScenarios() []lab.Scenario {
 	return slices.DeleteFunc(lab.All(), func(sc lab.Scenario) bool { return !sc.Demo || lab.Missing(sc) != "" })
 }
 
-// canDemo says why the demonstration can not run here, if so.
+// canDemo says why the demonstration cannot run here, if so.
 func canDemo() error {
 	if len(demoScenarios()) > 0 {
 		return nil
@@ -383,7 +383,7 @@ func canDemo() error {
 			break
 		}
 	}
-	return &cliError{codePermission, fmt.Errorf("the demonstration can not run: %s", reason), "sudo holdfast watch --demo"}
+	return &cliError{codePermission, fmt.Errorf("the demonstration cannot run: %s", reason), "sudo holdfast watch --demo"}
 }
 
 // demo runs the scenarios that show well, one after another, while the screen

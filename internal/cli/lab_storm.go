@@ -40,7 +40,7 @@ in 200 is missing, or when the owner of more than one in 200 is wrong.`,
 		RunE:    func(c *cobra.Command, _ []string) error { return o.storm(c.Context(), w) },
 	}
 	fs := c.Flags()
-	fs.IntVar(&w.Endings, "endings", 500, "how many connections end")
+	fs.IntVar(&w.Terminations, "endings", 500, "how many connections end")
 	fs.Uint64Var(&w.Seed, "seed", 1, "what is chosen, and in which order")
 	fs.IntVar(&w.Parallel, "parallel", 16, "how many at once")
 	fs.IntVar(&w.Load, "load", 0, "busy loops beside them")
@@ -52,7 +52,7 @@ in 200 is missing, or when the owner of more than one in 200 is wrong.`,
 }
 
 func (o *options) storm(ctx context.Context, w *stormFlags) error {
-	if w.Endings < 1 || w.Parallel < 1 || w.Load < 0 {
+	if w.Terminations < 1 || w.Parallel < 1 || w.Load < 0 {
 		return usageError("holdfast lab storm --endings 500 --parallel 16 --load 0", "a storm needs endings")
 	}
 	if w.verbose {
@@ -119,7 +119,7 @@ func foundOf(f *fact.Finding) storm.Found {
 	}
 	x.Netns = f.Case.Flow.Netns
 	x.Reset = f.Case.RST.Seen.Or(false)
-	if f.Case.Emit.Role.Or("") == "server" {
+	if f.Case.Sender.Role.Or("") == "server" {
 		x.From, x.To = x.To, x.From
 	}
 	return x
@@ -137,10 +137,10 @@ func (o *options) stormReport(r *storm.Report) error {
 	o.printf("%s  %8s %7s %7s %8s %7s %7s %7s %6s\n", padTo("CLASS", 24), "ENDINGS", "RESETS", "MISSING", "WRONG", "SENDER", "OWNER", "CAUSE", "NOISE")
 	for _, name := range names {
 		t := r.Classes[name]
-		o.printf("%s  %8d %7d %7d %8d %7d %7d %7d %6d\n", padTo(name, 24), t.Endings, t.Resets, t.Missing, t.Wrong, t.Sender, t.Owner, t.Cause, t.Noise)
+		o.printf("%s  %8d %7d %7d %8d %7d %7d %7d %6d\n", padTo(name, 24), t.Terminations, t.Resets, t.Missing, t.Wrong, t.Sender, t.Owner, t.Cause, t.Noise)
 	}
 	o.printf("\n%d endings (%d failed), %d resets: %d missing, %d wrong proved, sender right %d, owner right %d of %d, cause right %d, noise %d, extra %d\n",
-		r.Endings, r.Failed, r.Resets, r.Missing, r.Wrong, r.Sender, r.Owner, r.Owned, r.Cause, r.Noise, r.Extra)
+		r.Terminations, r.Failed, r.Resets, r.Missing, r.Wrong, r.Sender, r.Owner, r.Owned, r.Cause, r.Noise, r.Extra)
 	for _, s := range r.Samples {
 		o.notef("%s\n", strings.ToValidUTF8(s, "?"))
 	}
@@ -162,7 +162,7 @@ func stormVerdict(r *storm.Report) error {
 	if r.Noise > 0 {
 		faults = append(faults, fmt.Sprintf("%d false alarms", r.Noise))
 	}
-	if r.Failed*20 > r.Endings {
+	if r.Failed*20 > r.Terminations {
 		faults = append(faults, fmt.Sprintf("%d endings failed", r.Failed))
 	}
 	if len(faults) > 0 {

@@ -31,12 +31,12 @@ func TestStormVerdict(t *testing.T) {
 		r    storm.Report
 		fine bool
 	}{
-		{storm.Report{Endings: 500, Resets: 500, Missing: 2, Owned: 500, Owner: 498}, true},
-		{storm.Report{Endings: 500, Resets: 500, Wrong: 1}, false},
-		{storm.Report{Endings: 500, Resets: 500, Missing: 3}, false},
-		{storm.Report{Endings: 500, Owned: 500, Owner: 497}, false},
-		{storm.Report{Endings: 500, Noise: 1}, false},
-		{storm.Report{Endings: 500, Failed: 26}, false},
+		{storm.Report{Terminations: 500, Resets: 500, Missing: 2, Owned: 500, Owner: 498}, true},
+		{storm.Report{Terminations: 500, Resets: 500, Wrong: 1}, false},
+		{storm.Report{Terminations: 500, Resets: 500, Missing: 3}, false},
+		{storm.Report{Terminations: 500, Owned: 500, Owner: 497}, false},
+		{storm.Report{Terminations: 500, Noise: 1}, false},
+		{storm.Report{Terminations: 500, Failed: 26}, false},
 	} {
 		if err := stormVerdict(&c.r); (err == nil) != c.fine {
 			t.Errorf("%+v: %v", c.r, err)

@@ -104,7 +104,7 @@ func (x *textIndex) wordsIn(logs, prose string) map[string]float64 {
 	return found
 }
 
-// fits removes causes that can not end as the text says.
+// fits removes causes that cannot end as the text says.
 func (x *textIndex) fits(found map[string]float64, event string) map[string]float64 {
 	if !slices.Contains(diagnosis.Outcomes, event) {
 		return found

@@ -286,7 +286,7 @@ func ask(front string, stopped <-chan struct{}) error {
 }
 
 // load sends good requests, and the fault now and then; each fault over a
-// connection of its own, so that it can not touch others.
+// connection of its own, so that it cannot touch others.
 func load(t *testing.T, front, path string, lines, faults int) {
 	t.Helper()
 	good := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}

@@ -47,7 +47,7 @@ func TestSymptomsAreDeclared(t *testing.T) {
 	}
 	for _, d := range fact.Defs() {
 		if strings.HasPrefix(d.Name, "symptom.") && d.Name != "symptom.text" && !said[d.Name] {
-			t.Errorf("fact %s can not be said", d.Name)
+			t.Errorf("fact %s cannot be said", d.Name)
 		}
 	}
 }

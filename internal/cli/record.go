@@ -45,7 +45,7 @@ func recordCases(dir string, results []*labResult) error {
 func anonymous(c *fact.Case) *fact.Case {
 	x := *c
 	x.Host = "lab"
-	for _, p := range []*fact.Process{&x.Emit.Proc, &x.Victim.Proc} {
+	for _, p := range []*fact.Process{&x.Sender.Proc, &x.Receiver.Proc} {
 		if _, ok := p.Cgroup.Get(); ok {
 			p.Cgroup = fact.Some("/lab")
 		}

@@ -153,7 +153,7 @@ func newScreen(o *options, w *watchFlags) *screen {
 	return &screen{o: o, w: w, begun: time.Now(), p: p, count: newTally()}
 }
 
-// start says what is watched, how, and what can not be seen.
+// start says what is watched, how, and what cannot be seen.
 func (s *screen) start(c daemon.Coverage) {
 	st := s.o.style()
 	what := "every network namespace of this host"

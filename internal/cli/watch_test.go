@@ -147,7 +147,7 @@ func TestMachineOutputIsComplete(t *testing.T) {
 		if n := strings.Count(out.String(), "\n"); n != 3 {
 			t.Errorf("%d lines, want 3: nothing is hidden or folded for programs", n)
 		}
-		if got := strings.Contains(out.String(), `"emit.proc.name"`); got != c.want {
+		if got := strings.Contains(out.String(), `"sender.proc.name"`); got != c.want {
 			t.Errorf("--facts=%v: facts are there: %v", c.facts, got)
 		}
 	}

@@ -67,7 +67,7 @@ type Segments struct {
 // the stack reported, and what the wire carried.
 type Ledger struct {
 	Netns        string
-	OutRsts      int64 // increase of Tcp OutRsts since the watcher started, -1 when it can not be read
+	OutRsts      int64 // increase of Tcp OutRsts since the watcher started, -1 when it cannot be read
 	StackSent    int64 // tcp_send_reset events
 	WireSeen     int64 // RSTs handed to devices
 	WireNoSocket int64 // of these, the ones no socket sent: firewall, raw sockets, eBPF

@@ -21,8 +21,8 @@ import (
 func observed(client, server string, at time.Time) trace.Observed {
 	c := &fact.Case{Time: at}
 	c.Flow.Client, c.Flow.Server = netip.MustParseAddrPort(client), netip.MustParseAddrPort(server)
-	c.Emit.Role = fact.Some("server")
-	return trace.Observed{Case: c, EmitNetns: 7, EmitPID: 42}
+	c.Sender.Role = fact.Some("server")
+	return trace.Observed{Case: c, SenderNetns: 7, SenderPID: 42}
 }
 
 func TestPatternsOfOneProcess(t *testing.T) {
@@ -94,7 +94,7 @@ func TestSpanOfATimeoutCoversItsAttempts(t *testing.T) {
 		t.Errorf("reset: %v to %v", least, most)
 	}
 	c.Outcome = fact.Some("timeout")
-	c.Victim.Sock.RTO = fact.Some(4 * time.Second)
+	c.Receiver.Sock.RTO = fact.Some(4 * time.Second)
 	if least, _ := span(c); least < 8*time.Second {
 		t.Errorf("timeout: %v", least)
 	}

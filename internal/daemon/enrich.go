@@ -110,8 +110,8 @@ func newEnricher(src source) *enricher {
 }
 
 func (e *enricher) enrich(o trace.Observed) {
-	e.counts(o.EmitNetns, o.Case, &o.Emit)
-	e.counts(o.VictimNetns, o.Case, &o.Victim)
+	e.counts(o.SenderNetns, o.Case, &o.Sender)
+	e.counts(o.ReceiverNetns, o.Case, &o.Receiver)
 	e.netfilter(o)
 	e.log(o)
 	e.machine(o)
@@ -176,8 +176,8 @@ func (e *enricher) flooded(ns linux.Netns, before, now *snapshot) (o trace.Obser
 	c.Flow.ServerPort = fact.Some(int64(target.Port()))
 	c.Outcome, c.Phase = fact.SomeBy("none", fact.ByCounter), fact.SomeBy("connect", fact.ByCounter)
 	c.RST.Seen = fact.SomeBy(false, fact.ByCounter)
-	c.Emit.Watched, c.Emit.Role = fact.Some(true), fact.SomeBy("server", fact.ByCounter)
-	return trace.Observed{Case: c, EmitNetns: ns.Cookie}, true
+	c.Sender.Watched, c.Sender.Role = fact.Some(true), fact.SomeBy("server", fact.ByCounter)
+	return trace.Observed{Case: c, SenderNetns: ns.Cookie}, true
 }
 
 // besieged returns the listening address with the most half-open connections.
@@ -251,11 +251,11 @@ func span(c *fact.Case) (least, most time.Duration) {
 	if c.Outcome.Or("") != "timeout" {
 		return resetSpan, longest
 	}
-	least = resetSpan + max(2*c.Victim.Sock.RTO.Or(0), min(c.Victim.Sock.Age.Or(0), longest))
+	least = resetSpan + max(2*c.Receiver.Sock.RTO.Or(0), min(c.Receiver.Sock.Age.Or(0), longest))
 	return least, least + longest
 }
 
-func (e *enricher) counts(cookie uint64, c *fact.Case, end *fact.End) {
+func (e *enricher) counts(cookie uint64, c *fact.Case, end *fact.Endpoint) {
 	ns, ok := e.src.Space(cookie)
 	if cookie == 0 || !ok {
 		return
@@ -339,7 +339,7 @@ func (e *enricher) fill(n *fact.Counters, h *counterHistory, before *snapshot, o
 // for in the namespaces that carried the RST or dropped a segment.
 func (e *enricher) netfilter(o trace.Observed) {
 	f := &o.FW
-	for _, cookie := range []uint64{o.WireNetns, o.EmitNetns, o.VictimNetns} {
+	for _, cookie := range []uint64{o.WireNetns, o.SenderNetns, o.ReceiverNetns} {
 		ns, ok := e.src.Space(cookie)
 		if cookie == 0 || !ok {
 			continue
@@ -354,8 +354,8 @@ func (e *enricher) netfilter(o trace.Observed) {
 			}
 		}
 	}
-	if ns, ok := e.src.Space(o.EmitNetns); ok && o.EmitNetns != 0 {
-		o.Emit.NAT = fact.Some(e.firewall(ns).set.NAT)
+	if ns, ok := e.src.Space(o.SenderNetns); ok && o.SenderNetns != 0 {
+		o.Sender.NAT = fact.Some(e.firewall(ns).set.NAT)
 	}
 	if blocked(o.Case) {
 		e.blame(o)
@@ -379,7 +379,7 @@ func (e *enricher) conntrack(ns linux.Netns, c *fact.Case) {
 // blocked says whether a firewall may have had a hand in the case.
 func blocked(c *fact.Case) bool {
 	return c.RST.Origin.Or("") == "netfilter" || c.Source == "packet" || c.FW.Dropped.Or(false) || c.FW.ICMP.State() == fact.Present ||
-		c.Emit.Seen.State() == fact.Present && !c.Emit.Seen.Or(true)
+		c.Sender.Seen.State() == fact.Present && !c.Sender.Seen.Or(true)
 }
 
 // blame names the rule: one whose counter moved and that can match, or the
@@ -388,7 +388,7 @@ func (e *enricher) blame(o trace.Observed) {
 	f := &o.FW
 	origin, told := o.RST.Origin.Get()
 	wantsReset := origin == "netfilter" || !told && o.RST.Seen.Or(false)
-	for _, cookie := range []uint64{o.WireNetns, o.EmitNetns, o.VictimNetns} {
+	for _, cookie := range []uint64{o.WireNetns, o.SenderNetns, o.ReceiverNetns} {
 		ns, ok := e.src.Space(cookie)
 		if cookie == 0 || !ok {
 			continue
@@ -482,13 +482,13 @@ func (e *enricher) firewall(ns linux.Netns) *ruleHistory {
 }
 
 // log adds what the emitting process wrote around the event; of one that has
-// ended, what its parent or whoever serves the port wrote. The victim's own
+// ended, what its parent or whoever serves the port wrote. The receiver's own
 // words are kept apart.
 func (e *enricher) log(o trace.Observed) {
 	l := &o.Log
-	e.read(o.Time, &l.Text, &l.File, o.EmitPID, int(o.Emit.Listener.PID.Or(0)), int(o.Emit.Proc.PPID.Or(0)))
+	e.read(o.Time, &l.Text, &l.File, o.SenderPID, int(o.Sender.Listener.PID.Or(0)), int(o.Sender.Proc.PPID.Or(0)))
 	var file fact.Opt[string]
-	e.read(o.Time, &l.VictimText, &file, o.VictimPID)
+	e.read(o.Time, &l.ReceiverText, &file, o.ReceiverPID)
 }
 
 // machine adds what the host is, and what its kernel said around the event.

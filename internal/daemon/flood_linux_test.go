@@ -103,7 +103,7 @@ func privateSpace(t *testing.T) *floodSpace {
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
 	if err := cmd.Start(); err != nil {
-		t.Skip("can not make a network namespace: " + err.Error())
+		t.Skip("cannot make a network namespace: " + err.Error())
 	}
 	t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
 	s := &floodSpace{path: fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid)}

@@ -98,13 +98,13 @@ func hash(a netip.Addr) uint64 {
 func (p *patterns) add(o trace.Observed) {
 	c, f := o.Case, &o.Pattern
 	client, server := unmapped(c.Flow.Client), unmapped(c.Flow.Server)
-	emitter, victim := server, client
-	if c.Emit.Role.Or("") == "client" {
-		emitter, victim = client, server
+	emitter, receiver := server, client
+	if c.Sender.Role.Or("") == "client" {
+		emitter, receiver = client, server
 	}
-	if o.EmitNetns != 0 {
-		w := in(p.emitters, emitterKey{o.EmitNetns, o.EmitPID})
-		w.add(c.Time, hash(victim.Addr())^uint64(victim.Port()))
+	if o.SenderNetns != 0 {
+		w := in(p.emitters, emitterKey{o.SenderNetns, o.SenderPID})
+		w.add(c.Time, hash(receiver.Addr())^uint64(receiver.Port()))
 		n, _ := w.since(c.Time, time.Second)
 		f.Burst = fact.Some(n)
 		f.BurstPeers = fact.Some(peers(w, c.Time))
@@ -131,9 +131,9 @@ func peers(w *window, now time.Time) int64 {
 
 // idle counts cases on the same port with an idle gap within 5 %.
 func (p *patterns) idle(c *fact.Case, emitter netip.AddrPort) {
-	gap, ok := c.Emit.Dead.Idle.Get()
+	gap, ok := c.Sender.Dead.Idle.Get()
 	if !ok {
-		if gap, ok = c.Victim.Sock.IdleRecv.Get(); !ok {
+		if gap, ok = c.Receiver.Sock.IdleRecv.Get(); !ok {
 			return
 		}
 	}

@@ -166,7 +166,7 @@ func (s *segments) send(f *follower, c *capture.Case) {
 	seen := c.Fact()
 	x := sight{netns: f.netns, reset: c.Reset(), later: c.First != nil, at: seen.Time, seen: seen}
 	x.src, x.dst = seen.Flow.Client, seen.Flow.Server
-	if seen.Emit.Role.Or("") == "server" {
+	if seen.Sender.Role.Or("") == "server" {
 		x.src, x.dst = x.dst, x.src
 	}
 	select {
@@ -266,10 +266,10 @@ func (m *merger) hold(o trace.Observed, now time.Time) {
 	}
 }
 
-// emitter is the connection of a case, seen from the end that Emit describes.
+// emitter is the connection of a case, seen from the end that Sender describes.
 func emitter(c *fact.Case) route {
 	k := route{c.Flow.Client, c.Flow.Server}
-	if c.Emit.Role.Or("") == "server" {
+	if c.Sender.Role.Or("") == "server" {
 		k.src, k.dst = k.dst, k.src
 	}
 	return k
@@ -300,11 +300,11 @@ func (m *merger) add(x sight) {
 // there passed the fewest devices.
 func (h *held) standing(netns uint64) int {
 	switch {
-	case netns == h.EmitNetns && netns != 0:
+	case netns == h.SenderNetns && netns != 0:
 		return bestStanding
-	case netns == h.WireNetns && h.EmitNetns == 0:
+	case netns == h.WireNetns && h.SenderNetns == 0:
 		return bestStanding
-	case netns == h.VictimNetns:
+	case netns == h.ReceiverNetns:
 		return 1
 	}
 	return 0
@@ -365,7 +365,7 @@ func join(c, seen *fact.Case) {
 		}
 		netns := c.Flow.Netns
 		c.Flow = seen.Flow
-		c.Flow.Netns, c.Emit.Role, c.Victim.Role = netns, seen.Emit.Role, seen.Victim.Role
+		c.Flow.Netns, c.Sender.Role, c.Receiver.Role = netns, seen.Sender.Role, seen.Receiver.Role
 	}
 	defs := fact.Defs()
 	for i := range defs {

@@ -16,7 +16,7 @@ import (
 
 // TestRootPacketSourceFollows closes connections with unread data, in a namespace
 // where nothing else happens, and sees the packet source name who did it, which
-// without the segments between it can not.
+// without the segments between it cannot.
 func TestRootPacketSourceFollows(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("a packet socket needs root or CAP_NET_RAW")

@@ -18,7 +18,7 @@ func told() (*merger, *[]trace.Observed) {
 func seenAt(netns uint64, at time.Time, place string) sight {
 	c := &fact.Case{Time: at}
 	c.Flow.Client, c.Flow.Server = netip.MustParseAddrPort("192.0.2.1:40000"), netip.MustParseAddrPort("198.51.100.2:80")
-	c.Emit.Role, c.Flow.RolesKnown = fact.SomeBy("server", fact.ByWire), fact.SomeBy(true, fact.ByWire)
+	c.Sender.Role, c.Flow.RolesKnown = fact.SomeBy("server", fact.ByWire), fact.SomeBy(true, fact.ByWire)
 	c.Wire.Place, c.RST.TTL = fact.SomeBy(place, fact.ByWire), fact.SomeBy(int64(99), fact.ByWire)
 	return sight{netns: netns, reset: true, at: at, src: c.Flow.Server, dst: c.Flow.Client, seen: c}
 }
@@ -27,7 +27,7 @@ func TestMergerPrefersWhatIsNearestToTheSender(t *testing.T) {
 	m, list := told()
 	now := time.Unix(1000, 0)
 	o := observed("192.0.2.1:40000", "198.51.100.2:80", now)
-	o.EmitNetns, o.VictimNetns, o.WireNetns = 7, 8, 9
+	o.SenderNetns, o.ReceiverNetns, o.WireNetns = 7, 8, 9
 	o.RST.TTL = fact.Some(int64(64))
 	m.hold(o, now)
 	m.add(seenAt(8, now.Add(time.Millisecond), "next"))
@@ -95,7 +95,7 @@ func TestJoinOfOppositeRoles(t *testing.T) {
 	c := observed("198.51.100.2:80", "192.0.2.1:40000", time.Unix(1000, 0)).Case
 	seen := seenAt(7, time.Unix(1000, 0), "next").seen
 	join(c, seen)
-	if c.Flow.Client != seen.Flow.Client || c.Emit.Role.Or("") != "server" || c.Wire.Place.Or("") != "next" {
+	if c.Flow.Client != seen.Flow.Client || c.Sender.Role.Or("") != "server" || c.Wire.Place.Or("") != "next" {
 		t.Errorf("a guess stood against a handshake: %+v", c.Flow)
 	}
 	sure := observed("198.51.100.2:80", "192.0.2.1:40000", time.Unix(1000, 0)).Case

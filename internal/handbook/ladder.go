@@ -20,7 +20,7 @@ func ladder(c *diagnosis.CauseSpec, example *fact.Case) []string {
 	if example == nil {
 		return nil
 	}
-	outcome, role := example.Outcome.Or(""), example.Emit.Role.Or("server")
+	outcome, role := example.Outcome.Or(""), example.Sender.Role.Or("server")
 	phase := example.Phase.Or("")
 	third := onlyThird(texts(c.Senders))
 	seen := example.RST.Seen.Or(true)
@@ -142,7 +142,7 @@ func other(role string) string {
 // answered is a segment that met no living connection.
 func (l *drawing) answered(c *fact.Case, role string) {
 	l.head("client", "server")
-	dead := c.Emit.Dead.How.Or("")
+	dead := c.Sender.Dead.How.Or("")
 	switch {
 	case dead == "exit":
 		l.towards(role, "FIN", "the process of the "+role+" has ended")
@@ -162,14 +162,14 @@ func (l *drawing) answered(c *fact.Case, role string) {
 // aborted is a live connection that its own end cut off.
 func (l *drawing) aborted(c *fact.Case, role string) {
 	l.head("client", "server")
-	if c.Emit.Sock.BytesRecv.Or(1) > 0 {
+	if c.Sender.Sock.BytesRecv.Or(1) > 0 {
 		l.towards(other(role), "data", "")
 	}
 	remark := "the " + role + " aborts a live connection"
-	if c.Emit.Sock.Unread.Or(0) > 0 {
+	if c.Sender.Sock.Unread.Or(0) > 0 {
 		remark = "closed with data unread"
 	}
-	if c.Emit.Proc.Exiting.Or(false) {
+	if c.Sender.Proc.Exiting.Or(false) {
 		remark = "its process has ended"
 	}
 	l.towards(role, "RST, ACK", remark)

@@ -47,10 +47,10 @@ func TestLessonsAreTrue(t *testing.T) {
 		if r.Truth.Sender != l.Who.Right || r.Truth.Cause != l.Why.Right {
 			t.Errorf("%s: the lab says %s, %s; the lesson %s, %s", l.Scenario, r.Truth.Sender, r.Truth.Cause, l.Who.Right, l.Why.Right)
 		}
-		if facts["victim.error"] != l.Error {
-			t.Errorf("%s: the lab recorded %v, the lesson says %s", l.Scenario, facts["victim.error"], l.Error)
+		if facts["receiver.error"] != l.Error {
+			t.Errorf("%s: the lab recorded %v, the lesson says %s", l.Scenario, facts["receiver.error"], l.Error)
 		}
-		told := map[string]string{"client": l.Client, "server": l.Server}[str(facts["victim.role"])]
+		told := map[string]string{"client": l.Client, "server": l.Server}[str(facts["receiver.role"])]
 		if !strings.Contains(told, l.Error) {
 			t.Errorf("%s: %q does not name %s", l.Scenario, told, l.Error)
 		}

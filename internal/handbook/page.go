@@ -99,12 +99,12 @@ func complete(c *fact.Case) *fact.Case {
 	if c.Flow.ServerPort.State() == fact.NotLooked {
 		c.Flow.ServerPort, c.Flow.ClientPort = fact.Some(int64(c.Flow.Server.Port())), fact.Some(int64(c.Flow.Client.Port()))
 	}
-	emit := c.Emit.Role.Or("server")
-	if c.Emit.Role.State() == fact.NotLooked {
-		c.Emit.Role = fact.Some(emit)
+	emit := c.Sender.Role.Or("server")
+	if c.Sender.Role.State() == fact.NotLooked {
+		c.Sender.Role = fact.Some(emit)
 	}
-	if c.Victim.Role.State() == fact.NotLooked {
-		c.Victim.Role = fact.Some(other(emit))
+	if c.Receiver.Role.State() == fact.NotLooked {
+		c.Receiver.Role = fact.Some(other(emit))
 	}
 	return c
 }

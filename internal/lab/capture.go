@@ -21,7 +21,7 @@ type Recording struct {
 	Sender   string    `json:"sender"` // as in Truth, like the five that follow
 	Cause    string    `json:"cause"`
 	Also     []string  `json:"also,omitempty"`
-	Victim   string    `json:"victim"`
+	Receiver string    `json:"receiver"`
 	Error    string    `json:"error,omitempty"`
 	Lost     int64     `json:"lost"`
 	At       time.Time `json:"at"`    // just before the decisive event was provoked

@@ -147,7 +147,7 @@ func (t *tape) open() (err error) {
 
 func (t *tape) signal() {
 	if !t.ended {
-		unix.Write(t.wake, binary.NativeEndian.AppendUint64(nil, 1)) //nolint:errcheck // can not be full
+		unix.Write(t.wake, binary.NativeEndian.AppendUint64(nil, 1)) //nolint:errcheck // cannot be full
 	}
 }
 
@@ -287,7 +287,7 @@ func (s *stage) recorded(rc recipe, ok bool) (*Recording, error) {
 	t := rc.truth
 	rec := &Recording{
 		Scenario: id, Title: rc.title, Sender: t.Sender, Cause: t.Cause, Also: t.Also,
-		Victim: s.res.Victim, Error: s.res.Error, Lost: s.res.Lost, At: s.res.At, Flows: s.res.Flows,
+		Receiver: s.res.Receiver, Error: s.res.Error, Lost: s.res.Lost, At: s.res.At, Flows: s.res.Flows,
 	}
 	rec.SenderHost = s.senderHost(d.tapes)
 	for len(d.tapes) > 0 {

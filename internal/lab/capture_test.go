@@ -166,7 +166,7 @@ func TestRootRecordingFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.Close()
-	rc := recipe{id: "nothing", truth: Truth{Sender: "none", Victim: "client", Error: "ECONNRESET"}, play: func(*stage) {}}
+	rc := recipe{id: "nothing", truth: Truth{Sender: "none", Receiver: "client", Error: "ECONNRESET"}, play: func(*stage) {}}
 	if _, err := rc.run(t.Context(), n, false); err == nil {
 		t.Error("it was recorded as if it had happened")
 	}

@@ -37,10 +37,10 @@ type Truth struct {
 	// Also lists causes of legitimate secondary resets on the same flow, such
 	// as the answer of a kernel whose socket is gone.
 	Also []string
-	// Victim is who saw an error: client, server, both or none.
-	Victim string
-	// Error is the errno name that the victim's application saw, "" when none.
-	// When the victim is both, it is what the end that did not act saw.
+	// Receiver is who saw an error: client, server, both or none.
+	Receiver string
+	// Error is the errno name that the receiver's application saw, "" when none.
+	// When the receiver is both, it is what the end that did not act saw.
 	Error string
 	// Lost is the number of bytes written by an application and never read by
 	// the other one; -1 when the scenario does not control it.
@@ -61,10 +61,10 @@ type Result struct {
 	Flows []Flow
 	// At is taken just before the decisive event was provoked.
 	At time.Time
-	// Victim, Error and Lost are what the applications observed, in the terms
+	// Receiver, Error and Lost are what the applications observed, in the terms
 	// of Truth. Run has already compared them with it.
-	Victim, Error string
-	Lost          int64
+	Receiver, Error string
+	Lost            int64
 	// Recording describes the captures of the run; nil unless they were asked
 	// for with Options.Pcap.
 	Recording *Recording

@@ -71,7 +71,7 @@ func TestRootScenarios(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("%v: %s %s %q, %d lost, %v", time.Since(start).Round(time.Millisecond), r.Victim, sc.Truth.Cause, r.Error, r.Lost, r.Flows)
+			t.Logf("%v: %s %s %q, %d lost, %v", time.Since(start).Round(time.Millisecond), r.Receiver, sc.Truth.Cause, r.Error, r.Lost, r.Flows)
 		})
 	}
 }
@@ -90,8 +90,8 @@ func TestScenarioTable(t *testing.T) {
 		if !slices.Contains(senders, sc.Truth.Sender) {
 			t.Errorf("%s: sender %q", sc.ID, sc.Truth.Sender)
 		}
-		if (sc.Truth.Victim == "none") != (sc.Truth.Error == "") {
-			t.Errorf("%s: victim %s with error %q", sc.ID, sc.Truth.Victim, sc.Truth.Error)
+		if (sc.Truth.Receiver == "none") != (sc.Truth.Error == "") {
+			t.Errorf("%s: receiver %s with error %q", sc.ID, sc.Truth.Receiver, sc.Truth.Error)
 		}
 		if sc.Demo {
 			demos++
@@ -243,7 +243,7 @@ func TestRootProgram(t *testing.T) {
 	defer n.Close()
 	var p *program
 	rc := recipe{
-		id: "program", truth: Truth{Sender: "server-kernel", Victim: "client", Error: "ECONNREFUSED"},
+		id: "program", truth: Truth{Sender: "server-kernel", Receiver: "client", Error: "ECONNREFUSED"},
 		play: func(s *stage) {
 			p = s.program(running{space: "server", name: "sh", args: []string{"-c", "echo ready; exec sleep 60"}, dir: s.tempDir()})
 			s.eventually("the program to print", func() bool { return p.output() == "ready\n" })

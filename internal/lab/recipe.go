@@ -124,7 +124,7 @@ func (rc recipe) run(ctx context.Context, n *Net, v6 bool) (res Result, err erro
 		return res, fmt.Errorf("clean up after the last scenario: %w", err)
 	}
 	s := &stage{ctx: ctx, n: n, v6: v6, port: n.takePorts(), actors: map[string]*proc{}}
-	s.res.Victim = "none"
+	s.res.Receiver = "none"
 	if err := n.record(); err != nil {
 		return res, fmt.Errorf("record packets: %w", err)
 	}
@@ -178,8 +178,8 @@ func (s *stage) lost() int64 {
 
 // verify compares what the applications saw with the truth.
 func (t Truth) verify(r Result) error {
-	if r.Victim != t.Victim || r.Error != t.Error {
-		return fmt.Errorf("victim %s saw %q, the truth says %s %q", r.Victim, r.Error, t.Victim, t.Error)
+	if r.Receiver != t.Receiver || r.Error != t.Error {
+		return fmt.Errorf("receiver %s saw %q, the truth says %s %q", r.Receiver, r.Error, t.Receiver, t.Error)
 	}
 	if t.Lost >= 0 && r.Lost != t.Lost {
 		return fmt.Errorf("%d bytes were lost, the truth says %d", r.Lost, t.Lost)

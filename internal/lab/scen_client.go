@@ -12,42 +12,42 @@ import (
 var clientRecipes = []recipe{
 	{
 		id: "client-abort", title: "The client closes in the middle of a download", demo: true, v6: true,
-		truth: Truth{Sender: "client-app", Cause: "client-abort", Victim: "server", Error: "ECONNRESET", Lost: -1, Also: []string{"data-after-close"}},
+		truth: Truth{Sender: "client-app", Cause: "client-abort", Receiver: "server", Error: "ECONNRESET", Lost: -1, Also: []string{"data-after-close"}},
 		play:  clientAbort,
 	},
 	{
 		id: "client-timeout-abort", title: "The client gives up waiting and closes; the answer comes too late",
-		truth: Truth{Sender: "client-kernel", Cause: "client-abort", Victim: "server", Error: "EPIPE", Lost: 500},
+		truth: Truth{Sender: "client-kernel", Cause: "client-abort", Receiver: "server", Error: "EPIPE", Lost: 500},
 		play:  clientTimeout,
 	},
 	{
 		id: "client-killed-reading", title: "The client is killed in the middle of a download",
-		truth: Truth{Sender: "client-app", Cause: "process-killed", Victim: "server", Error: "ECONNRESET", Lost: -1, Also: []string{"process-killed"}},
+		truth: Truth{Sender: "client-app", Cause: "process-killed", Receiver: "server", Error: "ECONNRESET", Lost: -1, Also: []string{"process-killed"}},
 		play:  clientKilled,
 	},
 	{
 		id: "client-linger-zero", title: "The client closes with SO_LINGER 0 after a complete exchange",
-		truth: Truth{Sender: "client-app", Cause: "so-linger-zero", Victim: "server", Error: "ECONNRESET"},
+		truth: Truth{Sender: "client-app", Cause: "so-linger-zero", Receiver: "server", Error: "ECONNRESET"},
 		play:  clientLinger,
 	},
 	{
 		id: "rst-before-accept", title: "The client aborts while its connection waits to be accepted",
-		truth: Truth{Sender: "client-app", Cause: "client-abort", Victim: "server", Error: "ECONNRESET"},
+		truth: Truth{Sender: "client-app", Cause: "client-abort", Receiver: "server", Error: "ECONNRESET"},
 		play:  abortBeforeAccept,
 	},
 	{
 		id: "health-check", title: "A health checker connects and resets, again and again",
-		truth: Truth{Sender: "client-app", Cause: "lb-health-check-noise", Victim: "server", Error: "ECONNRESET"},
+		truth: Truth{Sender: "client-app", Cause: "lb-health-check-noise", Receiver: "server", Error: "ECONNRESET"},
 		play:  healthCheck,
 	},
 	{
 		id: "happy-eyeballs-loser", title: "A speculative connect is cancelled before its SYN-ACK arrives",
-		truth: Truth{Sender: "client-kernel", Cause: "browser-preconnect-happy-eyeballs", Victim: "none"},
+		truth: Truth{Sender: "client-kernel", Cause: "browser-preconnect-happy-eyeballs", Receiver: "none"},
 		play:  eyeballsLoser,
 	},
 	{
 		id: "preconnect-unused", title: "A browser closes a connection that it opened in advance and did not use",
-		truth: Truth{Sender: "client-kernel", Cause: "browser-preconnect-happy-eyeballs", Victim: "server", Error: "EPIPE", Lost: -1},
+		truth: Truth{Sender: "client-kernel", Cause: "browser-preconnect-happy-eyeballs", Receiver: "server", Error: "EPIPE", Lost: -1},
 		play:  preconnect,
 	},
 }

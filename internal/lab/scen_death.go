@@ -18,60 +18,60 @@ import (
 var deathRecipes = []recipe{
 	{
 		id: "sigkill-queued", title: "SIGKILL from another process, with a request queued", demo: true, v6: true,
-		truth: Truth{Sender: "server-app", Cause: "process-killed", Victim: "client", Error: "ECONNRESET", Lost: 700},
+		truth: Truth{Sender: "server-app", Cause: "process-killed", Receiver: "client", Error: "ECONNRESET", Lost: 700},
 		play:  func(s *stage) { signalled(s, unix.SIGKILL, true) },
 	},
 	{
 		id: "sigkill-empty-then-data", title: "SIGKILL with empty queues; the client sends later",
-		truth: Truth{Sender: "server-kernel", Cause: "process-killed", Victim: "client", Error: "EPIPE", Lost: 50},
+		truth: Truth{Sender: "server-kernel", Cause: "process-killed", Receiver: "client", Error: "EPIPE", Lost: 50},
 		play:  func(s *stage) { signalled(s, unix.SIGKILL, false) },
 	},
 	{
 		id: "sigterm-queued", title: "SIGTERM from another process, with a request queued",
-		truth: Truth{Sender: "server-app", Cause: "process-killed", Victim: "client", Error: "ECONNRESET", Lost: 700},
+		truth: Truth{Sender: "server-app", Cause: "process-killed", Receiver: "client", Error: "ECONNRESET", Lost: 700},
 		play:  func(s *stage) { signalled(s, unix.SIGTERM, true) },
 	},
 	{
 		id: "segv-queued", title: "Segmentation fault of the server with a request queued", demo: true, v6: true,
-		truth: Truth{Sender: "server-app", Cause: "process-crash", Victim: "client", Error: "ECONNRESET", Lost: 700},
+		truth: Truth{Sender: "server-app", Cause: "process-crash", Receiver: "client", Error: "ECONNRESET", Lost: 700},
 		play: func(s *stage) {
 			ends(s, request{Op: "segv"}, true, func(w syscall.WaitStatus) bool { return w.Signal() == unix.SIGSEGV })
 		},
 	},
 	{
 		id: "segv-empty-then-data", title: "Segmentation fault with empty queues; the client sends later",
-		truth: Truth{Sender: "server-kernel", Cause: "process-crash", Victim: "client", Error: "EPIPE", Lost: 50},
+		truth: Truth{Sender: "server-kernel", Cause: "process-crash", Receiver: "client", Error: "EPIPE", Lost: 50},
 		play: func(s *stage) {
 			ends(s, request{Op: "segv"}, false, func(w syscall.WaitStatus) bool { return w.Signal() == unix.SIGSEGV })
 		},
 	},
 	{
 		id: "exit-queued", title: "The server exits by itself with a request queued", demo: true,
-		truth: Truth{Sender: "server-app", Cause: "process-exit-open-connections", Victim: "client", Error: "ECONNRESET", Lost: 700},
+		truth: Truth{Sender: "server-app", Cause: "process-exit-open-connections", Receiver: "client", Error: "ECONNRESET", Lost: 700},
 		play: func(s *stage) {
 			ends(s, request{Op: "exit", N: 3}, true, func(w syscall.WaitStatus) bool { return w.ExitStatus() == 3 })
 		},
 	},
 	{
 		id: "exit-empty-then-data", title: "The server exits by itself with empty queues; the client sends later",
-		truth: Truth{Sender: "server-kernel", Cause: "process-exit-open-connections", Victim: "client", Error: "EPIPE", Lost: 50},
+		truth: Truth{Sender: "server-kernel", Cause: "process-exit-open-connections", Receiver: "client", Error: "EPIPE", Lost: 50},
 		play: func(s *stage) {
 			ends(s, request{Op: "exit", N: 3}, false, func(w syscall.WaitStatus) bool { return w.ExitStatus() == 3 })
 		},
 	},
 	{
 		id: "cgroup-oom", title: "The OOM killer of a control group ends the server with a request queued",
-		truth: Truth{Sender: "server-app", Cause: "oom-kill", Victim: "client", Error: "ECONNRESET", Lost: 700},
+		truth: Truth{Sender: "server-app", Cause: "oom-kill", Receiver: "client", Error: "ECONNRESET", Lost: 700},
 		play:  cgroupOOM,
 	},
 	{
 		id: "child-holds-last-fd", title: "A forked child holds the last descriptor and exits with data unread",
-		truth: Truth{Sender: "server-app", Cause: "process-exit-open-connections", Victim: "client", Error: "ECONNRESET", Lost: 70},
+		truth: Truth{Sender: "server-app", Cause: "process-exit-open-connections", Receiver: "client", Error: "ECONNRESET", Lost: 70},
 		play:  childHoldsLast,
 	},
 	{
 		id: "sigkill-with-accept-queue", title: "SIGKILL of a server whose accept queue is not empty", v6: true,
-		truth: Truth{Sender: "server-app", Cause: "process-killed", Victim: "client", Error: "ECONNRESET", Lost: 10},
+		truth: Truth{Sender: "server-app", Cause: "process-killed", Receiver: "client", Error: "ECONNRESET", Lost: 10},
 		play:  killedWithQueue,
 	},
 }
@@ -134,7 +134,7 @@ func ends(s *stage, q request, queued bool, expected func(syscall.WaitStatus) bo
 	s.hurt("client", c.drain().Errno)
 }
 
-// oomLimit is the memory that the victim's control group may use.
+// oomLimit is the memory that the receiver's control group may use.
 const oomLimit = 32 << 20
 
 func cgroupOOM(s *stage) {

@@ -12,27 +12,27 @@ import (
 var firewallRecipes = []recipe{
 	{
 		id: "nft-reject-input", title: "The server's firewall rejects an established connection with tcp reset", needs: []string{"nft"}, v6: true,
-		truth: Truth{Sender: "local-firewall", Cause: "firewall-reject-tcp-reset", Victim: "client", Error: "ECONNRESET", Lost: 40},
+		truth: Truth{Sender: "local-firewall", Cause: "firewall-reject-tcp-reset", Receiver: "client", Error: "ECONNRESET", Lost: 40},
 		play:  func(s *stage) { rejected(s, "server", "input") },
 	},
 	{
 		id: "nft-reject-forward", title: "A router rejects an established connection with tcp reset", needs: []string{"nft"}, v6: true,
-		truth: Truth{Sender: "middlebox", Cause: "firewall-reject-tcp-reset", Victim: "client", Error: "ECONNRESET", Lost: 40},
+		truth: Truth{Sender: "middlebox", Cause: "firewall-reject-tcp-reset", Receiver: "client", Error: "ECONNRESET", Lost: 40},
 		play:  func(s *stage) { rejected(s, "router", "forward") },
 	},
 	{
 		id: "nft-reject-output", title: "The client's own firewall rejects what it sends with tcp reset", needs: []string{"nft"},
-		truth: Truth{Sender: "local-firewall", Cause: "firewall-reject-tcp-reset", Victim: "client", Error: "ECONNRESET", Lost: 40},
+		truth: Truth{Sender: "local-firewall", Cause: "firewall-reject-tcp-reset", Receiver: "client", Error: "ECONNRESET", Lost: 40},
 		play:  func(s *stage) { rejected(s, "client", "output") },
 	},
 	{
 		id: "rate-limit-reset", title: "The server's firewall resets the connects of a client that opens too many", needs: []string{"nft"},
-		truth: Truth{Sender: "local-firewall", Cause: "rate-limit-ban-reset", Victim: "client", Error: "ECONNREFUSED"},
+		truth: Truth{Sender: "local-firewall", Cause: "rate-limit-ban-reset", Receiver: "client", Error: "ECONNREFUSED"},
 		play:  rateLimit,
 	},
 	{
 		id: "asymmetric-path", title: "Only one direction crosses a stateful router, which rejects what it calls invalid", needs: []string{"nft"},
-		truth: Truth{Sender: "middlebox", Cause: "asymmetric-routing", Victim: "client", Error: "ECONNRESET"},
+		truth: Truth{Sender: "middlebox", Cause: "asymmetric-routing", Receiver: "client", Error: "ECONNRESET"},
 		play:  asymmetricPath,
 	},
 }

@@ -11,72 +11,72 @@ import (
 var forgedRecipes = []recipe{
 	{
 		id: "forged-exact", title: "An attacker forges a RST with the exact sequence number", demo: true, v6: true,
-		truth: Truth{Sender: "injector", Cause: "forged-rst-attack", Victim: "client", Error: "ECONNRESET"},
+		truth: Truth{Sender: "injector", Cause: "forged-rst-attack", Receiver: "client", Error: "ECONNRESET"},
 		play:  func(s *stage) { forgedExact(s, 64) },
 	},
 	{
 		id: "forged-wrong-ttl", title: "A forged RST whose TTL is unlike that of the server",
-		truth: Truth{Sender: "injector", Cause: "forged-rst-attack", Victim: "client", Error: "ECONNRESET"},
+		truth: Truth{Sender: "injector", Cause: "forged-rst-attack", Receiver: "client", Error: "ECONNRESET"},
 		play:  func(s *stage) { forgedExact(s, 201) },
 	},
 	{
 		id: "forged-in-window", title: "A forged RST in the window, but not exact: challenged, the connection survives", demo: true, v6: true,
-		truth: Truth{Sender: "injector", Cause: "forged-rst-attack", Victim: "none"},
+		truth: Truth{Sender: "injector", Cause: "forged-rst-attack", Receiver: "none"},
 		play:  forgedInWindow,
 	},
 	{
 		id: "forged-out-of-window", title: "A forged RST outside the window: ignored",
-		truth: Truth{Sender: "injector", Cause: "forged-rst-attack", Victim: "none"},
+		truth: Truth{Sender: "injector", Cause: "forged-rst-attack", Receiver: "none"},
 		play:  forgedOutOfWindow,
 	},
 	{
 		id: "forged-ladder", title: "A ladder of forged RSTs, of which the last is exact",
-		truth: Truth{Sender: "injector", Cause: "forged-rst-attack", Victim: "client", Error: "ECONNRESET"},
+		truth: Truth{Sender: "injector", Cause: "forged-rst-attack", Receiver: "client", Error: "ECONNRESET"},
 		play:  forgedLadder,
 	},
 	{
 		id: "forged-both", title: "Forged RSTs hit both ends at once",
-		truth: Truth{Sender: "injector", Cause: "forged-rst-attack", Victim: "both", Error: "ECONNRESET"},
+		truth: Truth{Sender: "injector", Cause: "forged-rst-attack", Receiver: "both", Error: "ECONNRESET"},
 		play:  forgedBoth,
 	},
 	{
 		id: "ips-reset-both", title: "A device that reads along resets both ends after a forbidden request",
-		truth: Truth{Sender: "injector", Cause: "ips-active-response", Victim: "both", Error: "ECONNRESET", Lost: 0},
+		truth: Truth{Sender: "injector", Cause: "ips-active-response", Receiver: "both", Error: "ECONNRESET", Lost: 0},
 		play:  ipsReset,
 	},
 	{
 		id: "forged-with-timestamp", title: "A forged RST that carries a copied timestamp and an ACK, as a live socket's would",
-		truth: Truth{Sender: "injector", Cause: "forged-rst-attack", Victim: "client", Error: "ECONNRESET"},
+		truth: Truth{Sender: "injector", Cause: "forged-rst-attack", Receiver: "client", Error: "ECONNRESET"},
 		play:  forgedTimestamp,
 	},
 	{
 		id: "paws-old-data", title: "Data with an old timestamp is dropped (PAWS)",
-		truth: Truth{Sender: "none", Cause: "paws-timestamp-reject", Victim: "none"},
+		truth: Truth{Sender: "none", Cause: "paws-timestamp-reject", Receiver: "none"},
 		play:  pawsOldData,
 	},
 	{
 		id: "rst-into-time-wait", title: "A forged RST hits a connection in TIME_WAIT",
-		truth: Truth{Sender: "injector", Cause: "forged-rst-attack", Victim: "none"},
+		truth: Truth{Sender: "injector", Cause: "forged-rst-attack", Receiver: "none"},
 		play:  rstIntoTimeWait,
 	},
 	{
 		id: "bad-ack-in-syn-sent", title: "A forged SYN-ACK acknowledges what the client never sent",
-		truth: Truth{Sender: "client-kernel", Cause: "unsolicited-packets-benign", Victim: "none"},
+		truth: Truth{Sender: "client-kernel", Cause: "unsolicited-packets-benign", Receiver: "none"},
 		play:  badACKInSynSent,
 	},
 	{
 		id: "half-open-syn-scan", title: "A half-open scan finds an open port", from: "attacker",
-		truth: Truth{Sender: "client-kernel", Cause: "unsolicited-packets-benign", Victim: "none"},
+		truth: Truth{Sender: "client-kernel", Cause: "unsolicited-packets-benign", Receiver: "none"},
 		play:  synScan,
 	},
 	{
 		id: "port-scan-closed", title: "A scan knocks at closed ports", from: "attacker",
-		truth: Truth{Sender: "server-kernel", Cause: "unsolicited-packets-benign", Victim: "none"},
+		truth: Truth{Sender: "server-kernel", Cause: "unsolicited-packets-benign", Receiver: "none"},
 		play:  portScan,
 	},
 	{
 		id: "stray-ack-to-listener", title: "An ACK of no connection reaches a listener", from: "attacker", v6: true,
-		truth: Truth{Sender: "server-kernel", Cause: "unsolicited-packets-benign", Victim: "none"},
+		truth: Truth{Sender: "server-kernel", Cause: "unsolicited-packets-benign", Receiver: "none"},
 		play: func(s *stage) {
 			s.listen(s.server(), 16)
 			s.stray(flagACK)
@@ -84,17 +84,17 @@ var forgedRecipes = []recipe{
 	},
 	{
 		id: "stray-ack-to-closed-port", title: "An ACK of no connection reaches a closed port", from: "attacker",
-		truth: Truth{Sender: "server-kernel", Cause: "unsolicited-packets-benign", Victim: "none"},
+		truth: Truth{Sender: "server-kernel", Cause: "unsolicited-packets-benign", Receiver: "none"},
 		play:  func(s *stage) { s.stray(flagACK) },
 	},
 	{
 		id: "stray-synack", title: "A SYN-ACK that nobody asked for, as backscatter of a spoofed flood", from: "attacker",
-		truth: Truth{Sender: "server-kernel", Cause: "unsolicited-packets-benign", Victim: "none"},
+		truth: Truth{Sender: "server-kernel", Cause: "unsolicited-packets-benign", Receiver: "none"},
 		play:  func(s *stage) { s.stray(flagSYN | flagACK) },
 	},
 	{
 		id: "mptcp-join-refused", title: "An MPTCP subflow asks to join a connection that does not exist", from: "attacker",
-		truth: Truth{Sender: "server-kernel", Cause: "mptcp-subflow-reset", Victim: "none"},
+		truth: Truth{Sender: "server-kernel", Cause: "mptcp-subflow-reset", Receiver: "none"},
 		play:  mptcpJoin,
 	},
 }

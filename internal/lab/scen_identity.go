@@ -10,32 +10,32 @@ import (
 var identityRecipes = []recipe{
 	{
 		id: "peer-reboot", title: "The server's host lost power and is back without the connection", v6: true,
-		truth: Truth{Sender: "server-kernel", Cause: "half-open-after-reboot", Victim: "client", Error: "ECONNRESET", Lost: 40},
+		truth: Truth{Sender: "server-kernel", Cause: "half-open-after-reboot", Receiver: "client", Error: "ECONNRESET", Lost: 40},
 		play:  peerReboot,
 	},
 	{
 		id: "client-reboot-same-port", title: "A rebooted client connects again from the same port", v6: true,
-		truth: Truth{Sender: "client-kernel", Cause: "half-open-reconnect-challenge", Victim: "server", Error: "ECONNRESET"},
+		truth: Truth{Sender: "client-kernel", Cause: "half-open-reconnect-challenge", Receiver: "server", Error: "ECONNRESET"},
 		play:  clientReboot,
 	},
 	{
 		id: "pod-ip-reuse", title: "The server's address belongs to a newcomer", v6: true,
-		truth: Truth{Sender: "server-kernel", Cause: "pod-ip-reuse", Victim: "client", Error: "ECONNRESET", Lost: 40},
+		truth: Truth{Sender: "server-kernel", Cause: "pod-ip-reuse", Receiver: "client", Error: "ECONNRESET", Lost: 40},
 		play:  podIPReuse,
 	},
 	{
 		id: "failover", title: "A service address moves to a standby that has no state", v6: true,
-		truth: Truth{Sender: "server-kernel", Cause: "stateful-failover", Victim: "client", Error: "ECONNRESET", Lost: 40},
+		truth: Truth{Sender: "server-kernel", Cause: "stateful-failover", Receiver: "client", Error: "ECONNRESET", Lost: 40},
 		play:  failover,
 	},
 	{
 		id: "arp-conflict", title: "A second host claims the server's address by ARP",
-		truth: Truth{Sender: "server-kernel", Cause: "arp-conflict-or-flux", Victim: "client", Error: "ECONNRESET", Lost: 40},
+		truth: Truth{Sender: "server-kernel", Cause: "arp-conflict-or-flux", Receiver: "client", Error: "ECONNRESET", Lost: 40},
 		play:  arpConflict,
 	},
 	{
 		id: "timewait-port-reuse", title: "A new SYN uses a tuple that the server still holds in TIME_WAIT",
-		truth: Truth{Sender: "client-kernel", Cause: "timewait-port-reuse", Victim: "none"},
+		truth: Truth{Sender: "client-kernel", Cause: "timewait-port-reuse", Receiver: "none"},
 		play:  timewaitReuse,
 	},
 }

@@ -12,17 +12,17 @@ import (
 var natRecipes = []recipe{
 	{
 		id: "conntrack-invalid-leak", title: "A segment that conntrack calls invalid is not translated; the NAT host resets it", needs: []string{"nft"},
-		truth: Truth{Sender: "middlebox", Cause: "conntrack-invalid-nat-leak", Victim: "server", Error: "ECONNRESET"},
+		truth: Truth{Sender: "middlebox", Cause: "conntrack-invalid-nat-leak", Receiver: "server", Error: "ECONNRESET"},
 		play:  invalidLeak,
 	},
 	{
 		id: "snat-entry-lost", title: "The NAT forgets a connection; the client's data reaches the server from another port", needs: []string{"nft"}, v6: true,
-		truth: Truth{Sender: "server-kernel", Cause: "linux-conntrack-entry-lost", Victim: "client", Error: "ECONNRESET", Lost: 40},
+		truth: Truth{Sender: "server-kernel", Cause: "linux-conntrack-entry-lost", Receiver: "client", Error: "ECONNRESET", Lost: 40},
 		play:  snatLost,
 	},
 	{
 		id: "dnat-entry-lost", title: "The holder of a virtual address forgets a connection and answers itself", needs: []string{"nft"},
-		truth: Truth{Sender: "middlebox", Cause: "linux-conntrack-entry-lost", Victim: "client", Error: "ECONNRESET", Lost: 40},
+		truth: Truth{Sender: "middlebox", Cause: "linux-conntrack-entry-lost", Receiver: "client", Error: "ECONNRESET", Lost: 40},
 		play:  dnatLost,
 	},
 }

@@ -13,52 +13,52 @@ import (
 var overloadRecipes = []recipe{
 	{
 		id: "overflow-abort", title: "The accept queue is full, and tcp_abort_on_overflow is 1", needs: []string{"nft"}, v6: true,
-		truth: Truth{Sender: "server-kernel", Cause: "listen-overflow-abort", Victim: "client", Error: "ECONNRESET", Lost: 2},
+		truth: Truth{Sender: "server-kernel", Cause: "listen-overflow-abort", Receiver: "client", Error: "ECONNRESET", Lost: 2},
 		play:  overflowAbort,
 	},
 	{
 		id: "overflow-late-reset", title: "The accept queue is full; the half-open connection expires, then data is reset", needs: []string{"nft"},
-		truth: Truth{Sender: "server-kernel", Cause: "listen-overflow-late-reset", Victim: "client", Error: "ECONNRESET", Lost: 2, Also: []string{"server-thread-pool-exhausted"}},
+		truth: Truth{Sender: "server-kernel", Cause: "listen-overflow-late-reset", Receiver: "client", Error: "ECONNRESET", Lost: 2, Also: []string{"server-thread-pool-exhausted"}},
 		play:  overflowLate,
 	},
 	{
 		id: "overflow-silent-timeout", title: "The accept queue is full; the client is connected, and its data is never acknowledged", needs: []string{"nft"},
-		truth: Truth{Sender: "none", Cause: "server-thread-pool-exhausted", Victim: "client", Error: "ETIMEDOUT", Lost: 2},
+		truth: Truth{Sender: "none", Cause: "server-thread-pool-exhausted", Receiver: "client", Error: "ETIMEDOUT", Lost: 2},
 		play:  overflowSilent,
 	},
 	{
 		id: "syn-flood", title: "A SYN flood fills the SYN queue, SYN cookies are off",
-		truth: Truth{Sender: "none", Cause: "dos-flood", Victim: "client", Error: "ETIMEDOUT"},
+		truth: Truth{Sender: "none", Cause: "dos-flood", Receiver: "client", Error: "ETIMEDOUT"},
 		play:  synFlood,
 	},
 	{
 		id: "syn-flood-cookies", title: "A SYN flood fills the SYN queue; SYN cookies let the client in",
-		truth: Truth{Sender: "none", Cause: "syn-flood-cookies", Victim: "none"},
+		truth: Truth{Sender: "none", Cause: "syn-flood-cookies", Receiver: "none"},
 		play:  synFloodCookies,
 	},
 	{
 		id: "syn-cookie-queue-full", title: "SYN cookies with a full accept queue: connected, then silence although tcp_abort_on_overflow is 1", needs: []string{"nft"},
-		truth: Truth{Sender: "none", Cause: "server-thread-pool-exhausted", Also: []string{"syn-flood-cookies"}, Victim: "client", Error: "ETIMEDOUT", Lost: 2},
+		truth: Truth{Sender: "none", Cause: "server-thread-pool-exhausted", Also: []string{"syn-flood-cookies"}, Receiver: "client", Error: "ETIMEDOUT", Lost: 2},
 		play:  cookieQueueFull,
 	},
 	{
 		id: "fd-exhaustion", title: "The server has no file descriptor left to accept with",
-		truth: Truth{Sender: "none", Cause: "fd-exhaustion-emfile", Victim: "client", Error: "ETIMEDOUT"},
+		truth: Truth{Sender: "none", Cause: "fd-exhaustion-emfile", Receiver: "client", Error: "ETIMEDOUT"},
 		play:  fdExhaustion,
 	},
 	{
 		id: "server-stopped", title: "The server is stopped (SIGSTOP) and its accept queue full",
-		truth: Truth{Sender: "none", Cause: "server-thread-pool-exhausted", Victim: "client", Error: "ETIMEDOUT"},
+		truth: Truth{Sender: "none", Cause: "server-thread-pool-exhausted", Receiver: "client", Error: "ETIMEDOUT"},
 		play:  serverStopped,
 	},
 	{
 		id: "slow-server", title: "One busy worker, a full accept queue: the surplus client times out",
-		truth: Truth{Sender: "none", Cause: "server-thread-pool-exhausted", Victim: "client", Error: "ETIMEDOUT"},
+		truth: Truth{Sender: "none", Cause: "server-thread-pool-exhausted", Receiver: "client", Error: "ETIMEDOUT"},
 		play:  slowServer,
 	},
 	{
 		id: "ephemeral-port-exhaustion", title: "The client has no local port left for this destination",
-		truth: Truth{Sender: "none", Cause: "ephemeral-port-exhaustion", Victim: "client", Error: "EADDRNOTAVAIL"},
+		truth: Truth{Sender: "none", Cause: "ephemeral-port-exhaustion", Receiver: "client", Error: "EADDRNOTAVAIL"},
 		play:  portExhaustion,
 	},
 }

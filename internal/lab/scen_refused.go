@@ -12,47 +12,47 @@ import (
 var refusedRecipes = []recipe{
 	{
 		id: "closed-port", title: "Nothing listens on the port", demo: true, v6: true,
-		truth: Truth{Sender: "server-kernel", Cause: "connection-refused-closed-port", Victim: "client", Error: "ECONNREFUSED"},
+		truth: Truth{Sender: "server-kernel", Cause: "connection-refused-closed-port", Receiver: "client", Error: "ECONNREFUSED"},
 		play:  closedPort,
 	},
 	{
 		id: "listens-on-loopback-only", title: "The service listens on a loopback address only", v6: true,
-		truth: Truth{Sender: "server-kernel", Cause: "connection-refused-closed-port", Victim: "client", Error: "ECONNREFUSED"},
+		truth: Truth{Sender: "server-kernel", Cause: "connection-refused-closed-port", Receiver: "client", Error: "ECONNREFUSED"},
 		play:  loopbackOnly,
 	},
 	{
 		id: "nft-reject-syn", title: "The server's firewall rejects the SYN with tcp reset", needs: []string{"nft"}, v6: true,
-		truth: Truth{Sender: "local-firewall", Cause: "firewall-reject-tcp-reset", Victim: "client", Error: "ECONNREFUSED"},
+		truth: Truth{Sender: "local-firewall", Cause: "firewall-reject-tcp-reset", Receiver: "client", Error: "ECONNREFUSED"},
 		play:  func(s *stage) { rejectedSYN(s, "server", "input") },
 	},
 	{
 		id: "nft-reject-forward-syn", title: "A router rejects the SYN with tcp reset", needs: []string{"nft"},
-		truth: Truth{Sender: "middlebox", Cause: "firewall-reject-tcp-reset", Victim: "client", Error: "ECONNREFUSED"},
+		truth: Truth{Sender: "middlebox", Cause: "firewall-reject-tcp-reset", Receiver: "client", Error: "ECONNREFUSED"},
 		play:  func(s *stage) { rejectedSYN(s, "router", "forward") },
 	},
 	{
 		id: "syn-timeout", title: "SYNs are dropped on the way",
-		truth: Truth{Sender: "none", Cause: "connect-timeout-no-answer", Victim: "client", Error: "ETIMEDOUT"},
+		truth: Truth{Sender: "none", Cause: "connect-timeout-no-answer", Receiver: "client", Error: "ETIMEDOUT"},
 		play:  synTimeout,
 	},
 	{
 		id: "nft-drop-syn", title: "The server's firewall drops the SYN", needs: []string{"nft"},
-		truth: Truth{Sender: "none", Cause: "firewall-drop-or-icmp", Victim: "client", Error: "ETIMEDOUT"},
+		truth: Truth{Sender: "none", Cause: "firewall-drop-or-icmp", Receiver: "client", Error: "ETIMEDOUT"},
 		play:  droppedSYN,
 	},
 	{
 		id: "icmp-unreachable", title: "A router answers the SYN with ICMP host unreachable", needs: []string{"nft"}, v6: true,
-		truth: Truth{Sender: "none", Cause: "firewall-drop-or-icmp", Victim: "client", Error: "EHOSTUNREACH"},
+		truth: Truth{Sender: "none", Cause: "firewall-drop-or-icmp", Receiver: "client", Error: "EHOSTUNREACH"},
 		play:  func(s *stage) { icmpReject(s, "host-unreachable", "addr-unreachable") },
 	},
 	{
 		id: "icmp-admin-prohibited", title: "A router answers the SYN with ICMP administratively prohibited", needs: []string{"nft"},
-		truth: Truth{Sender: "none", Cause: "firewall-drop-or-icmp", Victim: "client", Error: "EHOSTUNREACH"},
+		truth: Truth{Sender: "none", Cause: "firewall-drop-or-icmp", Receiver: "client", Error: "EHOSTUNREACH"},
 		play:  func(s *stage) { icmpReject(s, "admin-prohibited", "admin-prohibited") },
 	},
 	{
 		id: "icmp-port-unreachable", title: "The server's firewall answers the SYN with ICMP port unreachable", needs: []string{"nft"},
-		truth: Truth{Sender: "none", Cause: "firewall-drop-or-icmp", Victim: "client", Error: "ECONNREFUSED"},
+		truth: Truth{Sender: "none", Cause: "firewall-drop-or-icmp", Receiver: "client", Error: "ECONNREFUSED"},
 		play:  icmpPort,
 	},
 }

@@ -12,47 +12,47 @@ import (
 var timerRecipes = []recipe{
 	{
 		id: "keepalive-timeout", title: "Keep-alive probes of the server find no answer", v6: true,
-		truth: Truth{Sender: "server-kernel", Cause: "tcp-keepalive-timeout", Victim: "server", Error: "ETIMEDOUT"},
+		truth: Truth{Sender: "server-kernel", Cause: "tcp-keepalive-timeout", Receiver: "server", Error: "ETIMEDOUT"},
 		play:  keepaliveTimeout,
 	},
 	{
 		id: "user-timeout-idle", title: "TCP_USER_TIMEOUT ends an idle connection whose probes find no answer",
-		truth: Truth{Sender: "server-kernel", Cause: "rto-giveup-user-timeout", Victim: "server", Error: "ETIMEDOUT"},
+		truth: Truth{Sender: "server-kernel", Cause: "rto-giveup-user-timeout", Receiver: "server", Error: "ETIMEDOUT"},
 		play:  userTimeoutIdle,
 	},
 	{
 		id: "user-timeout-in-flight", title: "TCP_USER_TIMEOUT ends a connection with data in flight, without a RST",
-		truth: Truth{Sender: "none", Cause: "rto-giveup-user-timeout", Victim: "client", Error: "ETIMEDOUT", Lost: 3000},
+		truth: Truth{Sender: "none", Cause: "rto-giveup-user-timeout", Receiver: "client", Error: "ETIMEDOUT", Lost: 3000},
 		play:  userTimeoutInFlight,
 	},
 	{
 		id: "rto-giveup", title: "The client's retransmissions are exhausted; nobody is told",
-		truth: Truth{Sender: "none", Cause: "rto-giveup-user-timeout", Victim: "client", Error: "ETIMEDOUT", Lost: 3000},
+		truth: Truth{Sender: "none", Cause: "rto-giveup-user-timeout", Receiver: "client", Error: "ETIMEDOUT", Lost: 3000},
 		play:  rtoGiveup,
 	},
 	{
 		id: "rto-giveup-peer-talks", title: "The client's retransmissions are exhausted; later the server talks and is reset", v6: true,
-		truth: Truth{Sender: "client-kernel", Cause: "rto-giveup-user-timeout", Victim: "both", Error: "ECONNRESET", Lost: 3100},
+		truth: Truth{Sender: "client-kernel", Cause: "rto-giveup-user-timeout", Receiver: "both", Error: "ECONNRESET", Lost: 3100},
 		play:  rtoGiveupPeerTalks,
 	},
 	{
 		id: "nft-drop", title: "The server's firewall starts to drop an established connection", needs: []string{"nft"},
-		truth: Truth{Sender: "none", Cause: "firewall-drop-or-icmp", Victim: "client", Error: "ETIMEDOUT", Lost: 100},
+		truth: Truth{Sender: "none", Cause: "firewall-drop-or-icmp", Receiver: "client", Error: "ETIMEDOUT", Lost: 100},
 		play:  nftDrop,
 	},
 	{
 		id: "mtu-blackhole", title: "Large segments are lost: a small MTU on the way, and its ICMP is filtered", needs: []string{"nft"}, v6: true,
-		truth: Truth{Sender: "none", Cause: "mtu-blackhole", Victim: "client", Error: "ETIMEDOUT", Lost: 20000},
+		truth: Truth{Sender: "none", Cause: "mtu-blackhole", Receiver: "client", Error: "ETIMEDOUT", Lost: 20000},
 		play:  mtuBlackhole,
 	},
 	{
 		id: "md5-mismatch", title: "The server demands TCP-MD5 signatures, the client sends none",
-		truth: Truth{Sender: "none", Cause: "md5-ao-mismatch", Victim: "client", Error: "ETIMEDOUT"},
+		truth: Truth{Sender: "none", Cause: "md5-ao-mismatch", Receiver: "client", Error: "ETIMEDOUT"},
 		play:  md5Mismatch,
 	},
 	{
 		id: "sock-destroy", title: "An administrator destroys the server's socket (ss -K)", demo: true, v6: true,
-		truth: Truth{Sender: "server-kernel", Cause: "sock-destroy-admin", Victim: "both", Error: "ECONNRESET"},
+		truth: Truth{Sender: "server-kernel", Cause: "sock-destroy-admin", Receiver: "both", Error: "ECONNRESET"},
 		play:  sockDestroy,
 	},
 }

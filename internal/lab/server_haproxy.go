@@ -11,22 +11,22 @@ import (
 var haproxyRecipes = []recipe{
 	{
 		id: "haproxy-timeout-client", title: "HAProxy closes a tunnel whose client was silent for timeout client; the client sends later", needs: []string{"haproxy"}, v6: true,
-		truth: Truth{Sender: "server-kernel", Cause: "haproxy-timeout-client-server", Victim: "client", Error: "EPIPE", Lost: -1},
+		truth: Truth{Sender: "server-kernel", Cause: "haproxy-timeout-client-server", Receiver: "client", Error: "EPIPE", Lost: -1},
 		play:  haproxyTimeoutClient,
 	},
 	{
 		id: "haproxy-timeout-server", title: "HAProxy gives up on a backend that does not answer within timeout server", needs: []string{"haproxy"},
-		truth: Truth{Sender: "client-app", Cause: "haproxy-timeout-client-server", Victim: "server", Error: "ECONNRESET", Lost: -1},
+		truth: Truth{Sender: "client-app", Cause: "haproxy-timeout-client-server", Receiver: "server", Error: "ECONNRESET", Lost: -1},
 		play:  haproxyTimeoutServer,
 	},
 	{
 		id: "haproxy-reject", title: "HAProxy rejects connections above a limit (tcp-request connection reject)", needs: []string{"haproxy"},
-		truth: Truth{Sender: "server-app", Cause: "per-service-conn-caps", Victim: "client", Error: "ECONNRESET", Lost: -1},
+		truth: Truth{Sender: "server-app", Cause: "per-service-conn-caps", Receiver: "client", Error: "ECONNRESET", Lost: -1},
 		play:  haproxyReject,
 	},
 	{
 		id: "haproxy-health-check", title: "HAProxy checks a backend's port and resets the connection at once", needs: []string{"haproxy"},
-		truth: Truth{Sender: "client-app", Cause: "lb-health-check-noise", Victim: "none", Lost: -1},
+		truth: Truth{Sender: "client-app", Cause: "lb-health-check-noise", Receiver: "none", Lost: -1},
 		play:  haproxyHealthCheck,
 	},
 }

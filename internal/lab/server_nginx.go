@@ -15,77 +15,77 @@ import (
 var nginxRecipes = []recipe{
 	{
 		id: "nginx-keepalive", title: "nginx closes an idle connection after keepalive_timeout while the client sends the next request", needs: []string{"nginx"}, v6: true,
-		truth: Truth{Sender: "server-kernel", Cause: "nginx-server-keepalive", Victim: "client", Error: "EPIPE", Lost: -1},
+		truth: Truth{Sender: "server-kernel", Cause: "nginx-server-keepalive", Receiver: "client", Error: "EPIPE", Lost: -1},
 		play:  nginxKeepalive,
 	},
 	{
 		id: "nginx-upstream-keepalive", title: "nginx sends a request on an upstream connection that the backend has just closed", needs: []string{"nginx", "nft"},
-		truth: Truth{Sender: "server-kernel", Cause: "nginx-upstream-keepalive-mismatch", Victim: "client", Error: "ECONNRESET", Lost: -1},
+		truth: Truth{Sender: "server-kernel", Cause: "nginx-upstream-keepalive-mismatch", Receiver: "client", Error: "ECONNRESET", Lost: -1},
 		play:  nginxUpstream,
 	},
 	{
 		id: "nginx-413", title: "nginx answers 413 and its lingering time ends while the body is still arriving", needs: []string{"nginx"},
-		truth: Truth{Sender: "server-app", Cause: "early-response-body-too-large", Victim: "client", Error: "ECONNRESET", Lost: -1},
+		truth: Truth{Sender: "server-app", Cause: "early-response-body-too-large", Receiver: "client", Error: "ECONNRESET", Lost: -1},
 		play:  nginxTooLarge,
 	},
 	{
 		id: "nginx-reload", title: "nginx reloads; worker_shutdown_timeout ends an upload on the old worker", needs: []string{"nginx"},
-		truth: Truth{Sender: "server-kernel", Cause: "nginx-reload-shutdown-timeout", Victim: "client", Error: "EPIPE", Lost: -1},
+		truth: Truth{Sender: "server-kernel", Cause: "nginx-reload-shutdown-timeout", Receiver: "client", Error: "EPIPE", Lost: -1},
 		play:  nginxReload,
 	},
 	{
 		id: "nginx-444", title: "nginx drops a forbidden request with return 444, its body unread", needs: []string{"nginx"},
-		truth: Truth{Sender: "server-app", Cause: "malformed-request-guard", Victim: "client", Error: "ECONNRESET", Lost: -1},
+		truth: Truth{Sender: "server-app", Cause: "malformed-request-guard", Receiver: "client", Error: "ECONNRESET", Lost: -1},
 		play:  nginx444,
 	},
 	{
 		id: "nginx-limit-conn", title: "nginx limit_conn drops a client's second connection", needs: []string{"nginx"},
-		truth: Truth{Sender: "server-app", Cause: "per-service-conn-caps", Victim: "client", Error: "ECONNRESET", Lost: -1},
+		truth: Truth{Sender: "server-app", Cause: "per-service-conn-caps", Receiver: "client", Error: "ECONNRESET", Lost: -1},
 		play:  nginxLimitConn,
 	},
 	{
 		id: "nginx-limit-req", title: "nginx limit_req resets a client that asks too often", needs: []string{"nginx"},
-		truth: Truth{Sender: "server-app", Cause: "rate-limit-ban-reset", Victim: "client", Error: "ECONNRESET", Lost: -1},
+		truth: Truth{Sender: "server-app", Cause: "rate-limit-ban-reset", Receiver: "client", Error: "ECONNRESET", Lost: -1},
 		play:  nginxLimitReq,
 	},
 	{
 		id: "nginx-slow-client", title: "nginx resets a client that is slow to send its headers (reset_timedout_connection)", needs: []string{"nginx"},
-		truth: Truth{Sender: "server-app", Cause: "slow-client-guards", Victim: "client", Error: "ECONNRESET", Lost: -1},
+		truth: Truth{Sender: "server-app", Cause: "slow-client-guards", Receiver: "client", Error: "ECONNRESET", Lost: -1},
 		play:  nginxSlowClient,
 	},
 	{
 		id: "nginx-proxy-protocol", title: "nginx expects the PROXY protocol and gets plain HTTP", needs: []string{"nginx"},
-		truth: Truth{Sender: "server-app", Cause: "proxy-protocol-mismatch", Victim: "client", Error: "ECONNRESET", Lost: -1},
+		truth: Truth{Sender: "server-app", Cause: "proxy-protocol-mismatch", Receiver: "client", Error: "ECONNRESET", Lost: -1},
 		play:  nginxProxyProtocol,
 	},
 	{
 		id: "nginx-plain-to-tls", title: "Plain HTTP to a TLS port of nginx", needs: []string{"nginx"},
-		truth: Truth{Sender: "server-app", Cause: "plaintext-to-tls-port", Victim: "client", Error: "ECONNRESET", Lost: -1},
+		truth: Truth{Sender: "server-app", Cause: "plaintext-to-tls-port", Receiver: "client", Error: "ECONNRESET", Lost: -1},
 		play:  nginxPlainToTLS,
 	},
 	{
 		id: "nginx-tls-to-plain", title: "A TLS handshake to a plaintext port of nginx", needs: []string{"nginx"},
-		truth: Truth{Sender: "server-app", Cause: "tls-to-plaintext-port", Victim: "client", Error: "ECONNRESET", Lost: -1, Also: []string{"data-after-close"}},
+		truth: Truth{Sender: "server-app", Cause: "tls-to-plaintext-port", Receiver: "client", Error: "ECONNRESET", Lost: -1, Also: []string{"data-after-close"}},
 		play:  nginxTLSToPlain,
 	},
 	{
 		id: "nginx-header-too-large", title: "The request's headers are larger than nginx accepts", needs: []string{"nginx"},
-		truth: Truth{Sender: "server-app", Cause: "header-too-large-parser", Victim: "client", Error: "ECONNRESET", Lost: -1},
+		truth: Truth{Sender: "server-app", Cause: "header-too-large-parser", Receiver: "client", Error: "ECONNRESET", Lost: -1},
 		play:  nginxHeaderTooLarge,
 	},
 	{
 		id: "nginx-read-timeout", title: "nginx gives up on a slow backend (proxy_read_timeout), which answers too late", needs: []string{"nginx"},
-		truth: Truth{Sender: "client-kernel", Cause: "proxy-read-timeout", Victim: "server", Error: "EPIPE", Lost: -1},
+		truth: Truth{Sender: "client-kernel", Cause: "proxy-read-timeout", Receiver: "server", Error: "EPIPE", Lost: -1},
 		play:  nginxReadTimeout,
 	},
 	{
 		id: "nginx-worker-killed", title: "SIGKILL ends an nginx worker during an upload", needs: []string{"nginx"},
-		truth: Truth{Sender: "server-kernel", Cause: "process-killed", Victim: "client", Error: "EPIPE", Lost: -1},
+		truth: Truth{Sender: "server-kernel", Cause: "process-killed", Receiver: "client", Error: "EPIPE", Lost: -1},
 		play:  nginxWorkerKilled,
 	},
 	{
 		id: "nginx-restart", title: "nginx is restarted without draining (SIGTERM) during uploads", needs: []string{"nginx"},
-		truth: Truth{Sender: "server-kernel", Cause: "rolling-deploy-no-drain", Victim: "client", Error: "EPIPE", Lost: -1},
+		truth: Truth{Sender: "server-kernel", Cause: "rolling-deploy-no-drain", Receiver: "client", Error: "EPIPE", Lost: -1},
 		play:  nginxRestart,
 	},
 }

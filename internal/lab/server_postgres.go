@@ -16,22 +16,22 @@ import (
 var postgresRecipes = []recipe{
 	{
 		id: "postgres-terminate", title: "An administrator ends a session with pg_terminate_backend; the client sends a query later", needs: []string{"initdb", "postgres"},
-		truth: Truth{Sender: "server-kernel", Cause: "server-admin-timeouts-db", Victim: "client", Error: "EPIPE", Lost: -1},
+		truth: Truth{Sender: "server-kernel", Cause: "server-admin-timeouts-db", Receiver: "client", Error: "EPIPE", Lost: -1},
 		play:  postgresTerminate,
 	},
 	{
 		id: "postgres-idle-timeout", title: "PostgreSQL ends an idle transaction (idle_in_transaction_session_timeout); the client sends a query later", needs: []string{"initdb", "postgres"},
-		truth: Truth{Sender: "server-kernel", Cause: "server-admin-timeouts-db", Victim: "client", Error: "EPIPE", Lost: -1},
+		truth: Truth{Sender: "server-kernel", Cause: "server-admin-timeouts-db", Receiver: "client", Error: "EPIPE", Lost: -1},
 		play:  postgresIdle,
 	},
 	{
 		id: "postgres-too-many-clients", title: "PostgreSQL refuses a client above max_connections, which sends its query regardless", needs: []string{"initdb", "postgres"},
-		truth: Truth{Sender: "server-kernel", Cause: "postgres-pgbouncer-limits", Victim: "client", Error: "EPIPE", Lost: -1},
+		truth: Truth{Sender: "server-kernel", Cause: "postgres-pgbouncer-limits", Receiver: "client", Error: "EPIPE", Lost: -1},
 		play:  postgresTooMany,
 	},
 	{
 		id: "postgres-backend-crash", title: "A backend of PostgreSQL is killed, and the postmaster ends all the other ones", needs: []string{"initdb", "postgres"},
-		truth: Truth{Sender: "server-kernel", Cause: "postgres-backend-crash", Victim: "client", Error: "EPIPE", Lost: -1},
+		truth: Truth{Sender: "server-kernel", Cause: "postgres-backend-crash", Receiver: "client", Error: "EPIPE", Lost: -1},
 		play:  postgresCrash,
 	},
 }

@@ -13,22 +13,22 @@ import (
 var redisRecipes = []recipe{
 	{
 		id: "redis-maxclients", title: "Redis refuses a client above maxclients whose first command has come", needs: []string{"redis-server"},
-		truth: Truth{Sender: "server-app", Cause: "redis-timeout-maxclients", Victim: "client", Error: "ECONNRESET", Lost: -1},
+		truth: Truth{Sender: "server-app", Cause: "redis-timeout-maxclients", Receiver: "client", Error: "ECONNRESET", Lost: -1},
 		play:  redisMaxclients,
 	},
 	{
 		id: "redis-timeout", title: "Redis closes an idle client (timeout); the client sends its next command", needs: []string{"redis-server"}, v6: true,
-		truth: Truth{Sender: "server-kernel", Cause: "redis-timeout-maxclients", Victim: "client", Error: "EPIPE", Lost: -1},
+		truth: Truth{Sender: "server-kernel", Cause: "redis-timeout-maxclients", Receiver: "client", Error: "EPIPE", Lost: -1},
 		play:  redisTimeout,
 	},
 	{
 		id: "redis-output-buffer", title: "Redis drops a slow subscriber whose output buffer is full", needs: []string{"redis-server"},
-		truth: Truth{Sender: "server-kernel", Cause: "redis-output-buffer", Victim: "client", Error: "ECONNRESET", Lost: -1},
+		truth: Truth{Sender: "server-kernel", Cause: "redis-output-buffer", Receiver: "client", Error: "ECONNRESET", Lost: -1},
 		play:  redisOutputBuffer,
 	},
 	{
 		id: "redis-plain-to-tls", title: "A Redis client without TLS connects to the TLS port", needs: []string{"redis-server"},
-		truth: Truth{Sender: "server-app", Cause: "plaintext-to-tls-port", Victim: "client", Error: "ECONNRESET", Lost: -1},
+		truth: Truth{Sender: "server-app", Cause: "plaintext-to-tls-port", Receiver: "client", Error: "ECONNRESET", Lost: -1},
 		play:  redisPlainToTLS,
 	},
 }

@@ -6,7 +6,7 @@ package lab
 var sshdRecipes = []recipe{
 	{
 		id: "sshd-maxstartups", title: "sshd drops a connection beyond MaxStartups whose greeting has come", needs: []string{"sshd"}, v6: true,
-		truth: Truth{Sender: "server-app", Cause: "sshd-maxstartups", Victim: "client", Error: "ECONNRESET", Lost: -1},
+		truth: Truth{Sender: "server-app", Cause: "sshd-maxstartups", Receiver: "client", Error: "ECONNRESET", Lost: -1},
 		play:  sshdMaxStartups,
 	},
 }

@@ -55,7 +55,7 @@ func playOne(t *testing.T, n *Net, sc Scenario) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%v: %s %s %q", time.Since(start).Round(time.Millisecond), r.Victim, sc.Truth.Cause, r.Error)
+	t.Logf("%v: %s %s %q", time.Since(start).Round(time.Millisecond), r.Receiver, sc.Truth.Cause, r.Error)
 }
 
 // TestClientHello: a scenario sends what a real client would.

@@ -93,17 +93,17 @@ func (s *stage) any(port uint16) netip.AddrPort {
 func (s *stage) now() { s.res.At = time.Now() }
 
 // hurt records what an application saw; successes, a time limit of ours and an
-// orderly end do not count. Of two victims the first named gives the error.
+// orderly end do not count. Of two receivers the first named gives the error.
 func (s *stage) hurt(who, errno string) {
 	if errno == "" || errno == "EOF" || errno == "EAGAIN" {
 		return
 	}
-	switch s.res.Victim {
+	switch s.res.Receiver {
 	case "none":
-		s.res.Victim, s.res.Error = who, errno
+		s.res.Receiver, s.res.Error = who, errno
 	case who, "both":
 	default:
-		s.res.Victim = "both"
+		s.res.Receiver = "both"
 	}
 }
 

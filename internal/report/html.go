@@ -148,7 +148,7 @@ func inputOf(in *Input) inputView {
 
 func (r *Report) groupOf(g Group) groupView {
 	v := groupView{
-		Cause: cmpOr(g.Cause, "unknown"), Title: g.Title, Role: roleWord(g.Role), Grade: gradeWord(g.Grade), Count: thousands(g.Endings),
+		Cause: cmpOr(g.Cause, "unknown"), Title: g.Title, Role: roleWord(g.Role), Grade: gradeWord(g.Grade), Count: thousands(g.Terminations),
 		Harmful: thousands(g.Harmful), Benign: g.Harmful == 0,
 	}
 	if g.Cause == "" || g.Cause == string(fact.Unknown) {

@@ -85,7 +85,7 @@ func askOf(s *Story) *askView {
 		v.add("Community ID", f.Flow.CommunityID)
 	}
 	v.add("Time", utc(f.Time))
-	if n := s.Endings(); n > 1 {
+	if n := s.Terminations(); n > 1 {
 		first, last := s.Span()
 		text := number(n, "time")
 		if last.After(first) {

@@ -33,6 +33,6 @@ func TestHTMLWithoutDirectories(t *testing.T) {
 		t.Error("directories are told")
 	}
 	if s := page("/home/eve/a.pcap", "/home/bob/a.pcap"); !strings.Contains(s, "/home/eve/a.pcap") {
-		t.Error("files of the same name can not be told apart")
+		t.Error("files of the same name cannot be told apart")
 	}
 }

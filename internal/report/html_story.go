@@ -58,7 +58,7 @@ func storyOf(n int, s *Story) storyView {
 		v.Title = notKnown
 	}
 	if f.Count > 1 && len(s.Findings) == 1 {
-		v.Scope = number(s.Endings(), "time")
+		v.Scope = number(s.Terminations(), "time")
 	}
 	v.Short = opening(v.Why, 220)
 	for _, x := range f.Fixes {
@@ -94,7 +94,7 @@ func costText(s *Story) string {
 	case f.Effect.Says == "":
 		text = capital(text) + "."
 	}
-	if n := s.Endings(); n > 1 {
+	if n := s.Terminations(); n > 1 {
 		text += fmt.Sprintf(" Over the whole story: %s", number(n, "connection end"))
 		if lost := s.Lost(); lost > 0 {
 			text += ", " + Bytes(lost) + " lost"

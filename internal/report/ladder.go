@@ -22,26 +22,26 @@ type strokes struct {
 var unicodeStrokes = &strokes{
 	life: "│", pause: "┆", line: "─", heavy: "━", right: "►", left: "◄", lost: "✗", born: "*", up: "▲", more: "…", micro: "µs",
 	marks: map[fact.FrameKind]string{
-		fact.FrameReset: "●", fact.FrameTrigger: "▸", fact.FrameProof: "◆", fact.FrameResent: "↻", fact.FrameLost: "✗", fact.FrameNotice: "!",
+		fact.FrameReset: "●", fact.FrameTrigger: "▸", fact.FrameProof: "◆", fact.FrameResent: "↻", fact.FrameLost: "✗", fact.FrameICMPError: "!",
 	},
 }
 
 var asciiStrokes = &strokes{
 	life: "|", pause: ":", line: "-", heavy: "=", right: ">", left: "<", lost: "X", born: "*", up: "^", more: "...", micro: "us",
 	marks: map[fact.FrameKind]string{
-		fact.FrameReset: "R", fact.FrameTrigger: "T", fact.FrameProof: "P", fact.FrameResent: "r", fact.FrameLost: "X", fact.FrameNotice: "!",
+		fact.FrameReset: "R", fact.FrameTrigger: "T", fact.FrameProof: "P", fact.FrameResent: "r", fact.FrameLost: "X", fact.FrameICMPError: "!",
 	},
 }
 
 // kindWords say what part a frame plays, before its note.
 var kindWords = map[fact.FrameKind]string{
 	fact.FrameReset: "the reset", fact.FrameTrigger: "what the reset answers", fact.FrameProof: "proof", fact.FrameResent: "sent again",
-	fact.FrameLost: "lost on the way", fact.FrameNotice: "ICMP", fact.FrameNextStep: "after the reset",
+	fact.FrameLost: "lost on the way", fact.FrameICMPError: "ICMP", fact.FrameNextStep: "after the reset",
 }
 
 var kindTints = map[fact.FrameKind]string{
 	fact.FrameReset: redBold, fact.FrameTrigger: yellow, fact.FrameProof: cyan, fact.FrameResent: magenta,
-	fact.FrameLost: magenta, fact.FrameNotice: yellow, fact.FrameNextStep: dim,
+	fact.FrameLost: magenta, fact.FrameICMPError: yellow, fact.FrameNextStep: dim,
 }
 
 // Ladder draws the packets of one connection around what ended it, client left
@@ -170,7 +170,7 @@ func flagText(flags string) string {
 
 // labels are what an arrow can say, longest first.
 func labels(f *fact.Frame) []string {
-	if f.Kind == fact.FrameNotice {
+	if f.Kind == fact.FrameICMPError {
 		if info := Clean(f.Info); info != "" {
 			return []string{info, "ICMP"}
 		}
@@ -207,7 +207,7 @@ func longest(forms []string, n int) string {
 
 // remarks are the lines below an arrow: what the data is, and why it matters.
 func remarks(f *fact.Frame) (info, note string) {
-	if f.Kind != fact.FrameNotice {
+	if f.Kind != fact.FrameICMPError {
 		info = Clean(f.Info)
 	}
 	note, word := Clean(f.Note), kindWords[f.Kind]

@@ -84,10 +84,10 @@ func senderIsClient(f *fact.Finding) (client, known bool) {
 	if f.Case == nil {
 		return false, false
 	}
-	if r, ok := f.Case.Emit.Role.Get(); ok {
+	if r, ok := f.Case.Sender.Role.Get(); ok {
 		return r == "client", true
 	}
-	if r, ok := f.Case.Victim.Role.Get(); ok {
+	if r, ok := f.Case.Receiver.Role.Get(); ok {
 		return r == "server", true
 	}
 	return false, false
@@ -134,7 +134,7 @@ func ends(f *fact.Finding) (sender, receiver end) {
 		sender, receiver = receiver, sender
 	}
 	sender.who, sender.own = senderText(f)
-	receiver.who, receiver.own = victimProcess(f), true
+	receiver.who, receiver.own = receiverProcess(f), true
 	return sender, receiver
 }
 
@@ -185,11 +185,11 @@ func processText(p *fact.ProcessBrief) string {
 	return fmt.Sprintf("%s[%d]", Clean(p.Name), p.PID)
 }
 
-func victimProcess(f *fact.Finding) string {
+func receiverProcess(f *fact.Finding) string {
 	if f.Case == nil {
 		return ""
 	}
-	p := &f.Case.Victim.Proc
+	p := &f.Case.Receiver.Proc
 	return processText(&fact.ProcessBrief{PID: p.PID.Or(0), Name: p.Name.Or("")})
 }
 

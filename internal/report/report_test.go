@@ -43,14 +43,14 @@ func samples() []fact.Finding {
 		Senders: []fact.Score{{ID: fact.ServerApp, Prior: 0, Total: 42, Posterior: 0.998}},
 		Causes: []fact.Score{
 			{ID: "close-with-unread-data", Prior: 5, Total: 45, Posterior: 0.9987, Lines: []fact.ScoreLine{
-				{If: `emit.reason == "TCP_ABORT_ON_CLOSE"`, Witness: "kernel", Weight: 40, Counted: 30, Answer: "true"},
+				{If: `sender.reason == "TCP_ABORT_ON_CLOSE"`, Witness: "kernel", Weight: 40, Counted: 30, Answer: "true"},
 				{If: "rst.ttl == rst.peer_ttl", Witness: "wire", Weight: 4, Answer: "not looked"},
 			}},
-			{ID: "so-linger-zero", Prior: 2, Posterior: 0, Vetoed: "emit.sock.linger"},
+			{ID: "so-linger-zero", Prior: 2, Posterior: 0, Vetoed: "sender.sock.linger"},
 		},
 	}
 	unread.Case = &fact.Case{}
-	unread.Case.Victim.Proc.Name, unread.Case.Victim.Proc.PID = fact.Some("psql"), fact.Some(int64(991))
+	unread.Case.Receiver.Proc.Name, unread.Case.Receiver.Proc.PID = fact.Some("psql"), fact.Some(int64(991))
 
 	refused := base
 	refused.ID, refused.Outcome, refused.Phase = "f-2", "refused", "connect"

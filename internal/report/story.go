@@ -178,7 +178,7 @@ func compareStories(a, b Story) int {
 		-cmp.Compare(a.Harmful(), b.Harmful()),
 		-cmp.Compare(a.Lost(), b.Lost()),
 		-cmp.Compare(gradeRank[x.Cause.Grade], gradeRank[y.Cause.Grade]),
-		-cmp.Compare(a.Endings(), b.Endings()),
+		-cmp.Compare(a.Terminations(), b.Terminations()),
 		x.Time.Compare(y.Time),
 	)
 }
@@ -209,9 +209,9 @@ func (s *Story) Lost() int64 {
 	return n
 }
 
-// Endings is how many connection ends the story counts, folded repeats
+// Terminations is how many connection ends the story counts, folded repeats
 // included, with a reset or without.
-func (s *Story) Endings() int64 { return s.sum(func(*fact.Finding) bool { return true }) }
+func (s *Story) Terminations() int64 { return s.sum(func(*fact.Finding) bool { return true }) }
 
 // damaged is the cause of a RST that nobody sent as it is.
 const damaged = "corrupt-packet"

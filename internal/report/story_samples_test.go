@@ -205,7 +205,7 @@ func hostileLadder() *fact.Ladder {
 		l.Frames[i].Info = "GET /<script>alert(1)</script>\r\n\x1b]0;pwned\a \u202eevil 東京東京東京東京東京東京東京東京東京東京 e\u0301 \xff"
 		l.Frames[i].Note = `"><img src=x onerror=alert(1)> --> ]]> &amp; {{.}}` + "\u2066"
 		l.Frames[i].Flags = "<b>\x1b"
-		l.Frames[i].Kind = []fact.FrameKind{"", fact.FrameReset, fact.FrameNotice, fact.FrameLost, "<i>"}[i%5]
+		l.Frames[i].Kind = []fact.FrameKind{"", fact.FrameReset, fact.FrameICMPError, fact.FrameLost, "<i>"}[i%5]
 	}
 	l.Frames[3].Time = at(-5)
 	l.Frames[4].Number, l.Frames[4].Seq, l.Frames[4].Skipped = 1<<62, -1<<62, 1<<62

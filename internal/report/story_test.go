@@ -13,7 +13,7 @@ func TestStories(t *testing.T) {
 	list := storySamples()
 	var got []string
 	for _, s := range Stories(list) {
-		got = append(got, fmt.Sprintf("%s %d/%d", s.Findings[0].ID, s.Endings(), len(s.Findings)))
+		got = append(got, fmt.Sprintf("%s %d/%d", s.Findings[0].ID, s.Terminations(), len(s.Findings)))
 	}
 	want := "edge-1 12/12, forged-1 1/1, refused-1 37/1, tls-1 2/2, health-1 118/1"
 	if s := strings.Join(got, ", "); s != want {

@@ -19,7 +19,7 @@ type SummaryOptions struct {
 
 // Totals counts a report.
 type Totals struct {
-	Endings, Resets, Harmful                 int64 // ends of connections; of these by a reset; of these harmful
+	Terminations, Resets, Harmful            int64 // ends of connections; of these by a reset; of these harmful
 	Stories, HarmfulStories                  int64
 	Packets, TCPPackets, Connections, Octets int64
 	Lost                                     int64 // bytes
@@ -42,7 +42,7 @@ func (r *Report) Totals() Totals {
 	for i := range r.Stories {
 		s := &r.Stories[i]
 		t.Stories++
-		t.Endings += s.Endings()
+		t.Terminations += s.Terminations()
 		t.Resets += s.Resets()
 		t.Harmful += s.Harmful()
 		t.HarmfulStories += int64(b2i(s.Harmful() > 0))
@@ -61,11 +61,11 @@ func (r *Report) Headline() string {
 			over = fmt.Sprintf(" in %s, seen in %d captures (%s)", number(t.Connections, "connection"), len(r.Inputs), number(t.Packets, "packet"))
 		}
 	}
-	if t.Endings == 0 {
+	if t.Terminations == 0 {
 		return "No reset and no broken connection" + over + "."
 	}
 	s := number(t.Resets, "reset")
-	if broken := t.Endings - t.Resets; broken > 0 {
+	if broken := t.Terminations - t.Resets; broken > 0 {
 		s += fmt.Sprintf(" and %s without one", number(broken, "broken connection"))
 		if t.Resets == 0 {
 			s = number(broken, "broken connection") + " without a reset"
@@ -79,9 +79,9 @@ func (r *Report) Headline() string {
 	switch {
 	case t.Harmful == 0:
 		return s + "; none did harm."
-	case t.Endings == 1:
+	case t.Terminations == 1:
 		return s + "; it did harm."
-	case t.Harmful == t.Endings:
+	case t.Harmful == t.Terminations:
 		return s + "; all did harm."
 	}
 	return s + fmt.Sprintf("; %s did harm.", thousands(t.Harmful))
@@ -93,9 +93,9 @@ func number(n int64, word string) string { return count(n, word, word+"s") }
 
 // Group is the stories with one cause and one sender role.
 type Group struct {
-	Cause, Title, Role                string
-	Grade                             fact.Grade // the best
-	Endings, Harmful, Stories, Octets int64      // Octets: bytes lost
+	Cause, Title, Role                     string
+	Grade                                  fact.Grade // the best
+	Terminations, Harmful, Stories, Octets int64      // Octets: bytes lost
 }
 
 // Groups counts the stories by cause and sender, in their order.
@@ -111,7 +111,7 @@ func (r *Report) Groups() []Group {
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Group) int {
-		return cmp.Or(-cmp.Compare(b2i(a.Harmful > 0), b2i(b.Harmful > 0)), -cmp.Compare(a.Octets, b.Octets), -cmp.Compare(a.Endings, b.Endings))
+		return cmp.Or(-cmp.Compare(b2i(a.Harmful > 0), b2i(b.Harmful > 0)), -cmp.Compare(a.Octets, b.Octets), -cmp.Compare(a.Terminations, b.Terminations))
 	})
 	return out
 }
@@ -123,7 +123,7 @@ func addGroup(list []Group, f *fact.Finding) []Group {
 		list = append(list, Group{Cause: f.Cause.ID, Title: f.Cause.Title, Role: f.Sender.Role, Grade: f.Cause.Grade})
 	}
 	g, n := &list[i], int64(max(f.Count, 1))
-	g.Endings += n
+	g.Terminations += n
 	g.Octets += lost(f)
 	if f.Harmful {
 		g.Harmful += n
@@ -230,7 +230,7 @@ func (st Style) groups(list []Group) string {
 		if g.Octets > 0 {
 			lost = Bytes(g.Octets)
 		}
-		row(tint, thousands(g.Endings), harmful, Clean(g.Cause), Clean(g.Role), Clean(string(g.Grade)), lost)
+		row(tint, thousands(g.Terminations), harmful, Clean(g.Cause), Clean(g.Role), Clean(string(g.Grade)), lost)
 	}
 	return b.String()
 }
@@ -239,7 +239,7 @@ func (st Style) groups(list []Group) string {
 // Details. It ends in a newline.
 func (st Style) Story(n int, s *Story, o SummaryOptions) string {
 	head := *s.Findings[0]
-	head.Count = int(s.Endings())
+	head.Count = int(s.Terminations())
 	k := &block{st: st}
 	k.b.WriteString(st.Bold(fmt.Sprintf("Story %d", n)) + st.Dim(storyScope(s)) + "\n" + st.Line(&head) + "\n")
 	if o.Ladders && s.Ladder != nil {

@@ -52,19 +52,19 @@ func (b *builder) build(o *observation) Observed {
 	b.remember()
 	b.ends(o, &ob)
 	b.reset(o, &ob)
-	b.emit(o, &ob)
-	b.victim(o, &ob)
+	b.sender(o, &ob)
+	b.receiver(o, &ob)
 	b.trigger(o, c)
 	b.firewall(o, &ob)
 	b.flow(o, &ob)
 	b.outcome(o, c)
 	b.youth(o, &ob)
 	if o.send == nil && impliedNoSocket(c) {
-		c.Emit.Reason = some("NO_SOCKET")
+		c.Sender.Reason = some("NO_SOCKET")
 	}
 	if b.lossy(o.first, o.deadline) {
 		// a flood: who sent this one was counted, and the witness would cost each of its packets
-	} else if o.kind == obsReset && o.send == nil && (o.refused != nil || c.Emit.Seen.State() == fact.Present && !c.Emit.Seen.Or(true)) {
+	} else if o.kind == obsReset && o.send == nil && (o.refused != nil || c.Sender.Seen.State() == fact.Present && !c.Sender.Seen.Or(true)) {
 		_ = b.witness.arm() // a RST that nobody here sent: the next one has a witness
 	} else if o.kind == obsReset && o.send == nil && o.recv != nil {
 		_ = b.witness.armArrivals()
@@ -81,15 +81,15 @@ func (b *builder) build(o *observation) Observed {
 // more ports than any program has peers.
 func (b *builder) scanned(o *observation, ob *Observed) {
 	c := ob.Case
-	if ob.EmitNetns == 0 || c.Trigger.Flags.Or("") != "S" {
+	if ob.SenderNetns == 0 || c.Trigger.Flags.Or("") != "S" {
 		return
 	}
 	var n int64
 	switch {
-	case o.recv == nil && o.err == nil && !(c.Victim.Watched.Or(true) && o.doubtful):
-		n = b.join.scans.ports(scanner{netns: ob.EmitNetns, from: o.dst.Addr()}, o.first)
-	case ob.VictimPID != 0:
-		w := scanner{netns: ob.VictimNetns, pid: ob.VictimPID, from: o.src.Addr()}
+	case o.recv == nil && o.err == nil && !(c.Receiver.Watched.Or(true) && o.doubtful):
+		n = b.join.scans.ports(scanner{netns: ob.SenderNetns, from: o.dst.Addr()}, o.first)
+	case ob.ReceiverPID != 0:
+		w := scanner{netns: ob.ReceiverNetns, pid: ob.ReceiverPID, from: o.src.Addr()}
 		b.tried.knock(w, o.src.Port(), o.first)
 		if n = b.tried.ports(w, o.first); n < scanningProcess {
 			return
@@ -107,27 +107,27 @@ func (b *builder) ends(o *observation, ob *Observed) {
 	c := ob.Case
 	switch {
 	case o.recv != nil:
-		ob.VictimNetns = o.recv.Netns
+		ob.ReceiverNetns = o.recv.Netns
 	case o.err != nil:
-		ob.VictimNetns = o.err.Netns
+		ob.ReceiverNetns = o.err.Netns
 	case o.gaveUp():
-		ob.VictimNetns = o.ended.Netns
+		ob.ReceiverNetns = o.ended.Netns
 	case o.refused != nil:
-		ob.VictimNetns = o.refused.Netns
+		ob.ReceiverNetns = o.refused.Netns
 	}
 	if o.send != nil {
-		ob.EmitNetns = o.send.Netns
+		ob.SenderNetns = o.send.Netns
 	}
 	if o.drop != nil {
-		ob.EmitNetns = o.drop.Netns
+		ob.SenderNetns = o.drop.Netns
 	}
 	if o.ended != nil && !o.gaveUp() {
-		ob.EmitNetns = o.ended.Netns
+		ob.SenderNetns = o.ended.Netns
 	}
 	if len(o.wires) > 0 {
 		ob.WireNetns = o.wires[0].Netns
-		if ob.EmitNetns == 0 && (o.wires[0].fromTCP() || strings.HasPrefix(innermost(b.stack(o.wires[0]), wirePaths), "tcp-")) {
-			ob.EmitNetns = ob.WireNetns // a TCP stack resets in its own name only
+		if ob.SenderNetns == 0 && (o.wires[0].fromTCP() || strings.HasPrefix(innermost(b.stack(o.wires[0]), wirePaths), "tcp-")) {
+			ob.SenderNetns = ob.WireNetns // a TCP stack resets in its own name only
 		}
 	}
 	for _, e := range append([]*resetEvent{o.send, o.recv, o.err, o.refused, o.drop, o.ended}, o.wires...) {
@@ -135,8 +135,8 @@ func (b *builder) ends(o *observation, ob *Observed) {
 			b.host.space(e.Netns) // learn of namespaces before asking who owns an address
 		}
 	}
-	c.Emit.Watched, ob.EmitNetns = b.watched(o, o.src, o.dst, ob.EmitNetns, ob.VictimNetns)
-	c.Victim.Watched, ob.VictimNetns = b.watched(o, o.dst, o.src, ob.VictimNetns, ob.EmitNetns)
+	c.Sender.Watched, ob.SenderNetns = b.watched(o, o.src, o.dst, ob.SenderNetns, ob.ReceiverNetns)
+	c.Receiver.Watched, ob.ReceiverNetns = b.watched(o, o.dst, o.src, ob.ReceiverNetns, ob.SenderNetns)
 }
 
 // watched finds the namespace of one end: the one that an event names, or the
@@ -185,7 +185,7 @@ func (b *builder) reset(o *observation, ob *Observed) {
 	case len(o.wires) > 0:
 		b.origin(o, ob)
 	case b.written(o, r):
-	case o.send == nil && !o.doubtful && b.witness.saw(o.first) && !b.lossy(o.first, o.deadline) && ob.VictimNetns != 0:
+	case o.send == nil && !o.doubtful && b.witness.saw(o.first) && !b.lossy(o.first, o.deadline) && ob.ReceiverNetns != 0:
 		r.OriginHere = some(false)
 	}
 	switch {
@@ -323,15 +323,15 @@ func (b *builder) origin(o *observation, ob *Observed) {
 	r.Origin = some(class)
 	r.OriginHere = some(class != "forwarded")
 	switch w.Netns {
-	case ob.EmitNetns:
-		r.OriginNetns = some("emitter")
-	case ob.VictimNetns:
-		r.OriginNetns = some("victim")
+	case ob.SenderNetns:
+		r.OriginNetns = some("sender")
+	case ob.ReceiverNetns:
+		r.OriginNetns = some("receiver")
 	default:
 		r.OriginNetns = some("other")
 	}
-	if (class == "tcp-active" || class == "tcp-reply") && ob.EmitNetns == 0 {
-		ob.EmitNetns = w.Netns
+	if (class == "tcp-active" || class == "tcp-reply") && ob.SenderNetns == 0 {
+		ob.SenderNetns = w.Netns
 	}
 	if class == "raw-socket" || class == "packet-socket" {
 		r.OriginPID, r.OriginName = some(int64(w.Pid)), some(command(w.Comm))
@@ -391,9 +391,9 @@ func (b *builder) stack(e *resetEvent) []string {
 	return out
 }
 
-// emit fills the end whose address the RST carries.
-func (b *builder) emit(o *observation, ob *Observed) {
-	em := &ob.Case.Emit
+// sender fills the end whose address the RST carries.
+func (b *builder) sender(o *observation, ob *Observed) {
+	em := &ob.Case.Sender
 	switch {
 	case o.send != nil:
 		em.Seen = some(true)
@@ -414,7 +414,7 @@ func (b *builder) emit(o *observation, ob *Observed) {
 	}
 }
 
-// replied fills emit from the call path that the device saw, where the record
+// replied fills the sender from the call path that the device saw, where the record
 // of the stack is missing: lost, or, before Linux 6.10 and without a hook on
 // the function, never made because there was no full socket.
 func (b *builder) replied(o *observation, ob *Observed) {
@@ -422,7 +422,7 @@ func (b *builder) replied(o *observation, ob *Observed) {
 	if innermost(stack, wirePaths) != "tcp-reply" {
 		return
 	}
-	em, t := &ob.Case.Emit, &ob.Case.Trigger
+	em, t := &ob.Case.Sender, &ob.Case.Trigger
 	em.Call, em.Stack = some("reply"), some(strings.Join(stack, "<"))
 	if o.recv != nil && o.recv.State == stSynSent {
 		t.Flags = some("S") // all that a socket in SYN_SENT has sent
@@ -431,9 +431,9 @@ func (b *builder) replied(o *observation, ob *Observed) {
 	b.listening(ob, o.src)
 }
 
-// sent fills emit from the tcp_send_reset event.
+// sent fills the sender from the tcp_send_reset event.
 func (b *builder) sent(o *observation, ob *Observed) {
-	em, e := &ob.Case.Emit, o.send
+	em, e := &ob.Case.Sender, o.send
 	stack := b.stack(e)
 	path := stack
 	if e.Packet.Present == 1 {
@@ -470,16 +470,16 @@ func (b *builder) sent(o *observation, ob *Observed) {
 	switch {
 	case call == "sock-destroy":
 		ob.Case.RST.OriginPID, ob.Case.RST.OriginName = fact.SomeBy(int64(e.Pid), fact.ByProcess), fact.SomeBy(command(e.Comm), fact.ByProcess)
-		ob.EmitPID = b.host.ownerOfInode(e.Inode)
-		b.living(&em.Proc, ob.EmitPID)
+		ob.SenderPID = b.host.ownerOfInode(e.Inode)
+		b.living(&em.Proc, ob.SenderPID)
 	case inProcess && e.inKernelThread():
-		ob.EmitPID = b.opener(&em.Proc, e.Opener, e.Cred, e.TimeNs)
+		ob.SenderPID = b.opener(&em.Proc, e.Opener, e.Cred, e.TimeNs)
 	case inProcess:
-		ob.EmitPID = int(e.Pid)
+		ob.SenderPID = int(e.Pid)
 		b.actor(&em.Proc, e)
 	case e.Full == 1:
-		ob.EmitPID = b.host.ownerOfInode(e.Inode)
-		b.living(&em.Proc, ob.EmitPID)
+		ob.SenderPID = b.host.ownerOfInode(e.Inode)
+		b.living(&em.Proc, ob.SenderPID)
 	}
 	if o.ownErr != nil && o.ownErr.SkErr != 0 {
 		em.Error = some(errnoName(o.ownErr.SkErr))
@@ -645,7 +645,7 @@ func (b *builder) death(pid uint32, code int32, signal *fact.Opt[string], status
 	}
 	if b.has("oom") {
 		var at uint64
-		*oom = some(b.kernel.maps["oom_victims"].Lookup(pid, &at) == nil)
+		*oom = some(b.kernel.maps["oom_receivers"].Lookup(pid, &at) == nil)
 	}
 }
 

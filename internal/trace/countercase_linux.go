@@ -122,15 +122,15 @@ func (s *CountersSource) counterCase(t *tick, u gone, how ending, have increment
 	s.counterFlow(t, u, c)
 	describeFlow(c, src, c.Flow.RolesKnown.Or(false), fact.ByHost)
 	if !sided { // which end did it is not known: nothing is said of either
-		c.Emit, c.Victim = fact.End{}, fact.End{}
+		c.Sender, c.Receiver = fact.Endpoint{}, fact.Endpoint{}
 	}
 	for _, e := range []*polled{u.one, u.other} {
 		if e == nil || !sided {
 			continue
 		}
-		end, netns, pid := &c.Victim, &ob.VictimNetns, &ob.VictimPID
+		end, netns, pid := &c.Receiver, &ob.ReceiverNetns, &ob.ReceiverPID
 		if e == emitter {
-			end, netns, pid = &c.Emit, &ob.EmitNetns, &ob.EmitPID
+			end, netns, pid = &c.Sender, &ob.SenderNetns, &ob.SenderPID
 		}
 		*netns = t.ns.Cookie
 		*pid = s.end(t, end, e, how)
@@ -145,7 +145,7 @@ func (s *CountersSource) farEnd(t *tick, ob *Observed, sided bool) {
 	if !sided {
 		return
 	}
-	for _, e := range []*fact.End{&ob.Emit, &ob.Victim} {
+	for _, e := range []*fact.Endpoint{&ob.Sender, &ob.Receiver} {
 		if e.Watched.State() != fact.NotLooked {
 			continue
 		}
@@ -160,7 +160,7 @@ func (s *CountersSource) farEnd(t *tick, ob *Observed, sided bool) {
 }
 
 // end fills the facts of a socket of this namespace and of its process.
-func (s *CountersSource) end(t *tick, end *fact.End, e *polled, how ending) (pid int) {
+func (s *CountersSource) end(t *tick, end *fact.Endpoint, e *polled, how ending) (pid int) {
 	end.Watched = fact.SomeBy(true, fact.ByHost)
 	k := &end.Sock
 	polledSocket(k, e)
@@ -217,15 +217,15 @@ func counterStory(c *fact.Case, e *polled, how ending, have increments) {
 	}
 	switch how {
 	case endRefused:
-		c.Outcome, c.RST.Seen, c.Victim.Error = byCounter("refused"), byCounter(true), byCounter("ECONNREFUSED")
+		c.Outcome, c.RST.Seen, c.Receiver.Error = byCounter("refused"), byCounter(true), byCounter("ECONNREFUSED")
 	case endTimeout:
-		c.Outcome, c.RST.Seen, c.Victim.Error = byCounter("timeout"), byCounter(false), byCounter("ETIMEDOUT")
+		c.Outcome, c.RST.Seen, c.Receiver.Error = byCounter("timeout"), byCounter(false), byCounter("ETIMEDOUT")
 	case endProbed:
-		c.Outcome, c.RST.Seen, c.Emit.Error = byCounter("timeout"), byCounter(true), byCounter("ETIMEDOUT")
+		c.Outcome, c.RST.Seen, c.Sender.Error = byCounter("timeout"), byCounter(true), byCounter("ETIMEDOUT")
 		c.RST.Form = byCounter("active-abort")
 	case endReset:
 		c.Outcome, c.RST.Seen = byCounter("reset"), byCounter(true)
-		c.Victim.Error = byCounter(map[bool]string{true: "EPIPE", false: "ECONNRESET"}[e.State == linux.CloseWait])
+		c.Receiver.Error = byCounter(map[bool]string{true: "EPIPE", false: "ECONNRESET"}[e.State == linux.CloseWait])
 	case endUnread, endAbort:
 		c.Outcome, c.RST.Seen, c.RST.Form = byCounter("reset"), byCounter(true), byCounter("active-abort")
 	default:

@@ -277,7 +277,7 @@ func (s *CountersSource) explain(t *tick, vanished []*polled, inc, owed int64, m
 // Close does nothing: there is nothing open.
 func (s *CountersSource) Close() error { return nil }
 
-// Coverage says what is polled and what this source can not see.
+// Coverage says what is polled and what this source cannot see.
 func (s *CountersSource) Coverage() Coverage {
 	s.mu.Lock()
 	defer s.mu.Unlock()

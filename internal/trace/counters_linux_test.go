@@ -120,7 +120,7 @@ func TestOpener(t *testing.T) {
 	}
 	e.Info.BytesAcked += 7
 	if _, ok := e.opener(); ok {
-		t.Error("knows what can not be known")
+		t.Error("knows what cannot be known")
 	}
 }
 
@@ -179,18 +179,18 @@ func TestUnprivilegedChild(t *testing.T) {
 	closedInOrder := orderly(t, src)
 	port, cport := unreadClose(t, src)
 	o := got.on(t, port, cport)
-	if o.Outcome.Or("") != "reset" || o.Emit.Role.Or("") != "server" || o.RST.Form.Or("") != "active-abort" || o.Emit.Sock.Unread.Or(0) != 5 || !o.Flow.RolesKnown.Or(false) {
-		t.Errorf("outcome %q, emitter %q, form %q, unread %v, roles %v", o.Outcome.Or(""), o.Emit.Role.Or(""), o.RST.Form.Or(""), o.Emit.Sock.Unread, o.Flow.RolesKnown)
+	if o.Outcome.Or("") != "reset" || o.Sender.Role.Or("") != "server" || o.RST.Form.Or("") != "active-abort" || o.Sender.Sock.Unread.Or(0) != 5 || !o.Flow.RolesKnown.Or(false) {
+		t.Errorf("outcome %q, emitter %q, form %q, unread %v, roles %v", o.Outcome.Or(""), o.Sender.Role.Or(""), o.RST.Form.Or(""), o.Sender.Sock.Unread, o.Flow.RolesKnown)
 	}
-	if o.EmitPID != os.Getpid() {
-		t.Errorf("the emitter is process %d, this is %d", o.EmitPID, os.Getpid())
+	if o.SenderPID != os.Getpid() {
+		t.Errorf("the emitter is process %d, this is %d", o.SenderPID, os.Getpid())
 	}
 	checkWitness(t, o.Case, fact.ByKernel, fact.ByWire, fact.ByPeer, fact.ByProbe)
 
 	port, cport = lingerZero(t, src)
 	o = got.on(t, port, cport)
-	if o.Outcome.Or("") != "reset" || o.Emit.Role.State() != fact.NotLooked {
-		t.Errorf("outcome %q, emitter %q: which end aborted can not be known", o.Outcome.Or(""), o.Emit.Role.Or(""))
+	if o.Outcome.Or("") != "reset" || o.Sender.Role.State() != fact.NotLooked {
+		t.Errorf("outcome %q, emitter %q: which end aborted cannot be known", o.Outcome.Or(""), o.Sender.Role.Or(""))
 	}
 	stop()
 	for _, o := range got.list {

@@ -59,12 +59,12 @@ func (o *observation) gaveUp() bool {
 
 // closer fills the end that closed while it owed an answer.
 func (b *builder) closer(o *observation, ob *Observed) {
-	em, e := &ob.Case.Emit, o.ended
+	em, e := &ob.Case.Sender, o.ended
 	em.Seen = some(true)
 	b.socket(&em.Sock, e)
 	em.Syscall = some(b.syscall(e))
 	em.Call = some("fin")
-	ob.EmitPID = int(e.Pid)
+	ob.SenderPID = int(e.Pid)
 	b.actor(&em.Proc, e)
 	b.listening(ob, o.src)
 }
@@ -74,7 +74,7 @@ func (b *builder) closer(o *observation, ob *Observed) {
 // that the timer, which of retransmissions is the doubled one, tells when the
 // first was.
 func (b *builder) waited(o *observation, ob *Observed) {
-	v, e := &ob.Case.Victim, o.ended
+	v, e := &ob.Case.Receiver, o.ended
 	v.Seen, v.Call, v.Syscall = some(true), some("gave-up"), some(b.syscall(e))
 	v.Error = fact.None[string]() // it had its own limit
 	b.socket(&v.Sock, e)
@@ -86,7 +86,7 @@ func (b *builder) waited(o *observation, ob *Observed) {
 	case e.Retransmits > 0 && e.UnackedBytes > 0:
 		v.Sock.IdleSend = some(last + rto - rto>>min(e.Retransmits, 15))
 	}
-	ob.VictimPID = int(e.Pid)
+	ob.ReceiverPID = int(e.Pid)
 	b.actor(&v.Proc, e)
 }
 
@@ -103,16 +103,16 @@ func (e *resetEvent) unsendable() bool {
 // owes says whether the other end owes an answer for sure: what was sent was not
 // acknowledged, or nobody there has even read it.
 func (b *builder) owes(o *observation, c *fact.Case) bool {
-	s := &c.Emit.Sock
+	s := &c.Sender.Sock
 	switch {
 	case o.ended.Reason == gaveUpConnecting, o.ended.Retransmits > 0 && o.ended.UnackedBytes > 0, o.ended.unsendable():
 		return true
-	case c.Emit.Dead.How.Or("") == "abort":
+	case c.Sender.Dead.How.Or("") == "abort":
 		return true // it is gone, and this end was never told
 	case !s.Known.Or(false):
 		return false
 	}
-	return s.Unread.Or(0) > 0 || !s.Accepted.Or(true) || c.Emit.Proc.Stalled.Or(false)
+	return s.Unread.Or(0) > 0 || !s.Accepted.Or(true) || c.Sender.Proc.Stalled.Or(false)
 }
 
 // endedOutcome is the outcome of a case without RST that a process ended.

@@ -42,8 +42,8 @@ func TestRootEndings(t *testing.T) {
 			return at
 		})
 		o := list[0]
-		if o.Outcome.Or("") != "timeout" || o.Victim.Call.Or("") != "gave-up" || o.Emit.Sock.Accepted.Or(true) || o.Flow.Client.Port() == 0 || o.Victim.Role.Or("") != "client" {
-			t.Errorf("outcome %v, call %v, accepted %v, %v is %v", o.Outcome, o.Victim.Call, o.Emit.Sock.Accepted, o.Flow.Client, o.Victim.Role)
+		if o.Outcome.Or("") != "timeout" || o.Receiver.Call.Or("") != "gave-up" || o.Sender.Sock.Accepted.Or(true) || o.Flow.Client.Port() == 0 || o.Receiver.Role.Or("") != "client" {
+			t.Errorf("outcome %v, call %v, accepted %v, %v is %v", o.Outcome, o.Receiver.Call, o.Sender.Sock.Accepted, o.Flow.Client, o.Receiver.Role)
 		}
 	})
 	t.Run("a server that reads and closes", func(t *testing.T) {
@@ -69,8 +69,8 @@ func TestRootEndings(t *testing.T) {
 			return at
 		})
 		o := list[0]
-		if o.Outcome.Or("") != "none" || o.Emit.Call.Or("") != "fin" || o.Emit.Role.Or("") != "server" || o.RST.Seen.Or(true) {
-			t.Errorf("outcome %v, call %v of the %v", o.Outcome, o.Emit.Call, o.Emit.Role)
+		if o.Outcome.Or("") != "none" || o.Sender.Call.Or("") != "fin" || o.Sender.Role.Or("") != "server" || o.RST.Seen.Or(true) {
+			t.Errorf("outcome %v, call %v of the %v", o.Outcome, o.Sender.Call, o.Sender.Role)
 		}
 	})
 }
@@ -105,13 +105,13 @@ func TestWhatEndedInOrderIsNoCase(t *testing.T) {
 		}
 	}
 	var k fact.Case
-	k.Emit.Sock.Known, k.Emit.Sock.Unread, k.Emit.Sock.Accepted = some(true), some[int64](0), some(true)
+	k.Sender.Sock.Known, k.Sender.Sock.Unread, k.Sender.Sock.Accepted = some(true), some[int64](0), some(true)
 	if o := ended(gaveUpWaiting, active); b.endedOutcome(o, &k) != "none" {
 		t.Error("a server that has read the request may be at work")
 	}
 }
 
-// TestRootUnreadWords: what the victim had not read when its connection was reset, on
+// TestRootUnreadWords: what the receiver had not read when its connection was reset, on
 // one host, where the data lies in pages.
 func TestRootUnreadWords(t *testing.T) {
 	abort := func() netip.AddrPort {
@@ -132,10 +132,10 @@ func TestRootUnreadWords(t *testing.T) {
 		return at
 	}
 	o := watching(t, Config{}, abort)[0]
-	if got := o.Victim.Sock.FirstUnread.Or(""); got != "FATAL: too many" {
+	if got := o.Receiver.Sock.FirstUnread.Or(""); got != "FATAL: too many" {
 		t.Errorf("the client had not read %q", got)
 	}
-	if o = watching(t, Config{NoPayload: true}, abort)[0]; o.Victim.Sock.FirstUnread.State() != fact.NotLooked {
-		t.Errorf("looked in spite of --no-payload: %v", o.Victim.Sock.FirstUnread)
+	if o = watching(t, Config{NoPayload: true}, abort)[0]; o.Receiver.Sock.FirstUnread.State() != fact.NotLooked {
+		t.Errorf("looked in spite of --no-payload: %v", o.Receiver.Sock.FirstUnread)
 	}
 }

@@ -13,11 +13,11 @@ import (
 // dead fills what is remembered of the socket that had the tuple of the
 // emitting end.
 func (b *builder) dead(ob *Observed, o *observation) {
-	d := &ob.Case.Emit.Dead
-	if b.mem == nil || !b.has("state") || ob.EmitNetns == 0 {
+	d := &ob.Case.Sender.Dead
+	if b.mem == nil || !b.has("state") || ob.SenderNetns == 0 {
 		return
 	}
-	rec, horizon, ok := b.mem.closed(ob.EmitNetns, o.src, o.dst, o.first)
+	rec, horizon, ok := b.mem.closed(ob.SenderNetns, o.src, o.dst, o.first)
 	d.Horizon = some(horizon)
 	if ok || !b.missedClose() {
 		d.Known = some(ok)
@@ -29,7 +29,7 @@ func (b *builder) dead(ob *Observed, o *observation) {
 	d.Age = some(time.Duration(o.first - rec.TsNs))
 	d.Name, d.From = some(command(rec.Comm)), some(stateName(rec.From))
 	d.How = some(howClosed(&rec))
-	if end, ok := b.mem.endedBadly(ob.EmitNetns, o.src, o.dst, o.first); ok && end.TsNs >= rec.TsNs && end.Sk == rec.Sk && !sends(o, &end) {
+	if end, ok := b.mem.endedBadly(ob.SenderNetns, o.src, o.dst, o.first); ok && end.TsNs >= rec.TsNs && end.Sk == rec.Sk && !sends(o, &end) {
 		d.How = some(errorEnd(end.SkErr)) // and not by the close, which had been in order
 	}
 	d.Unread, d.Unacked = some(max(int64(int32(rec.UnreadBytes)), 0)), some(max(int64(int32(rec.UnackedBytes)), 0))
@@ -59,9 +59,9 @@ func (b *builder) dead(ob *Observed, o *observation) {
 	} else {
 		d.Syscall = some(syscallName(rec.Syscall))
 	}
-	if ob.EmitPID == 0 {
-		ob.EmitPID = int(rec.Tgid)
-		p := &ob.Case.Emit.Proc
+	if ob.SenderPID == 0 {
+		ob.SenderPID = int(rec.Tgid)
+		p := &ob.Case.Sender.Proc
 		b.living(p, int(rec.Tgid))
 		p.PID, p.Name = some(int64(rec.Tgid)), some(command(rec.Comm))
 		p.Exiting, p.Signal, p.ExitCode, p.OOM = d.Exiting, d.Signal, d.ExitCode, d.OOM
@@ -84,8 +84,8 @@ func (b *builder) missedClose() bool {
 
 // givenUp fills what is remembered of an end whose close is not.
 func (b *builder) givenUp(ob *Observed, o *observation) {
-	d := &ob.Case.Emit.Dead
-	rec, ok := b.mem.endedBadly(ob.EmitNetns, o.src, o.dst, o.first)
+	d := &ob.Case.Sender.Dead
+	rec, ok := b.mem.endedBadly(ob.SenderNetns, o.src, o.dst, o.first)
 	if !ok || sends(o, &rec) {
 		return
 	}
@@ -102,7 +102,7 @@ func sends(o *observation, end *resetCloseRecord) bool {
 
 // deadFor names the process for which a thread of the kernel closed.
 func (b *builder) deadFor(ob *Observed, rec *resetCloseRecord) {
-	d := &ob.Case.Emit.Dead
+	d := &ob.Case.Sender.Dead
 	d.Name, d.Syscall = fact.None[string](), fact.None[string]()
 	var p fact.Process
 	pid := b.opener(&p, rec.Opener, rec.Cred, rec.TsNs)
@@ -114,8 +114,8 @@ func (b *builder) deadFor(ob *Observed, rec *resetCloseRecord) {
 	if p.Exiting.Or(false) {
 		d.How, d.Syscall = some("exit"), some("exit")
 	}
-	if ob.EmitPID == 0 {
-		ob.EmitPID, ob.Case.Emit.Proc = pid, p
+	if ob.SenderPID == 0 {
+		ob.SenderPID, ob.Case.Sender.Proc = pid, p
 	}
 }
 
@@ -159,11 +159,11 @@ func errorEnd(errno uint16) string {
 
 // listening fills the listener of the emitting end's port.
 func (b *builder) listening(ob *Observed, at netip.AddrPort) {
-	l := &ob.Case.Emit.Listener
-	if ob.EmitNetns == 0 {
+	l := &ob.Case.Sender.Listener
+	if ob.SenderNetns == 0 {
 		return
 	}
-	s, ok, other, looked := b.host.listener(ob.EmitNetns, at)
+	s, ok, other, looked := b.host.listener(ob.SenderNetns, at)
 	if !looked {
 		return
 	}
@@ -184,9 +184,9 @@ func (b *builder) listening(ob *Observed, at netip.AddrPort) {
 		if !p.Start.IsZero() {
 			l.Age = some(max(time.Since(p.Start), 0))
 		}
-		if ok && ob.EmitPID == 0 {
-			ob.EmitPID = pid
-			b.living(&ob.Case.Emit.Proc, pid)
+		if ok && ob.SenderPID == 0 {
+			ob.SenderPID = pid
+			b.living(&ob.Case.Sender.Proc, pid)
 		}
 	}
 }
@@ -194,8 +194,8 @@ func (b *builder) listening(ob *Observed, at netip.AddrPort) {
 // innocent fills the end whose address a RST carries that its stack did not
 // send: does it still have the connection?
 func (b *builder) innocent(o *observation, ob *Observed) {
-	em := &ob.Case.Emit
-	if s, ok, looked := b.host.connection(ob.EmitNetns, o.src, o.dst); looked {
+	em := &ob.Case.Sender
+	if s, ok, looked := b.host.connection(ob.SenderNetns, o.src, o.dst); looked {
 		em.Sock.Known = fact.SomeBy(ok, fact.ByHost)
 		if ok {
 			em.Sock.State = fact.SomeBy(s.State.String(), fact.ByHost)
@@ -204,8 +204,8 @@ func (b *builder) innocent(o *observation, ob *Observed) {
 			}
 			em.Sock.Inode = fact.SomeBy(int64(s.Inode), fact.ByHost)
 			em.Sock.Unread = fact.SomeBy(unreadOf(&s), fact.ByHost)
-			ob.EmitPID = b.host.ownerOfInode(s.Inode)
-			b.living(&em.Proc, ob.EmitPID)
+			ob.SenderPID = b.host.ownerOfInode(s.Inode)
+			b.living(&em.Proc, ob.SenderPID)
 		}
 	}
 	b.dead(ob, o)
@@ -226,10 +226,10 @@ func unreadOf(s *linux.Socket) int64 {
 	return max(n, 0)
 }
 
-// dropping fills emit for a drop that was reported without any RST: the end
+// dropping fills the sender for a drop that was reported without any RST: the end
 // that dropped.
 func (b *builder) dropping(o *observation, ob *Observed) {
-	em, e := &ob.Case.Emit, o.drop
+	em, e := &ob.Case.Sender, o.drop
 	em.Seen = some(true)
 	em.Reason = some(b.kernel.facts.dropReasons[e.Reason])
 	em.Stack = some(strings.Join(b.stack(e), "<"))
@@ -239,29 +239,29 @@ func (b *builder) dropping(o *observation, ob *Observed) {
 		em.Listener.Backlog, em.Listener.BacklogMax = fact.SomeBy(int64(e.Backlog), fact.ByKernel), fact.SomeBy(int64(e.BacklogMax), fact.ByKernel)
 	}
 	b.listening(ob, o.src)
-	if ob.EmitPID == 0 && e.Full == 1 {
-		ob.EmitPID = b.host.ownerOfInode(e.Inode)
-		b.living(&em.Proc, ob.EmitPID)
+	if ob.SenderPID == 0 && e.Full == 1 {
+		ob.SenderPID = b.host.ownerOfInode(e.Inode)
+		b.living(&em.Proc, ob.SenderPID)
 	}
 }
 
-// silentPeer fills emit for an error without RST: what the other end, if it is
+// silentPeer fills the sender for an error without RST: what the other end, if it is
 // on this host, did with our segments.
 func (b *builder) silentPeer(o *observation, ob *Observed) {
-	em := &ob.Case.Emit
+	em := &ob.Case.Sender
 	if !em.Watched.Or(false) {
 		return
 	}
 	em.Seen = some(false)
-	if d := dropped(b.join.drops, o.src, o.dst, o.first, b.lastAttempt(o)); d != nil && d.event.Netns == ob.EmitNetns {
+	if d := dropped(b.join.drops, o.src, o.dst, o.first, b.lastAttempt(o)); d != nil && d.event.Netns == ob.SenderNetns {
 		em.Reason = some(b.kernel.facts.dropReasons[d.event.Reason])
 	}
 	b.innocent(o, ob)
 }
 
-// victim fills the end that was hit.
-func (b *builder) victim(o *observation, ob *Observed) {
-	v := &ob.Case.Victim
+// receiver fills the end that was hit.
+func (b *builder) receiver(o *observation, ob *Observed) {
+	v := &ob.Case.Receiver
 	if o.gaveUp() {
 		b.waited(o, ob)
 		return
@@ -271,7 +271,7 @@ func (b *builder) victim(o *observation, ob *Observed) {
 		if v.Watched.Or(false) && o.kind != obsEnded && b.has("recv") && !b.lossy(o.first, o.deadline) {
 			v.Seen = some(false)
 		}
-		if ob.VictimNetns != 0 && (o.kind == obsReset || o.kind == obsEnded) && o.dst.Port() != 0 {
+		if ob.ReceiverNetns != 0 && (o.kind == obsReset || o.kind == obsEnded) && o.dst.Port() != 0 {
 			b.bystander(o, ob)
 		}
 		return
@@ -294,7 +294,7 @@ func (b *builder) victim(o *observation, ob *Observed) {
 		v.Reason = some(b.kernel.facts.dropReasons[e.Reason])
 		v.Error = fact.None[string]()
 	}
-	b.victimOwner(o, ob, e)
+	b.receiverOwner(o, ob, e)
 }
 
 func orOther(s string) string {
@@ -319,20 +319,20 @@ func (b *builder) errno(o *observation) string {
 	return "ECONNRESET"
 }
 
-// victimOwner finds the process that suffered: who let go of the socket, or
+// receiverOwner finds the process that suffered: who let go of the socket, or
 // who still holds it.
-func (b *builder) victimOwner(o *observation, ob *Observed, e *resetEvent) {
-	p := &ob.Case.Victim.Proc
+func (b *builder) receiverOwner(o *observation, ob *Observed, e *resetEvent) {
+	p := &ob.Case.Receiver.Proc
 	switch {
 	case o.owner != nil && o.owner.inKernelThread():
-		ob.VictimPID = b.opener(p, e.Opener, e.Cred, o.owner.TimeNs)
+		ob.ReceiverPID = b.opener(p, e.Opener, e.Cred, o.owner.TimeNs)
 	case o.owner != nil:
-		ob.VictimPID = int(o.owner.Pid)
+		ob.ReceiverPID = int(o.owner.Pid)
 		b.actor(p, o.owner)
 	case e.State == stListen || e.Full == 0 || e.Inode == 0:
 	default:
-		if ob.VictimPID = b.host.ownerOfInode(e.Inode); ob.VictimPID != 0 {
-			b.living(p, ob.VictimPID)
+		if ob.ReceiverPID = b.host.ownerOfInode(e.Inode); ob.ReceiverPID != 0 {
+			b.living(p, ob.ReceiverPID)
 		}
 	}
 }
@@ -340,16 +340,16 @@ func (b *builder) victimOwner(o *observation, ob *Observed, e *resetEvent) {
 // bystander fills the receiving end of a RST that no socket took, as far as
 // its namespace can be asked.
 func (b *builder) bystander(o *observation, ob *Observed) {
-	s, ok, looked := b.host.connection(ob.VictimNetns, o.dst, o.src)
+	s, ok, looked := b.host.connection(ob.ReceiverNetns, o.dst, o.src)
 	if !looked {
 		return
 	}
-	v := &ob.Case.Victim
+	v := &ob.Case.Receiver
 	v.Sock.Known = fact.SomeBy(ok, fact.ByHost)
 	if ok {
 		v.Sock.State = fact.SomeBy(s.State.String(), fact.ByHost)
-		if ob.VictimPID = b.host.ownerOfInode(s.Inode); ob.VictimPID != 0 {
-			b.living(&v.Proc, ob.VictimPID)
+		if ob.ReceiverPID = b.host.ownerOfInode(s.Inode); ob.ReceiverPID != 0 {
+			b.living(&v.Proc, ob.ReceiverPID)
 		}
 	}
 }
@@ -464,9 +464,9 @@ func (b *builder) flow(o *observation, ob *Observed) {
 	c := ob.Case
 	client, server, known := b.roles(o)
 	f := &c.Flow
-	f.Client, f.Server, f.Netns = client, server, ob.VictimNetns
+	f.Client, f.Server, f.Netns = client, server, ob.ReceiverNetns
 	if f.Netns == 0 {
-		f.Netns = ob.EmitNetns
+		f.Netns = ob.SenderNetns
 	}
 	family := "ipv6"
 	if client.Addr().Is4() {
@@ -485,7 +485,7 @@ func (b *builder) flow(o *observation, ob *Observed) {
 		}
 		return some("server")
 	}
-	c.Emit.Role, c.Victim.Role = role(o.src), role(o.dst)
+	c.Sender.Role, c.Receiver.Role = role(o.src), role(o.dst)
 }
 
 // roles says who opened the connection, from the sockets' own history where
@@ -596,7 +596,7 @@ func (b *builder) outcome(o *observation, c *fact.Case) {
 		if b.kernel.facts.dropReasons[o.drop.Reason] == "TCP_RFC7323_PAWS" {
 			c.Outcome = some("none")
 		}
-	case o.recv == nil && o.err == nil && o.ownErr != nil && c.Emit.Error.Or("") == "ETIMEDOUT":
+	case o.recv == nil && o.err == nil && o.ownErr != nil && c.Sender.Error.Or("") == "ETIMEDOUT":
 		c.Outcome = some("timeout") // the sender itself had given up, and nobody took its RST
 	case o.recv == nil && o.err == nil && o.refused != nil:
 		c.Outcome = some("none")
@@ -604,15 +604,15 @@ func (b *builder) outcome(o *observation, c *fact.Case) {
 			c.Outcome = some("survived")
 		}
 	case o.recv != nil:
-		c.Outcome = some(outcomeOf(c.Victim.Error.Or("")))
+		c.Outcome = some(outcomeOf(c.Receiver.Error.Or("")))
 	case o.err != nil && o.err.Reason == 0:
 		c.Outcome = some("unreachable")
 		if c.FW.ICMP.Or("") == "port-unreachable" {
 			c.Outcome = some("refused")
 		}
 	case o.err != nil:
-		c.Outcome = some(outcomeOf(c.Victim.Error.Or("")))
-	case o.ownErr != nil && c.Emit.Error.Or("") == "ETIMEDOUT":
+		c.Outcome = some(outcomeOf(c.Receiver.Error.Or("")))
+	case o.ownErr != nil && c.Sender.Error.Or("") == "ETIMEDOUT":
 		c.Outcome = some("timeout")
 	case c.Trigger.Flags.Or("") == "S":
 		c.Outcome = some("refused")
@@ -634,16 +634,16 @@ func outcomeOf(errno string) string {
 }
 
 func (b *builder) phase(o *observation, c *fact.Case) string {
-	states := []string{c.Emit.Sock.PrevState.Or(""), c.Victim.Sock.PrevState.Or("")}
+	states := []string{c.Sender.Sock.PrevState.Or(""), c.Receiver.Sock.PrevState.Or("")}
 	any := func(list ...string) bool {
 		return slices.ContainsFunc(states, func(s string) bool { return slices.Contains(list, s) })
 	}
 	switch {
 	case any("SYN_SENT", "SYN_RECV"), c.Trigger.Flags.Or("") == "S":
 		return "connect"
-	case !c.Emit.Sock.Accepted.Or(true), !c.Victim.Sock.Accepted.Or(true), c.Emit.Call.Or("") == "minisock", o.kind == obsDrop && c.Emit.Listener.Backlog.Or(0) > 0:
+	case !c.Sender.Sock.Accepted.Or(true), !c.Receiver.Sock.Accepted.Or(true), c.Sender.Call.Or("") == "minisock", o.kind == obsDrop && c.Sender.Listener.Backlog.Or(0) > 0:
 		return "accept-queue"
-	case c.Emit.Dead.Known.Or(false), any("TIME_WAIT"), c.Emit.Sock.State.Or("") == "TIME_WAIT":
+	case c.Sender.Dead.Known.Or(false), any("TIME_WAIT"), c.Sender.Sock.State.Or("") == "TIME_WAIT":
 		return "closed"
 	case any("FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK", "CLOSE_WAIT"):
 		return "closing"
@@ -657,21 +657,21 @@ func (b *builder) phase(o *observation, c *fact.Case) string {
 // end. A connection older than the memory of openings proves nothing.
 func (b *builder) youth(o *observation, ob *Observed) {
 	c := ob.Case
-	if b.mem == nil || !b.has("state") || ob.EmitNetns == 0 || o.kind == obsDrop {
+	if b.mem == nil || !b.has("state") || ob.SenderNetns == 0 || o.kind == obsDrop {
 		return
 	}
 	p := &c.Pattern
-	if b.mem.had(ob.EmitNetns, o.src, o.dst, o.first) {
-		c.Emit.Had, p.Holder = some(true), some("same")
-		p.EmitterNew, p.AddressMoved, p.AddressTwice = some(false), some(false), some(false)
+	if b.mem.had(ob.SenderNetns, o.src, o.dst, o.first) {
+		c.Sender.Had, p.Holder = some(true), some("same")
+		p.SenderNew, p.AddressMoved, p.AddressTwice = some(false), some(false), some(false)
 		return
 	}
 	opened, ok := b.opened(o)
 	if !ok {
 		return
 	}
-	c.Emit.Had = some(false)
-	ns, ok, looked := b.holder(o, ob.EmitNetns)
+	c.Sender.Had = some(false)
+	ns, ok, looked := b.holder(o, ob.SenderNetns)
 	if !ok {
 		if looked {
 			p.Holder = some("none")
@@ -688,12 +688,12 @@ func (b *builder) youth(o *observation, ob *Observed) {
 	default:
 		p.Holder = some("dropped")
 	}
-	switch born, ok := b.host.born[ob.EmitNetns]; {
+	switch born, ok := b.host.born[ob.SenderNetns]; {
 	case ok && born.after.After(opened):
-		p.EmitterStarted = fact.SomeBy(time.Since(born.after), fact.ByHost)
-		p.EmitterNew, p.AddressMoved, p.AddressTwice = some(true), some(alive && !twice), some(twice)
+		p.SenderStarted = fact.SomeBy(time.Since(born.after), fact.ByHost)
+		p.SenderNew, p.AddressMoved, p.AddressTwice = some(true), some(alive && !twice), some(twice)
 	case ok && born.before.Before(opened), alive:
-		p.EmitterNew, p.AddressMoved, p.AddressTwice = some(false), some(!twice), some(twice)
+		p.SenderNew, p.AddressMoved, p.AddressTwice = some(false), some(!twice), some(twice)
 	}
 }
 
@@ -730,7 +730,7 @@ func (b *builder) still(ns uint64, o *observation) bool {
 }
 
 // opened returns when the connection was established, where the memory of openings
-// reaches back so far, by the victim's own record.
+// reaches back so far, by the receiver's own record.
 func (b *builder) opened(o *observation) (time.Time, bool) {
 	v := firstEvent(o.recv, o.err)
 	if v == nil || v.Full == 0 || v.State == stSynSent {

@@ -56,7 +56,7 @@ func (v *hostView) refresh() {
 		return
 	}
 	v.refreshed = time.Now()
-	_ = v.spaces.Refresh() // what can not be read stays unknown
+	_ = v.spaces.Refresh() // what cannot be read stays unknown
 	if len(v.born) > maxNetnsRemember {
 		clear(v.born)
 		v.looked = time.Time{}

@@ -45,7 +45,7 @@ type observation struct {
 	refused         *resetEvent   // a local stack dropped it
 	err             *resetEvent   // the error of the socket that was hit
 	ownErr          *resetEvent   // the error of the socket that sent
-	owner           *resetEvent   // who let go of the victim
+	owner           *resetEvent   // who let go of the receiver
 	wires           []*resetEvent // devices that carried it, in order
 	arrived         *resetEvent   // the device that received it
 	drop            *resetEvent   // what made an observation without RST
@@ -87,7 +87,7 @@ type joiner struct {
 	hold    uint64
 	reasons map[int32]string // skb_drop_reason
 	pending map[place][]*observation
-	bySock  map[uint64]*observation // victim and sender sockets
+	bySock  map[uint64]*observation // receiver and sender sockets
 	bySeq   map[uint32]*observation // RSTs by sequence number, to follow them through NAT
 	queue   []*observation          // by deadline, as the hold is constant
 	ends    []*observation          // likewise, of ends in order, which wait for a RST that says more

@@ -30,7 +30,7 @@ type PacketSource struct {
 	sockets   *poller
 	emit      func(Observed)
 	readyIn   time.Duration
-	partial   bool    // the namespaces of other users' processes can not even be found
+	partial   bool    // the namespaces of other users' processes cannot even be found
 	tokens    float64 // of the limit on recorded segments
 	refilled  uint64
 	batch     []sighting
@@ -376,7 +376,7 @@ func (s *PacketSource) Close() error {
 	return nil
 }
 
-// Coverage says what is watched and what this source can not see.
+// Coverage says what is watched and what this source cannot see.
 func (s *PacketSource) Coverage() Coverage {
 	s.mu.Lock()
 	defer s.mu.Unlock()

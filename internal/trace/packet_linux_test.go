@@ -369,14 +369,14 @@ func testRefused(t *testing.T, got *cases, addr string) {
 	if o.Outcome.Or("") != "refused" || o.Phase.Or("") != "connect" || o.RST.Form.Or("") != "refusal" || o.Trigger.Flags.Or("") != "S" || !o.RST.Provoked.Or(false) {
 		t.Errorf("outcome %q, phase %q, form %q, trigger %q", o.Outcome.Or(""), o.Phase.Or(""), o.RST.Form.Or(""), o.Trigger.Flags.Or(""))
 	}
-	if !o.Flow.RolesKnown.Or(false) || o.Emit.Role.Or("") != "server" || o.Emit.Listener.Exists.Or(true) {
-		t.Errorf("roles known %v, emitter %q, listener %v", o.Flow.RolesKnown.Or(false), o.Emit.Role.Or(""), o.Emit.Listener.Exists)
+	if !o.Flow.RolesKnown.Or(false) || o.Sender.Role.Or("") != "server" || o.Sender.Listener.Exists.Or(true) {
+		t.Errorf("roles known %v, emitter %q, listener %v", o.Flow.RolesKnown.Or(false), o.Sender.Role.Or(""), o.Sender.Listener.Exists)
 	}
-	if o.Emit.Seen.State() != fact.NotLooked || o.Victim.Seen.State() != fact.NotLooked {
+	if o.Sender.Seen.State() != fact.NotLooked || o.Receiver.Seen.State() != fact.NotLooked {
 		t.Error("says that a kernel was looked at")
 	}
-	if !o.Emit.Watched.Or(false) || !o.RST.OriginHere.Or(false) || o.RST.OriginNetns.Or("") != "emitter" {
-		t.Errorf("watched %v, origin here %v, %q", o.Emit.Watched, o.RST.OriginHere, o.RST.OriginNetns.Or(""))
+	if !o.Sender.Watched.Or(false) || !o.RST.OriginHere.Or(false) || o.RST.OriginNetns.Or("") != "sender" {
+		t.Errorf("watched %v, origin here %v, %q", o.Sender.Watched, o.RST.OriginHere, o.RST.OriginNetns.Or(""))
 	}
 }
 
@@ -399,17 +399,17 @@ func testAbort(t *testing.T, src *PacketSource, got *cases, addr string, begun t
 		testAbort(t, src, got, addr, begun)
 		return
 	}
-	if o.Outcome.Or("") != "reset" || o.Phase.Or("") != "established" || o.RST.Form.Or("") != "active-abort" || o.Emit.Role.Or("") != "server" {
-		t.Errorf("outcome %q, phase %q, form %q, emitter %q", o.Outcome.Or(""), o.Phase.Or(""), o.RST.Form.Or(""), o.Emit.Role.Or(""))
+	if o.Outcome.Or("") != "reset" || o.Phase.Or("") != "established" || o.RST.Form.Or("") != "active-abort" || o.Sender.Role.Or("") != "server" {
+		t.Errorf("outcome %q, phase %q, form %q, emitter %q", o.Outcome.Or(""), o.Phase.Or(""), o.RST.Form.Or(""), o.Sender.Role.Or(""))
 	}
-	if ts, ok := o.RST.Timestamp.Get(); !ok || ts != o.Emit.Sock.TSOK.Or(!ts) {
-		t.Errorf("timestamp %v, negotiated %v", o.RST.Timestamp, o.Emit.Sock.TSOK)
+	if ts, ok := o.RST.Timestamp.Get(); !ok || ts != o.Sender.Sock.TSOK.Or(!ts) {
+		t.Errorf("timestamp %v, negotiated %v", o.RST.Timestamp, o.Sender.Sock.TSOK)
 	}
 	if ttl, ok := o.RST.PeerTTL.Get(); !ok || ttl != o.RST.TTL.Or(-1) {
 		t.Errorf("peer's TTL %v, TTL %v", o.RST.PeerTTL, o.RST.TTL)
 	}
-	if found.Inode == 0 || o.VictimPID != os.Getpid() {
-		t.Errorf("the victim is process %d, this is %d", o.VictimPID, os.Getpid())
+	if found.Inode == 0 || o.ReceiverPID != os.Getpid() {
+		t.Errorf("the receiver is process %d, this is %d", o.ReceiverPID, os.Getpid())
 	}
 }
 

@@ -21,22 +21,22 @@ func (s *PacketSource) packetCase(o *observation) Observed {
 	c := &fact.Case{ID: fmt.Sprintf("%s-%d-%d", b.name, o.first, b.serial), Time: s.host.host.MonotonicToTime(o.first), Source: "packet", Host: b.name}
 	ob := Observed{Case: c, Repeats: o.repeats, WireNetns: o.wires[0].Netns}
 	base := s.baselines.get(connOf(o.src, o.dst))
-	c.Emit.Watched, ob.EmitNetns = s.local(o.src.Addr(), o)
-	c.Victim.Watched, ob.VictimNetns = s.local(o.dst.Addr(), o)
+	c.Sender.Watched, ob.SenderNetns = s.local(o.src.Addr(), o)
+	c.Receiver.Watched, ob.ReceiverNetns = s.local(o.dst.Addr(), o)
 	s.wire(o, &ob, base)
-	emit, emitKnown := s.sockets.find(ob.EmitNetns, o.src, o.dst)
-	victim, victimKnown := s.sockets.find(ob.VictimNetns, o.dst, o.src)
-	emitKnown, victimKnown = emitKnown && ob.EmitNetns != 0, victimKnown && ob.VictimNetns != 0
-	if emitKnown {
-		ob.EmitPID = s.owner(&c.Emit, &emit)
+	sender, senderKnown := s.sockets.find(ob.SenderNetns, o.src, o.dst)
+	receiver, receiverKnown := s.sockets.find(ob.ReceiverNetns, o.dst, o.src)
+	senderKnown, receiverKnown = senderKnown && ob.SenderNetns != 0, receiverKnown && ob.ReceiverNetns != 0
+	if senderKnown {
+		ob.SenderPID = s.owner(&c.Sender, &sender)
 	}
-	if victimKnown {
-		ob.VictimPID = s.owner(&c.Victim, &victim)
+	if receiverKnown {
+		ob.ReceiverPID = s.owner(&c.Receiver, &receiver)
 	}
-	s.packetFlow(o, &ob, base, &emit, &victim)
+	s.packetFlow(o, &ob, base, &sender, &receiver)
 	s.story(o, c, base)
-	s.survivor(o, &ob, known(&emit, emitKnown), known(&victim, victimKnown))
-	if refused := c.Outcome.Or("") == "refused"; refused && ob.EmitNetns != 0 {
+	s.survivor(o, &ob, known(&sender, senderKnown), known(&receiver, receiverKnown))
+	if refused := c.Outcome.Or("") == "refused"; refused && ob.SenderNetns != 0 {
 		b.listening(&ob, o.src)
 	}
 	return ob
@@ -142,17 +142,17 @@ func (s *PacketSource) wire(o *observation, ob *Observed, base *baseline) {
 
 func whose(netns uint64, ob *Observed) string {
 	switch {
-	case netns == ob.EmitNetns && netns != 0:
-		return "emitter"
-	case netns == ob.VictimNetns && netns != 0:
-		return "victim"
+	case netns == ob.SenderNetns && netns != 0:
+		return "sender"
+	case netns == ob.ReceiverNetns && netns != 0:
+		return "receiver"
 	}
 	return "other"
 }
 
 // owner fills the facts of a socket of this host, and of the process that
 // holds it or held it at the latest walk.
-func (s *PacketSource) owner(e *fact.End, p *polled) (pid int) {
+func (s *PacketSource) owner(e *fact.Endpoint, p *polled) (pid int) {
 	polledSocket(&e.Sock, p)
 	if pid = s.sockets.owner(p.Inode); pid == 0 {
 		pid = s.host.ownerOfInode(p.Inode)
@@ -163,10 +163,10 @@ func (s *PacketSource) owner(e *fact.End, p *polled) (pid int) {
 
 // packetFlow fills the connection and the roles of its ends: from the
 // handshake, or the sockets, or else by port numbers.
-func (s *PacketSource) packetFlow(o *observation, ob *Observed, base *baseline, emit, victim *polled) {
+func (s *PacketSource) packetFlow(o *observation, ob *Observed, base *baseline, sender, receiver *polled) {
 	f := &ob.Case.Flow
 	known := base != nil
-	switch active, ok := emit.opener(); {
+	switch active, ok := sender.opener(); {
 	case known:
 		f.Client, f.Server = base.client, base.server
 	case ok:
@@ -175,7 +175,7 @@ func (s *PacketSource) packetFlow(o *observation, ob *Observed, base *baseline, 
 			f.Client, f.Server = o.src, o.dst
 		}
 	default:
-		if active, ok = victim.opener(); ok {
+		if active, ok = receiver.opener(); ok {
 			f.Client, f.Server, known = o.src, o.dst, true
 			if active {
 				f.Client, f.Server = o.dst, o.src
@@ -187,22 +187,22 @@ func (s *PacketSource) packetFlow(o *observation, ob *Observed, base *baseline, 
 			f.Client, f.Server = o.src, o.dst
 		}
 	}
-	f.Netns = ob.VictimNetns
+	f.Netns = ob.ReceiverNetns
 	if f.Netns == 0 {
-		f.Netns = ob.EmitNetns
+		f.Netns = ob.SenderNetns
 	}
 	describeFlow(ob.Case, o.src, known, fact.ByWire)
 	if base != nil && base.syn != nil && base.synack != nil {
 		f.MPTCP = byWire(base.syn.mptcp && base.synack.mptcp)
 		ts := byWire(base.syn.ts && base.synack.ts)
-		ob.Case.Emit.Sock.TSOK, ob.Case.Victim.Sock.TSOK = ts, ts
+		ob.Case.Sender.Sock.TSOK, ob.Case.Receiver.Sock.TSOK = ts, ts
 		age := byWire(time.Duration(o.first - min(base.synack.at, o.first)))
-		ob.Case.Emit.Sock.Age, ob.Case.Victim.Sock.Age = age, age
+		ob.Case.Sender.Sock.Age, ob.Case.Receiver.Sock.Age = age, age
 	}
 }
 
 // describeFlow fills the facts of a flow whose ends are set. src is the end
-// that Emit describes.
+// that Sender describes.
 func describeFlow(c *fact.Case, src netip.AddrPort, known bool, by fact.Witness) {
 	f := &c.Flow
 	family := "ipv6"
@@ -214,11 +214,11 @@ func describeFlow(c *fact.Case, src netip.AddrPort, known bool, by fact.Witness)
 	f.Loopback = fact.SomeBy(f.Client.Addr().IsLoopback() && f.Server.Addr().IsLoopback(), by)
 	f.Public = fact.SomeBy(fact.IsPublic(f.Server.Addr()), by)
 	f.RolesKnown = fact.SomeBy(known, by)
-	emit, victim := "server", "client"
+	sender, receiver := "server", "client"
 	if src == f.Client {
-		emit, victim = victim, emit
+		sender, receiver = receiver, sender
 	}
-	c.Emit.Role, c.Victim.Role = fact.SomeBy(emit, by), fact.SomeBy(victim, by)
+	c.Sender.Role, c.Receiver.Role = fact.SomeBy(sender, by), fact.SomeBy(receiver, by)
 }
 
 // story fills outcome, phase and, where the packets leave no doubt, the
@@ -257,9 +257,9 @@ func (s *PacketSource) story(o *observation, c *fact.Case, base *baseline) {
 
 func serverSock(c *fact.Case, emitServes bool) *fact.Socket {
 	if emitServes {
-		return &c.Emit.Sock
+		return &c.Sender.Sock
 	}
-	return &c.Victim.Sock
+	return &c.Receiver.Sock
 }
 
 // answered fills the trigger from the SYN that the RST acknowledges.
@@ -278,19 +278,19 @@ func (s *PacketSource) answered(o *observation, c *fact.Case, syn *handshake) {
 // survivor looks whether the socket that the RST was aimed at is still alive,
 // which a reset would have ended, and likewise the one in whose name it came:
 // no TCP sends a RST for a connection that it keeps (RFC 9293 3.10.7.4).
-func (s *PacketSource) survivor(o *observation, ob *Observed, emit, victim *polled) {
+func (s *PacketSource) survivor(o *observation, ob *Observed, sender, receiver *polled) {
 	c := ob.Case
-	if state, alive, looked := s.alive(ob.EmitNetns, o.src, o.dst, emit, o.first); looked && alive {
-		c.Emit.Seen, c.Emit.Sock.State = fact.SomeBy(false, fact.ByHost), fact.SomeBy(state, fact.ByHost)
+	if state, alive, looked := s.alive(ob.SenderNetns, o.src, o.dst, sender, o.first); looked && alive {
+		c.Sender.Seen, c.Sender.Sock.State = fact.SomeBy(false, fact.ByHost), fact.SomeBy(state, fact.ByHost)
 	}
 	if c.Outcome.Or("") != "reset" {
 		return
 	}
-	switch state, alive, looked := s.alive(ob.VictimNetns, o.dst, o.src, victim, o.first); {
+	switch state, alive, looked := s.alive(ob.ReceiverNetns, o.dst, o.src, receiver, o.first); {
 	case !looked: // do not say what is not known
 		c.Outcome = fact.Opt[string]{}
 	case alive:
-		c.Outcome, c.Victim.Sock.State = fact.SomeBy("survived", fact.ByHost), fact.SomeBy(state, fact.ByHost)
+		c.Outcome, c.Receiver.Sock.State = fact.SomeBy("survived", fact.ByHost), fact.SomeBy(state, fact.ByHost)
 	}
 }
 

@@ -157,7 +157,7 @@ func tcpFilter(flags uint32) []unix.SockFilter {
 }
 
 // Limits that keep a flood of SYNs from pushing RSTs out of the ring: the
-// baselines can wait, the resets can not.
+// baselines can wait, the resets cannot.
 const (
 	manySyns   = 512             // segments without RST in one drain, normally 10 ms
 	quietAfter = 2 * time.Second // how long to go without them

@@ -154,7 +154,7 @@ func (p *poller) run(ctx context.Context, list func() []linux.Netns) {
 		begin := time.Now()
 		for _, ns := range list() {
 			if ctx.Err() == nil {
-				_, _ = p.poll(ns, linux.Connected) // what can not be read stays unknown
+				_, _ = p.poll(ns, linux.Connected) // what cannot be read stays unknown
 			}
 		}
 		p.walk()

@@ -7,7 +7,7 @@ import (
 	"github.com/holdfast-project/holdfast/fact"
 )
 
-// timeWait is TCP_TIMEWAIT_LEN (include/net/tcp.h), which can not be changed.
+// timeWait is TCP_TIMEWAIT_LEN (include/net/tcp.h), which cannot be changed.
 const timeWait = 60 * time.Second
 
 // impliedReason returns the name that Linux 6.12 gives to the reason of a
@@ -67,7 +67,7 @@ func impliedReply(stack []string, e *resetEvent) string {
 // had no socket: that it went straight from the receipt of the segment, and that
 // no TIME_WAIT socket can have been there, the other way to come here.
 func impliedNoSocket(c *fact.Case) bool {
-	em := &c.Emit
+	em := &c.Sender
 	stack := em.Stack.Or("")
 	if em.Reason.State() == fact.Present || em.Call.Or("") != "reply" ||
 		!strings.Contains(stack, "tcp_v4_send_reset<tcp_v4_rcv") && !strings.Contains(stack, "tcp_v6_send_reset<tcp_v6_rcv") {

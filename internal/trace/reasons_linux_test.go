@@ -55,7 +55,7 @@ func TestImpliedReason(t *testing.T) {
 func TestImpliedNoSocket(t *testing.T) {
 	direct := func(more func(*fact.Case)) *fact.Case {
 		c := &fact.Case{}
-		c.Emit.Call, c.Emit.Stack = some("reply"), some("ip_send_unicast_reply<tcp_v4_send_reset<tcp_v4_rcv<ip_local_deliver")
+		c.Sender.Call, c.Sender.Stack = some("reply"), some("ip_send_unicast_reply<tcp_v4_send_reset<tcp_v4_rcv<ip_local_deliver")
 		more(c)
 		return c
 	}
@@ -66,19 +66,19 @@ func TestImpliedNoSocket(t *testing.T) {
 	}{
 		{"may be TIME_WAIT", direct(func(*fact.Case) {}), false},
 		{"SYN", direct(func(c *fact.Case) { c.Trigger.Flags = some("S") }), true},
-		{"never had the connection", direct(func(c *fact.Case) { c.Emit.Had = some(false) }), true},
-		{"had it", direct(func(c *fact.Case) { c.Emit.Had = some(true) }), false},
+		{"never had the connection", direct(func(c *fact.Case) { c.Sender.Had = some(false) }), true},
+		{"had it", direct(func(c *fact.Case) { c.Sender.Had = some(true) }), false},
 		{"closed lately", direct(func(c *fact.Case) {
-			c.Emit.Dead.Known, c.Emit.Dead.How, c.Emit.Dead.Age = some(true), some("close"), some(time.Second)
+			c.Sender.Dead.Known, c.Sender.Dead.How, c.Sender.Dead.Age = some(true), some("close"), some(time.Second)
 		}), false},
 		{"closed long ago", direct(func(c *fact.Case) {
-			c.Emit.Dead.Known, c.Emit.Dead.How, c.Emit.Dead.Age = some(true), some("close"), some(timeWait+1)
+			c.Sender.Dead.Known, c.Sender.Dead.How, c.Sender.Dead.Age = some(true), some("close"), some(timeWait+1)
 		}), true},
-		{"was reset", direct(func(c *fact.Case) { c.Emit.Dead.Known, c.Emit.Dead.How = some(true), some("reset") }), true},
+		{"was reset", direct(func(c *fact.Case) { c.Sender.Dead.Known, c.Sender.Dead.How = some(true), some("reset") }), true},
 		{"by a listener", direct(func(c *fact.Case) {
-			c.Emit.Had, c.Emit.Stack = some(false), some("tcp_v4_send_reset<tcp_v4_do_rcv<tcp_v4_rcv")
+			c.Sender.Had, c.Sender.Stack = some(false), some("tcp_v4_send_reset<tcp_v4_do_rcv<tcp_v4_rcv")
 		}), false},
-		{"the kernel says so", direct(func(c *fact.Case) { c.Emit.Had, c.Emit.Reason = some(false), some("TCP_FLAGS") }), false},
+		{"the kernel says so", direct(func(c *fact.Case) { c.Sender.Had, c.Sender.Reason = some(false), some("TCP_FLAGS") }), false},
 	} {
 		if got := impliedNoSocket(c.c); got != c.want {
 			t.Errorf("%s: %v", c.name, got)

@@ -107,10 +107,10 @@ func TestRootCloseWithUnreadData(t *testing.T) {
 		t.Errorf("flow %v, server_port %v", o.Flow.Server, o.Flow.ServerPort)
 	}
 	for name, want := range map[string]any{
-		"outcome": "reset", "phase": "established", "emit.role": "server", "emit.seen": true, "emit.call": "close", "emit.syscall": "close",
-		"emit.sock.unread_bytes": int64(400), "emit.sock.prev_state": "ESTABLISHED", "emit.sock.received_bytes": int64(500),
-		"emit.proc.pid": int64(os.Getpid()), "victim.error": "ECONNRESET", "victim.proc.pid": int64(os.Getpid()),
-		"rst.form": "active-abort", "rst.origin": "tcp-active", "rst.accepted": "accepted", "rst.seq_offset": int64(0), "emit.had_connection": true,
+		"outcome": "reset", "phase": "established", "sender.role": "server", "sender.seen": true, "sender.call": "close", "sender.syscall": "close",
+		"sender.sock.unread_bytes": int64(400), "sender.sock.prev_state": "ESTABLISHED", "sender.sock.received_bytes": int64(500),
+		"sender.proc.pid": int64(os.Getpid()), "receiver.error": "ECONNRESET", "receiver.proc.pid": int64(os.Getpid()),
+		"rst.form": "active-abort", "rst.origin": "tcp-active", "rst.accepted": "accepted", "rst.seq_offset": int64(0), "sender.had_connection": true,
 	} {
 		d, ok := fact.Lookup(name)
 		if !ok {
@@ -136,7 +136,7 @@ func TestRootRefused(t *testing.T) {
 		return at
 	})
 	o := list[0]
-	if got := fmt.Sprint(o.Outcome.Or(""), " ", o.Phase.Or(""), " ", o.RST.Form.Or(""), " ", o.Emit.Listener.Exists.Or(true), " ", o.Victim.Error.Or("")); got != "refused connect refusal false ECONNREFUSED" {
+	if got := fmt.Sprint(o.Outcome.Or(""), " ", o.Phase.Or(""), " ", o.RST.Form.Or(""), " ", o.Sender.Listener.Exists.Or(true), " ", o.Receiver.Error.Or("")); got != "refused connect refusal false ECONNREFUSED" {
 		t.Error(got)
 	}
 }

@@ -125,7 +125,7 @@ func accessError(op string, err error) error {
 
 func monotonic() uint64 {
 	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // can not fail for this clock
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // cannot fail for this clock
 	return uint64(ts.Nano())
 }
 

@@ -17,7 +17,7 @@
 //	arrive netif_receive_skb       every RST that comes, with its TTL, flags and numbers, and the TTL of the handshake before
 //	owner  tcp_destroy_sock        which process let go of a socket that was hit
 //	icmp   icmp_send               ICMP errors that this host answers with
-//	signal signal_generate, oom mark_victim   who killed whom
+//	signal signal_generate, oom mark_receiver   who killed whom
 //	fork, exec, exit sched_process_*, tasks iter/task   whose credentials a socket's file bears, for what kernel threads close
 //
 // One goroutine only empties the ring buffer, into a bounded inbox; another joins
@@ -58,9 +58,9 @@ type Config struct {
 // Observed is a case with what is needed to look further.
 type Observed struct {
 	*fact.Case
-	EmitNetns, VictimNetns, WireNetns uint64 // net_cookie, 0 when not on this host
-	EmitPID, VictimPID                int
-	Repeats                           uint64 // further resets of the same tuple within the hold, folded into this case
+	SenderNetns, ReceiverNetns, WireNetns uint64 // net_cookie, 0 when not on this host
+	SenderPID, ReceiverPID                int
+	Repeats                               uint64 // further resets of the same tuple within the hold, folded into this case
 }
 
 // Coverage says what this tier can see.
@@ -68,7 +68,7 @@ type Coverage struct {
 	Tier     string        // kernel, packet, counters
 	Hooks    []string      // attached, as slot:program
 	Sees     []string      // in words
-	Blind    []string      // in words: what can not be seen, and why
+	Blind    []string      // in words: what cannot be seen, and why
 	Failures []string      // attempts that the kernel refused, with its reason
 	ReadyIn  time.Duration // from Open to the last hook attached
 }

@@ -4,7 +4,7 @@
 //
 // It only reads: it changes no octet, checks no password and understands no query.
 // It needs both directions, because the length of an answer can depend on its
-// request. What it can not follow (TLS, compression, CONNECT, subscriptions, octets
+// request. What it cannot follow (TLS, compression, CONNECT, subscriptions, octets
 // that are not the protocol) it says by an error, and says no more of that
 // connection: a wrong number would be worse than none.
 //
@@ -38,12 +38,12 @@ type Part struct {
 	Kind   Kind
 	Number int  // of a Message: which request, from 1; of an answer: which one is answered
 	First  bool // the stretch begins with the first octet of the message
-	Last   bool // it ends with its last octet; never for answers whose end can not be known
+	Last   bool // it ends with its last octet; never for answers whose end cannot be known
 }
 
-// ErrLost is what Client and Server return, wrapped in the reason, when they can not
+// ErrLost is what Client and Server return, wrapped in the reason, when they cannot
 // follow the connection any more.
-var ErrLost = errors.New("messages can not be followed")
+var ErrLost = errors.New("messages cannot be followed")
 
 // Most is how many octets Client and Server want to see at most before they say what
 // the first of them is.
@@ -93,7 +93,7 @@ func New(protocol string) (*Conn, error) {
 }
 
 // Client says what the octets are with which b begins, which the client sent: n of
-// them are part. n is 0 when that can not be said yet: come again with more behind
+// them are part. n is 0 when that cannot be said yet: come again with more behind
 // them, at most Most. The octets that were described are not handed in again.
 func (c *Conn) Client(b []byte) (n int, part Part, err error) {
 	return c.next(b, c.p.client)

@@ -41,7 +41,7 @@ const firstInherited = 3
 // maxInherited bounds LISTEN_FDS, which comes from outside.
 const maxInherited = 64
 
-// parentVariable names the giving process when LISTEN_PID can not be known before
+// parentVariable names the giving process when LISTEN_PID cannot be known before
 // the taking one exists. Our own; systemd does not know it.
 const parentVariable = "LISTEN_PPID"
 

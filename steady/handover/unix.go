@@ -245,7 +245,7 @@ func take(c *net.UnixConn) ([]net.Listener, error) {
 }
 
 // descriptors reads the descriptors of a message. The runtime receives them with
-// close-on-exec where the system can; it is set again for where it can not.
+// close-on-exec where the system can; it is set again for where it cannot.
 func descriptors(oob []byte) ([]int, error) {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {

@@ -6,7 +6,7 @@
 //	}}
 //
 // Where UDP is blocked the ladder answers by the next rung after its head
-// start, and looks aside whether UDP came back. A forged TCP reset can not end
+// start, and looks aside whether UDP came back. A forged TCP reset cannot end
 // an HTTP/3 connection.
 //
 // A server's H3_REQUEST_REJECTED is its word, which an intermediary may give of what

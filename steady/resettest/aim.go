@@ -47,7 +47,7 @@ func (a *aim) hits(s stretch) bool {
 	return s.part.Kind == framing.Message && s.part.Number == a.message
 }
 
-// put describes octets. What can not be described any more is passed on as it is.
+// put describes octets. What cannot be described any more is passed on as it is.
 func (s *side) put(b []byte) {
 	s.held = append(s.held, b...)
 	for len(s.held) > 0 {
@@ -76,7 +76,7 @@ func (s *side) flush() {
 	}
 }
 
-// checkAim refuses what can not be aimed. stream says that it is for a Listener or Proxy.
+// checkAim refuses what cannot be aimed. stream says that it is for a Listener or Proxy.
 func checkAim(in Injection, f Fault, stream bool) error {
 	if in.Protocol == "" && in.Message == 0 {
 		return nil

@@ -234,7 +234,7 @@ func TestAimedServer(t *testing.T) {
 	}
 }
 
-// TestAimRefused: what can not be aimed is not begun.
+// TestAimRefused: what cannot be aimed is not begun.
 func TestAimRefused(t *testing.T) {
 	for _, in := range []Injection{
 		{Fault: "accept-rst", Protocol: "http"}, {Fault: "rst-after-commit", Message: 2}, {Fault: "rst-after-commit", Protocol: "gopher"},
@@ -250,7 +250,7 @@ func TestAimRefused(t *testing.T) {
 	}
 }
 
-// TestAimLost: a connection whose messages can not be counted passes as it is, and the
+// TestAimLost: a connection whose messages cannot be counted passes as it is, and the
 // ledger says why.
 func TestAimLost(t *testing.T) {
 	var executed atomic.Int64

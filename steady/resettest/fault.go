@@ -35,7 +35,7 @@ type Truth struct {
 	Sees      []string `json:"sees"`      // what the client may see, in the words of Classify
 }
 
-// SafeToRepeat says whether repeating the request can not execute it twice.
+// SafeToRepeat says whether repeating the request cannot execute it twice.
 func (t Truth) SafeToRepeat() bool { return !t.Executed }
 
 // Fault is one way in which a connection or a request fails.

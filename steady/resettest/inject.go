@@ -61,7 +61,7 @@ func newPlan(seed uint64, list []Injection, stream bool) (*plan, error) {
 	return p, nil
 }
 
-// check refuses an injection that can not be done.
+// check refuses an injection that cannot be done.
 func check(in Injection, stream bool) (Fault, error) {
 	f, ok := Lookup(in.Fault)
 	switch {

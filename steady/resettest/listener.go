@@ -71,7 +71,7 @@ func NewListener(ln net.Listener, seed uint64, inject ...Injection) (*Listener, 
 		return nil, err
 	}
 	if p.has(stagePort) {
-		return nil, errors.New("a listener can not refuse or swallow connections: a Proxy and a Server can")
+		return nil, errors.New("a listener cannot refuse or swallow connections: a Proxy and a Server can")
 	}
 	return newListener(ln, p), nil
 }

@@ -133,7 +133,7 @@ func (c *Config) speak(p *plan) error {
 			}
 		}
 		if a.fault.stage == stagePort && len(p.list) > 1 {
-			return fmt.Errorf("fault %s concerns the port: it can not be combined with others", a.Fault)
+			return fmt.Errorf("fault %s concerns the port: it cannot be combined with others", a.Fault)
 		}
 	}
 	c.HTTP2 = c.HTTP2 || h2 != ""

@@ -19,7 +19,7 @@ import (
 const patience = 20 * time.Second
 
 // limit ends a request with a timeout, wait after the moment since which reached
-// holds; nil holds at once. A machine that starves the client or the server can not
+// holds; nil holds at once. A machine that starves the client or the server cannot
 // make the timeout come before the fault.
 type limit struct {
 	wait    time.Duration

@@ -1,6 +1,6 @@
 // Package tap sees the resets of this host on the wire, for steady.Transport.Tap: a
 // reset from a host that has no such connection any more proves that a request was not
-// delivered, where the counters of the kernel alone can not.
+// delivered, where the counters of the kernel alone cannot.
 //
 // It is a packet socket with a filter for RST and SYN-ACK. It needs CAP_NET_RAW and
 // Linux, sees nothing of what came before [Open], and says when it lost something. To

@@ -295,7 +295,7 @@ func refuse(p *play, n int) {
 	for i := range n {
 		if i > 0 {
 			p.more = append(p.more, p.e)
-			p.e = &Ending{N: p.e.N, Class: p.e.Class, Netns: p.e.Netns}
+			p.e = &Termination{N: p.e.N, Class: p.e.Class, Netns: p.e.Netns}
 		}
 		p.e.Client, p.e.Server = p.addr(30000+i), p.addr(20000+i)
 		p.did(p.e.Server, "kernel", 0, refused...)

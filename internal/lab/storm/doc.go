@@ -3,7 +3,7 @@
 // witnesses share nothing with the rules that judge: truth comes from outside
 // the code that is tested.
 //
-// An [Ending] is one connection in a private network namespace. Two actors hold
+// An [Termination] is one connection in a private network namespace. Two actors hold
 // its ends: processes of their own, this very executable started again (see
 // [Main]), which do single system calls on order. A packet socket in each
 // namespace witnesses every RST. [Score] compares what was found with both.
@@ -16,12 +16,12 @@ import "net/netip"
 
 // Options says how large a storm is. The zero value is a calm of 100 endings.
 type Options struct {
-	Endings  int                           // how many, 100 when 0
-	Seed     uint64                        // what is chosen, and in which order
-	Parallel int                           // endings at once, 8 when 0
-	Load     int                           // busy loops beside them
-	Only     []string                      // classes, all when empty
-	Logf     func(format string, v ...any) // orders and answers; may be nil
+	Terminations int                           // how many, 100 when 0
+	Seed         uint64                        // what is chosen, and in which order
+	Parallel     int                           // endings at once, 8 when 0
+	Load         int                           // busy loops beside them
+	Only         []string                      // classes, all when empty
+	Logf         func(format string, v ...any) // orders and answers; may be nil
 }
 
 // Reset is a RST that a witness saw leave.
@@ -39,8 +39,8 @@ type Act struct {
 	Causes []string       // ids that are true; a more general one is among them
 }
 
-// Ending is one connection and what is known of its end.
-type Ending struct {
+// Termination is one connection and what is known of its end.
+type Termination struct {
 	N              int
 	Class          string
 	Netns          uint64 // kernel net_cookie

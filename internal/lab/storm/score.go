@@ -23,17 +23,17 @@ type Found struct {
 
 // Report is how what was found compares with the ledger and the witnesses.
 type Report struct {
-	Endings int `json:"endings"`
-	Failed  int `json:"failed"` // endings that did not do what they should
-	Resets  int `json:"resets"` // that the witnesses saw, and the ledger explains
-	Missing int `json:"missing"`
-	Extra   int `json:"extra"`        // findings beyond the witnessed ones
-	Wrong   int `json:"wrong_proved"` // proved, and not so
-	Sender  int `json:"sender_right"`
-	Owner   int `json:"owner_right"`
-	Owned   int `json:"owned"` // resets of which a process is the owner
-	Cause   int `json:"cause_right"`
-	Noise   int `json:"noise"` // harmful findings on endings without a RST
+	Terminations int `json:"endings"`
+	Failed       int `json:"failed"` // endings that did not do what they should
+	Resets       int `json:"resets"` // that the witnesses saw, and the ledger explains
+	Missing      int `json:"missing"`
+	Extra        int `json:"extra"`        // findings beyond the witnessed ones
+	Wrong        int `json:"wrong_proved"` // proved, and not so
+	Sender       int `json:"sender_right"`
+	Owner        int `json:"owner_right"`
+	Owned        int `json:"owned"` // resets of which a process is the owner
+	Cause        int `json:"cause_right"`
+	Noise        int `json:"noise"` // harmful findings on endings without a RST
 
 	Classes map[string]*Tally `json:"classes"`
 	Samples []string          `json:"samples,omitempty"` // an example of each fault of each class
@@ -41,15 +41,15 @@ type Report struct {
 
 // Tally is the account of one class.
 type Tally struct {
-	Endings int `json:"endings"`
-	Failed  int `json:"failed,omitempty"`
-	Resets  int `json:"resets"`
-	Missing int `json:"missing,omitempty"`
-	Wrong   int `json:"wrong_proved,omitempty"`
-	Sender  int `json:"sender_wrong,omitempty"`
-	Owner   int `json:"owner_wrong,omitempty"`
-	Cause   int `json:"cause_wrong,omitempty"`
-	Noise   int `json:"noise,omitempty"`
+	Terminations int `json:"endings"`
+	Failed       int `json:"failed,omitempty"`
+	Resets       int `json:"resets"`
+	Missing      int `json:"missing,omitempty"`
+	Wrong        int `json:"wrong_proved,omitempty"`
+	Sender       int `json:"sender_wrong,omitempty"`
+	Owner        int `json:"owner_wrong,omitempty"`
+	Cause        int `json:"cause_wrong,omitempty"`
+	Noise        int `json:"noise,omitempty"`
 }
 
 type way struct {
@@ -58,8 +58,8 @@ type way struct {
 }
 
 // Score compares what was found with the ledger.
-func Score(list []*Ending, found []Found) *Report {
-	r := &Report{Endings: len(list), Classes: map[string]*Tally{}}
+func Score(list []*Termination, found []Found) *Report {
+	r := &Report{Terminations: len(list), Classes: map[string]*Tally{}}
 	by := map[way][]Found{}
 	slices.SortStableFunc(found, func(a, b Found) int { return int(a.AtNS - b.AtNS) })
 	for _, f := range found {
@@ -72,7 +72,7 @@ func Score(list []*Ending, found []Found) *Report {
 			t = &Tally{}
 			r.Classes[e.Class] = t
 		}
-		t.Endings++
+		t.Terminations++
 		if e.Err != "" {
 			r.Failed++
 			t.Failed++
@@ -87,7 +87,7 @@ func Score(list []*Ending, found []Found) *Report {
 }
 
 // direction scores the RSTs of an ending that bear one address.
-func (r *Report) direction(t *Tally, e *Ending, from netip.AddrPort, found []Found) {
+func (r *Report) direction(t *Tally, e *Termination, from netip.AddrPort, found []Found) {
 	var acts []Act
 	for _, a := range e.Acts {
 		if a.From == from {
@@ -133,7 +133,7 @@ func (r *Report) direction(t *Tally, e *Ending, from netip.AddrPort, found []Fou
 }
 
 // one scores what was found of one RST.
-func (r *Report) one(t *Tally, e *Ending, a *Act, f Found) {
+func (r *Report) one(t *Tally, e *Termination, a *Act, f Found) {
 	role := a.Sender
 	if role != "injector" {
 		side := "client-"
@@ -174,7 +174,7 @@ func count(right bool, good, bad *int) {
 }
 
 // sample keeps the first example of each fault of each class.
-func (r *Report) sample(fault string, e *Ending, what any) {
+func (r *Report) sample(fault string, e *Termination, what any) {
 	head := fmt.Sprintf("%s: %s: ", e.Class, fault)
 	for _, s := range r.Samples {
 		if len(s) > len(head) && s[:len(head)] == head {

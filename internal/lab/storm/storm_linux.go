@@ -25,12 +25,12 @@ type storm struct {
 
 	mu   sync.Mutex
 	idle []map[int]*proc // guarded by mu; by namespace, actors that wait for work
-	list []*Ending       // guarded by mu
+	list []*Termination  // guarded by mu
 }
 
 // Run lets it storm, and returns the ledger in the order of the endings.
-func Run(ctx context.Context, o Options) ([]*Ending, error) {
-	o.Endings, o.Parallel = max(o.Endings, 1), max(o.Parallel, 1)
+func Run(ctx context.Context, o Options) ([]*Termination, error) {
+	o.Terminations, o.Parallel = max(o.Terminations, 1), max(o.Parallel, 1)
 	dir, err := os.MkdirTemp("", "holdfast-storm")
 	if err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func Run(ctx context.Context, o Options) ([]*Ending, error) {
 			}
 		}
 	}
-	slices.SortFunc(s.list, func(a, b *Ending) int { return a.N - b.N })
+	slices.SortFunc(s.list, func(a, b *Termination) int { return a.N - b.N })
 	return s.list, ctx.Err()
 }
 
@@ -102,7 +102,7 @@ func choose(o Options) (list []job) {
 			from = append(from, &classes[i])
 		}
 	}
-	for n := 0; n < o.Endings && len(from) > 0; n++ {
+	for n := 0; n < o.Terminations && len(from) > 0; n++ {
 		list = append(list, job{n, from[r.IntN(len(from))], r.Uint64()})
 	}
 	return list
@@ -178,7 +178,7 @@ func (s *storm) play(j job) {
 	for _, space := range where {
 		both.Go(func() {
 			p := &play{s: s, job: j, space: space, rand: rand.New(rand.NewPCG(j.seed, uint64(2+space*boolInt(j.class.twins)))), start: time.Now()}
-			p.e = &Ending{N: j.n, Class: j.class.name, Netns: s.spaces[space].cookie}
+			p.e = &Termination{N: j.n, Class: j.class.name, Netns: s.spaces[space].cookie}
 			p.run()
 			s.mu.Lock()
 			s.list = append(s.list, append(p.more, p.e)...)
@@ -202,8 +202,8 @@ type play struct {
 	space int
 	rand  *rand.Rand
 	start time.Time
-	e     *Ending
-	more  []*Ending // further connections of the class
+	e     *Termination
+	more  []*Termination // further connections of the class
 	procs []*proc
 
 	listener  end

@@ -7,7 +7,7 @@ import (
 
 func TestScore(t *testing.T) {
 	c, s := netip.MustParseAddrPort("127.1.0.1:40000"), netip.MustParseAddrPort("127.1.0.1:80")
-	ending := &Ending{Class: "x", Netns: 1, Client: c, Server: s, Acts: []Act{{From: s, Sender: "app", PID: 7, Causes: []string{"a", "b"}}}, Resets: []Reset{{From: s, To: c}}}
+	ending := &Termination{Class: "x", Netns: 1, Client: c, Server: s, Acts: []Act{{From: s, Sender: "app", PID: 7, Causes: []string{"a", "b"}}}, Resets: []Reset{{From: s, To: c}}}
 	right := Found{Netns: 1, From: s, To: c, Role: "server-app", SenderGrade: "proved", PID: 7, Cause: "b", Grade: "proved", Reset: true}
 	change := func(f func(*Found)) []Found { x := right; f(&x); return []Found{x} }
 	for _, tt := range []struct {
@@ -25,7 +25,7 @@ func TestScore(t *testing.T) {
 		{"a wrong owner", change(func(f *Found) { f.PID = 8 }), Report{Sender: 1, Cause: 1}},
 		{"one too many", []Found{right, right}, Report{Sender: 1, Cause: 1, Owner: 1, Extra: 1}},
 	} {
-		r := Score([]*Ending{ending}, tt.found)
+		r := Score([]*Termination{ending}, tt.found)
 		got := [...]int{r.Missing, r.Wrong, r.Sender, r.Cause, r.Owner, r.Extra, r.Noise}
 		want := [...]int{tt.want.Missing, tt.want.Wrong, tt.want.Sender, tt.want.Cause, tt.want.Owner, tt.want.Extra, tt.want.Noise}
 		if got != want || r.Resets != 1 || r.Owned != r.Resets-r.Missing {
@@ -35,8 +35,8 @@ func TestScore(t *testing.T) {
 }
 
 func TestTheSeedDecides(t *testing.T) {
-	a, b := choose(Options{Endings: 50, Seed: 3}), choose(Options{Endings: 50, Seed: 3})
-	other := choose(Options{Endings: 50, Seed: 4})
+	a, b := choose(Options{Terminations: 50, Seed: 3}), choose(Options{Terminations: 50, Seed: 3})
+	other := choose(Options{Terminations: 50, Seed: 4})
 	same := true
 	for i := range a {
 		if a[i] != b[i] {

@@ -11,6 +11,6 @@ import (
 func Main() (handled bool) { return false }
 
 // Run says that this system has no namespaces.
-func Run(context.Context, Options) ([]*Ending, error) {
+func Run(context.Context, Options) ([]*Termination, error) {
 	return nil, errors.New("a storm needs Linux")
 }
