@@ -98,7 +98,7 @@ type Segment struct {
 // the end that the RST, or the timeout, hit.
 type Endpoint struct {
 	Watched Opt[bool]   `fact:"watched" by:"host" doc:"this end's address belongs to a namespace of a watched host, so its kernel's silence means something"`
-	Seen    Opt[bool]   `fact:"seen" doc:"this end's TCP stack reported its part: tcp_send_reset for emit; tcp_receive_reset or a socket error for receiver"`
+	Seen    Opt[bool]   `fact:"seen" doc:"this end's TCP stack reported its part: tcp_send_reset for the sender; tcp_receive_reset or a socket error for the receiver"`
 	Role    Opt[string] `fact:"role" doc:"client or server"`
 	Reason  Opt[string] `fact:"reason" doc:"the kernel's reason, without prefix: TCP_ABORT_ON_CLOSE, NO_SOCKET ... (enum sk_rst_reason, kernel 6.10); for a receiver whose packet was dropped, enum skb_drop_reason"`
 	Call    Opt[string] `fact:"call" doc:"kernel path, from the stack: close, linger, listen-stop, disconnect, sock-destroy, keepalive-timer, retransmit-timer, orphan-limit, memory, minisock (accept queue), time-wait, reply, reject, fastopen, mptcp, fin (closed in order, without a reset), gave-up (a receiver that closed before its kernel gave up), other"`

@@ -645,7 +645,7 @@ func (b *builder) death(pid uint32, code int32, signal *fact.Opt[string], status
 	}
 	if b.has("oom") {
 		var at uint64
-		*oom = some(b.kernel.maps["oom_receivers"].Lookup(pid, &at) == nil)
+		*oom = some(b.kernel.maps["oom_victims"].Lookup(pid, &at) == nil)
 	}
 }
 
