@@ -55,8 +55,8 @@ func Load(dirs ...string) (*diagnosis.Base, error) {
 	return base, err
 }
 
-func load(dirs []string) (*diagnosis.Base, *shelf, error) {
-	set := &shelf{names: newNames(), causes: map[string]int{}, senders: map[string]int{}, oldCauses: map[string]diagnosis.CauseSpec{}, oldSenders: map[string]diagnosis.SenderSpec{}}
+func load(dirs []string) (*diagnosis.Base, *loader, error) {
+	set := &loader{names: newNames(), causes: map[string]int{}, senders: map[string]int{}, oldCauses: map[string]diagnosis.CauseSpec{}, oldSenders: map[string]diagnosis.SenderSpec{}}
 	if err := set.level(embedded, embeddedName, 0); err != nil {
 		set.errs = append(set.errs, err)
 	}
@@ -75,8 +75,8 @@ func load(dirs []string) (*diagnosis.Base, *shelf, error) {
 	return base, set, errors.Join(set.errs...)
 }
 
-// shelf collects the files of all levels.
-type shelf struct {
+// loader collects the files of all layers.
+type loader struct {
 	causeList  []diagnosis.CauseSpec
 	senderList []diagnosis.SenderSpec
 	causes     map[string]int // id to index
@@ -91,7 +91,7 @@ type shelf struct {
 
 // restore puts back what was replaced by files that did not compile, and
 // reports whether there was any.
-func (s *shelf) restore(base *diagnosis.Base) (changed bool) {
+func (s *loader) restore(base *diagnosis.Base) (changed bool) {
 	for id, old := range s.oldCauses {
 		if _, ok := base.Cause(id); !ok {
 			s.causeList[s.causes[id]], changed = old, true
@@ -106,7 +106,7 @@ func (s *shelf) restore(base *diagnosis.Base) (changed bool) {
 }
 
 // level adds the files of one directory.
-func (s *shelf) level(files fs.FS, name string, number int) error {
+func (s *loader) level(files fs.FS, name string, number int) error {
 	firstCause, firstSender := len(s.causeList), len(s.senderList)
 	if err := s.names.level(files, name); err != nil {
 		return err
@@ -141,7 +141,7 @@ func (s *shelf) level(files fs.FS, name string, number int) error {
 	return nil
 }
 
-func (s *shelf) cause(from source, src string, first int) {
+func (s *loader) cause(from source, src string, first int) {
 	file := from.name
 	c, problems := decodeCause(from, src)
 	s.problems = append(s.problems, problems...)
@@ -163,7 +163,7 @@ func (s *shelf) cause(from source, src string, first int) {
 	}
 }
 
-func (s *shelf) sender(from source, src string, first int) {
+func (s *loader) sender(from source, src string, first int) {
 	file := from.name
 	c, problems := decodeSender(from, src)
 	s.problems = append(s.problems, problems...)
@@ -185,7 +185,7 @@ func (s *shelf) sender(from source, src string, first int) {
 	}
 }
 
-func (s *shelf) twice(what, id string, at diagnosis.Pos, other string) {
+func (s *loader) twice(what, id string, at diagnosis.Pos, other string) {
 	s.problems = append(s.problems, diagnosis.Problem{Pos: at, Message: fmt.Sprintf("%s %s is also defined in %s", what, id, other), Hint: "ids are unique; remove or rename one of the files"})
 }
 

@@ -12,7 +12,7 @@ import (
 
 // rules are the lints of facts: what a fix may not do, and numbers that stand in
 // one place only.
-func (l *linter) rules(c *diagnosis.CauseSpec, set *shelf) {
+func (l *linter) rules(c *diagnosis.CauseSpec, set *loader) {
 	at := c.At["fixes"]
 	for i := range c.Fixes {
 		f := &c.Fixes[i]
@@ -62,7 +62,7 @@ func manufactured(c *diagnosis.CauseSpec) bool {
 
 // sysctl refuses a value that is the default already, an undo that restores
 // nothing, and a second value for one key.
-func (l *linter) sysctl(c *diagnosis.CauseSpec, f *fact.Fix, set *shelf) {
+func (l *linter) sysctl(c *diagnosis.CauseSpec, f *fact.Fix, set *loader) {
 	at := c.At["fixes"]
 	for i, cmd := range f.Commands {
 		m, u := assigned.FindStringSubmatch(cmd), assigned.FindStringSubmatch(f.Undo[i])
@@ -90,7 +90,7 @@ func (l *linter) sysctl(c *diagnosis.CauseSpec, f *fact.Fix, set *shelf) {
 }
 
 // edit compares settings with the defaults of timers.yaml.
-func (l *linter) edit(c *diagnosis.CauseSpec, f *fact.Fix, set *shelf) {
+func (l *linter) edit(c *diagnosis.CauseSpec, f *fact.Fix, set *loader) {
 	was := map[string]string{}
 	for _, line := range f.Undo {
 		if m := directive.FindStringSubmatch(strings.TrimSpace(line)); m != nil {

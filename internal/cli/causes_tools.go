@@ -86,13 +86,20 @@ func needDirectory(dir string) error {
 }
 
 func (o *options) causesTestCommand() *cobra.Command {
-	return &cobra.Command{
+	var recordings string
+	c := &cobra.Command{
 		Use:   "test [DIR]",
 		Short: "Run the test cases that causes carry: facts in, verdict out",
 		Long: `test compiles the knowledge base with the causes of DIR and runs every test case in
 it, those of the built-in causes too: a cause of your own may not break them. The
-exit code is 1 when any fails.`,
-		Args: usage(cobra.MaximumNArgs(1)),
+exit code is 1 when any fails.
+
+With --recordings it also diagnoses the cases that "holdfast lab run --record" wrote,
+with the built-in knowledge alone and with that of DIR, and prints what differs: what
+a cause, a line or a weight of yours does to verdicts whose truth is known. To try
+another weight of a built-in cause, copy its file to DIR: it replaces the original.`,
+		Example: "  holdfast causes test mine --recordings internal/cli/testdata/cases",
+		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
 			base, err := o.loadBase(args)
 			if err != nil {
@@ -102,14 +109,19 @@ exit code is 1 when any fails.`,
 			for _, f := range failures {
 				o.printf("%s\n", report.CleanText(f.Error()))
 			}
+			if recordings != "" {
+				err = o.testRecordings(base, recordings)
+			}
 			if len(failures) > 0 {
 				o.notef("%s\n", plural(len(failures), "failures"))
 				return quiet(codeFindings)
 			}
 			o.notef("%d cases of %d causes pass\n", knowledge.CountTests(base), len(base.Causes()))
-			return nil
+			return err
 		},
 	}
+	c.Flags().StringVar(&recordings, "recordings", "", "directory with recordings of the lab: show what changes in their verdicts")
+	return c
 }
 
 var causeID = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
