@@ -44,7 +44,7 @@ func (b *Base) Explain(c *fact.Case, opt Options) fact.Finding {
 
 	f := fact.Finding{
 		Schema: fact.Schema, ID: findingID(c), Time: c.Time, Source: c.Source,
-		Flow:    fact.FindingFlow{Client: c.Flow.Client, Server: c.Flow.Server, CommunityID: CommunityID(c.Flow.Client, c.Flow.Server)},
+		Flow:    fact.FindingFlow{Client: c.Flow.Client, Server: c.Flow.Server, CommunityID: CommunityID(c.Flow.Client, c.Flow.Server), Connection: c.Connection()},
 		Outcome: c.Outcome.Or(""), Phase: c.Phase.Or(""),
 		Sender: b.senderOf(c, &v),
 		Effect: effect(c),

@@ -49,6 +49,8 @@ type Flow struct {
 	Loopback   Opt[bool]   `fact:"loopback" doc:"both addresses are loopback addresses"`
 	MPTCP      Opt[bool]   `fact:"mptcp" doc:"the TCP socket is a subflow of a Multipath TCP connection"`
 	Public     Opt[bool]   `fact:"server_public" doc:"the server's address is one of the internet: neither private, link-local, loopback nor shared by carriers (RFC 1918, 4193, 6598)"`
+	ClientISN  Opt[int64]  `fact:"client_isn" doc:"initial sequence number of the client, 0 to 4294967295 (RFC 9293 3.4.1)"`
+	ServerISN  Opt[int64]  `fact:"server_isn" doc:"initial sequence number of the server"`
 	RolesKnown Opt[bool]   `fact:"roles_known" doc:"client and server come from the socket's own history, not from a guess by port numbers"`
 }
 
@@ -75,6 +77,7 @@ type RST struct {
 	HopJump      Opt[int64]  `fact:"hop_jump" by:"wire" doc:"hops that it travelled, less those of the handshake before, by the initial TTL that lies nearest above (32, 64, 128, 255)"`
 	AckUnsent    Opt[bool]   `fact:"ack_unsent" by:"kernel" doc:"it acknowledges data that the receiver never sent"`
 	PayloadSize  Opt[int64]  `fact:"payload_bytes" doc:"length of data in the RST (RFC 9293 3.5.2 allows diagnostic text)"`
+	Seq          Opt[int64]  `fact:"seq" doc:"sequence number, 0 to 4294967295"`
 	SeqOffset    Opt[int64]  `fact:"seq_offset" by:"kernel" doc:"sequence number of the RST minus the receiver's rcv_nxt; 0 is exact (RFC 5961)"`
 	Accepted     Opt[string] `fact:"accepted" by:"kernel" doc:"what the receiver did: accepted, challenged (RFC 5961 challenge ACK), ignored, timewait (hit a TIME_WAIT socket), embryonic (dropped a half-open connection), unknown"`
 	Provoked     Opt[bool]   `fact:"provoked" by:"kernel" doc:"the receiver had sent a segment that could have provoked it within the last two round trips (or 20 ms)"`

@@ -66,6 +66,7 @@ type FindingFlow struct {
 	Client      netip.AddrPort `json:"client"`
 	Server      netip.AddrPort `json:"server"`
 	CommunityID string         `json:"community_id,omitempty"`
+	Connection  string         `json:"connection,omitempty"` // the same at both ends, also behind NAT; see Case.Connection
 }
 
 // Sender says who emitted the RST.

@@ -55,6 +55,7 @@ func flow(c *fact.Case, e *tcp.Termination) {
 	f.Loopback = byWire(f.Client.Addr().IsLoopback() && f.Server.Addr().IsLoopback())
 	f.Public = byWire(fact.IsPublic(f.Server.Addr()))
 	f.RolesKnown = byWire(e.Conn.RolesKnown)
+	f.ClientISN, f.ServerISN = isn(&e.Conn.Sides[e.Conn.Client]), isn(&e.Conn.Sides[e.Conn.Server()])
 	if mptcp, known := e.Conn.Negotiated(tcp.MPTCP); known {
 		f.MPTCP = byWire(mptcp)
 	}
@@ -62,6 +63,14 @@ func flow(c *fact.Case, e *tcp.Termination) {
 	if e.FromServer() {
 		c.Sender.Role, c.Receiver.Role = c.Receiver.Role, c.Sender.Role
 	}
+}
+
+// isn is the initial sequence number of a side, if its SYN was captured.
+func isn(s *tcp.Side) fact.Opt[int64] {
+	if s.Bits&tcp.HasISN == 0 {
+		return fact.Opt[int64]{}
+	}
+	return byWire(int64(s.ISN))
 }
 
 // ends fills what the segments tell of both sockets. Their kernels were not
@@ -119,7 +128,7 @@ func socket(s *fact.Socket, e *tcp.Termination, me, peer *tcp.Side) {
 func reset(c *fact.Case, e *tcp.Termination) {
 	r, s := &c.RST, &e.Reset
 	r.Seen, r.Form = byWire(!e.Corrupt && !senseless(s)), byWire(e.Form()) // what is damaged is no RST
-	r.TTL, r.Window = byWire(int64(s.TTL)), byWire(int64(s.Window))
+	r.TTL, r.Window, r.Seq = byWire(int64(s.TTL)), byWire(int64(s.Window)), byWire(int64(s.Seq))
 	r.ACK, r.Timestamp = byWire(s.Flags&packet.ACK != 0), byWire(s.Options&packet.OptTimestamp != 0)
 	r.PayloadSize = byWire(int64(s.Length))
 	if !s.V6 {

@@ -367,14 +367,5 @@ func join(c, seen *fact.Case) {
 		c.Flow = seen.Flow
 		c.Flow.Netns, c.Sender.Role, c.Receiver.Role = netns, seen.Sender.Role, seen.Receiver.Role
 	}
-	defs := fact.Defs()
-	for i := range defs {
-		d := &defs[i]
-		if d.Of(c).State != fact.NotLooked {
-			continue
-		}
-		if v := d.Of(seen); v.State != fact.NotLooked {
-			d.Set(c, v)
-		}
-	}
+	fact.Merge(c, seen, fact.ByDefault)
 }

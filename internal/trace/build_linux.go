@@ -57,6 +57,7 @@ func (b *builder) build(o *observation) Observed {
 	b.trigger(o, c)
 	b.firewall(o, &ob)
 	b.flow(o, &ob)
+	isns(c, o.send, o.recv, o.err, o.ended, o.drop)
 	b.outcome(o, c)
 	b.youth(o, &ob)
 	if o.send == nil && impliedNoSocket(c) {
@@ -74,6 +75,46 @@ func (b *builder) build(o *observation) Observed {
 	}
 	b.scanned(o, &ob)
 	return ob
+}
+
+// isns fills the initial sequence numbers of both sides from sockets of the connection.
+func isns(c *fact.Case, sockets ...*resetEvent) {
+	if !c.Flow.RolesKnown.Or(false) {
+		return
+	}
+	for _, e := range sockets {
+		if e == nil || e.Full == 0 || e.State == stListen || e.PrevState == stListen {
+			continue
+		}
+		own, peer, ok := e.isn(e.local() == c.Flow.Client)
+		mine, other := &c.Flow.ClientISN, &c.Flow.ServerISN
+		if e.local() == c.Flow.Server {
+			mine, other = other, mine
+		} else if e.local() != c.Flow.Client {
+			continue
+		}
+		*mine = some(int64(own))
+		if ok {
+			*other = some(int64(peer))
+		}
+	}
+}
+
+// isn works out both initial sequence numbers of a connection from the numbers of one of
+// its sockets. The kernel counts the SYN of an active opener among the bytes that were
+// acknowledged (tcp_snd_una_update), and that of a passive one not, whose socket is made
+// when the SYN was acknowledged (tcp_create_openreq_child). Nobody has answered yet in
+// SYN_SENT; ok is then false.
+func (e *resetEvent) isn(active bool) (own, peer uint32, ok bool) {
+	unacknowledged := e.SndNxt - e.UnackedBytes // snd_una
+	if e.State == stSynSent || e.PrevState == stSynSent {
+		return unacknowledged, 0, false
+	}
+	own, peer = unacknowledged-uint32(e.BytesAcked), e.RcvNxt-uint32(e.BytesReceived)-1
+	if !active {
+		own--
+	}
+	return own, peer, true
 }
 
 // scanned counts the ports at which the source of a refused SYN was refused. A
@@ -229,7 +270,7 @@ func (b *builder) packet(o *observation, r *fact.RST) {
 	}
 	if e != nil {
 		p := &e.Packet
-		r.TTL, r.Window, r.PayloadSize = some(int64(p.Ttl)), some(int64(p.Window)), some(int64(p.PayloadBytes))
+		r.TTL, r.Window, r.PayloadSize, r.Seq = some(int64(p.Ttl)), some(int64(p.Window)), some(int64(p.PayloadBytes)), some(int64(p.Seq))
 		if p.Version == 4 {
 			r.IPID, r.DF = some(int64(p.IpId)), some(p.Df == 1)
 		}

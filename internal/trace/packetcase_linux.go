@@ -192,6 +192,12 @@ func (s *PacketSource) packetFlow(o *observation, ob *Observed, base *baseline, 
 		f.Netns = ob.SenderNetns
 	}
 	describeFlow(ob.Case, o.src, known, fact.ByWire)
+	if base != nil && base.syn != nil {
+		f.ClientISN = byWire(int64(base.syn.seq))
+	}
+	if base != nil && base.synack != nil {
+		f.ServerISN = byWire(int64(base.synack.seq))
+	}
 	if base != nil && base.syn != nil && base.synack != nil {
 		f.MPTCP = byWire(base.syn.mptcp && base.synack.mptcp)
 		ts := byWire(base.syn.ts && base.synack.ts)
