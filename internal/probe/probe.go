@@ -11,6 +11,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -57,8 +58,10 @@ type Result struct {
 	Stages      []Stage     `json:"stages"`
 	NotLooked   []NotLooked `json:"not_looked"`
 
-	Cases []*fact.Case `json:"-"` // one for each kind of failure, for the engine
-	Lines []string     `json:"-"` // the same as an error text of a client, for who reads those
+	Cases  []*fact.Case `json:"-"` // one for each kind of failure, for the engine
+	failed string       // stage; "" when none failed wholly
+	named  bool         // it fails for this server name only
+	Lines  []string     `json:"-"` // the same as an error text of a client, for who reads those
 }
 
 // Stage is one step of the exchange, at all addresses.
@@ -72,6 +75,7 @@ type Stage struct {
 
 // Trial is one connection, or one question to a resolver, up to the end of its stage.
 type Trial struct {
+	Arm    string         `json:"arm,omitempty"` // of a contrast
 	At     time.Time      `json:"at"`
 	Local  netip.AddrPort `json:"local,omitzero"`
 	Remote netip.AddrPort `json:"remote"`
@@ -141,6 +145,7 @@ type run struct {
 	addrs []netip.AddrPort
 	left  int // addresses beyond maxAddresses
 	live  map[netip.AddrPort]*flow
+	sni   string // of the arm of a contrast, "" for none
 }
 
 // exchange goes on as long as there is an address with which it can.
@@ -154,7 +159,13 @@ func (r *run) exchange(ctx context.Context) {
 		steps = append(steps, step{"exchange", exchange})
 	}
 	for n := range steps {
-		if ctx.Err() != nil || !r.stage(ctx, steps[:n+1]) {
+		if ctx.Err() != nil {
+			return
+		}
+		if !r.stage(ctx, steps[:n+1]) {
+			if failed := &r.res.Stages[len(r.res.Stages)-1]; failed.Stage == "tls" && unanswered(failed) {
+				r.contrastName(ctx)
+			}
 			return
 		}
 		r.addrs = r.addrs[:min(len(r.addrs), maxSpokenTo)]
@@ -299,7 +310,7 @@ func (r *run) end(st Stage) {
 	seen := map[string]bool{}
 	for _, t := range st.Trials {
 		key := t.Ended + t.Error
-		if t.Ended == "ok" || st.Stage == "name" || seen[key] {
+		if t.Ended == "ok" || st.Stage == "name" || st.Stage == "contrast" || seen[key] {
 			continue
 		}
 		seen[key] = true
@@ -314,14 +325,19 @@ func (r *run) end(st Stage) {
 }
 
 func (r *run) conclude() {
-	last := r.res.Stages[len(r.res.Stages)-1]
+	failed := slices.IndexFunc(r.res.Stages, func(s Stage) bool { return s.Verdict == "failed" })
 	i := slices.IndexFunc(r.res.Stages, func(s Stage) bool { return s.Verdict != "ok" })
 	switch {
 	case i < 0:
 		r.res.Healthy = true
 		r.res.Verdict = fmt.Sprintf("Healthy: %s answers.", r.t)
-	case last.Verdict == "failed":
-		r.res.Verdict = fmt.Sprintf("%s: %s.", failures[last.Stage], last.Result)
+	case failed >= 0:
+		st := &r.res.Stages[failed]
+		r.res.failed = st.Stage
+		r.res.Verdict = fmt.Sprintf("%s: %s.", failures[st.Stage], st.Result)
+		if r.res.named {
+			r.res.Verdict += fmt.Sprintf(" It is the name: %s.", r.res.Stages[len(r.res.Stages)-1].Result)
+		}
 	default:
 		r.res.Verdict = fmt.Sprintf("It works, but not always: %s: %s.", r.res.Stages[i].Stage, r.res.Stages[i].Result)
 	}
@@ -369,17 +385,19 @@ var mismatches = map[bool]string{true: "error:0A00010B:SSL routines::wrong versi
 // (symptom.* of package fact): it always fails, or not, on connections that were new, at
 // the first exchange.
 func (r *Result) Measured() map[string]bool {
-	last := r.Stages[len(r.Stages)-1]
-	always := last.Verdict == "failed"
+	always := r.failed != ""
 	m := map[string]bool{"always": always, "intermittent": !always, "idle": false, "large_only": false, "upload": false, "mid_transfer": false, "load": false}
 	if always {
 		m["retry_works"] = false
 	}
-	switch {
-	case always && last.Stage == "connect":
+	switch r.failed {
+	case "connect":
 		m["connect"] = true
-	case always && last.Stage == "tls":
+	case "tls":
 		m["handshake"] = true
+	}
+	if r.named {
+		m["one_name"] = true
 	}
 	return m
 }
@@ -412,11 +430,8 @@ func Plan(t Target, o Options) []string {
 	}
 	list := []string{host, fmt.Sprintf("connect to port %d of each address, at most %d, 1 connection each", t.Port, maxAddresses)}
 	if t.overTLS() {
-		name := o.SNI
-		if name == "" {
-			name = t.Host
-		}
-		list = append(list, fmt.Sprintf("on at most %d of them, a TLS handshake with server name %q", maxSpokenTo, name))
+		list = append(list, fmt.Sprintf("on at most %d of them, a TLS handshake with server name %q", maxSpokenTo, cmp.Or(o.SNI, t.Host)),
+			fmt.Sprintf("if nobody answers it: %d more at one address, in turn with as many that name %s", contrastPairs, controlName))
 	}
 	if says := polite[t.Protocol]; says != "" {
 		list = append(list, fmt.Sprintf("on at most %d of them, %s", maxSpokenTo, says))
@@ -426,11 +441,13 @@ func Plan(t Target, o Options) []string {
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
+func (r *run) serverName() string { return cmp.Or(r.o.SNI, r.t.Host) }
+
 // tlsConfig is that of a current client.
 func (r *run) tlsConfig() *tls.Config {
-	name := r.o.SNI
-	if name == "" {
-		name = r.t.Host
+	name := r.serverName()
+	if r.sni != "" {
+		name = r.sni
 	}
 	c := &tls.Config{ServerName: name, RootCAs: r.o.Roots, MinVersion: tls.VersionTLS10} //nolint:gosec // old versions are reported, and nothing secret is sent
 	if r.t.overHTTP() {

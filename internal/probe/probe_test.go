@@ -229,6 +229,49 @@ func TestMySQLOnce(t *testing.T) {
 	}
 }
 
+// blocking is a server behind a device that resets handshakes which name one host; with
+// every that name anything.
+func blocking(t *testing.T, every bool) netip.AddrPort {
+	t.Helper()
+	cert, _ := certificateOf(t, time.Now().Add(time.Hour), "blocked.example")
+	at, _ := server(t, func(c *net.TCPConn) {
+		defer c.Close()
+		conf := &tls.Config{Certificates: []tls.Certificate{cert}, GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+			if every || h.ServerName == "blocked.example" {
+				_ = c.SetLinger(0)
+				c.Close()
+			}
+			return nil, nil
+		}}
+		_ = tls.Server(c, conf).Handshake()
+	})
+	return at
+}
+
+// TestContrastName: a reset that follows a name is told from one that follows every
+// handshake.
+func TestContrastName(t *testing.T) {
+	for name, c := range map[string]struct {
+		every   bool
+		verdict string
+	}{"one name": {false, "difference"}, "every name": {true, "no difference"}} {
+		t.Run(name, func(t *testing.T) {
+			at := blocking(t, c.every)
+			r := newRun(Target{Protocol: "https", Host: "blocked.example", Port: at.Port(), Path: "/"}, Options{})
+			r.addrs = []netip.AddrPort{at}
+			r.exchange(context.Background())
+			r.conclude()
+			last := r.res.Stages[len(r.res.Stages)-1]
+			if last.Stage != "contrast" || last.Verdict != c.verdict || len(last.Trials) != 2*contrastPairs {
+				t.Errorf("%s: %s: %s", last.Stage, last.Verdict, last.Result)
+			}
+			if r.res.Measured()["one_name"] != !c.every || strings.Contains(r.res.Verdict, "It is the name") != !c.every || !r.res.Measured()["handshake"] {
+				t.Errorf("%v, %s", r.res.Measured(), r.res.Verdict)
+			}
+		})
+	}
+}
+
 func TestOneAddressOfTwo(t *testing.T) {
 	at, _ := server(t, answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
 	bad := closedPort(t)

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // errOther is an answer that is none of the protocol: what it was.
@@ -20,10 +18,10 @@ type errOther struct{ says string }
 func (e *errOther) Error() string { return e.says }
 
 // ended are the errnos that end a connection, or an attempt.
-var ended = map[syscall.Errno]string{
-	syscall.ECONNREFUSED: "refused", syscall.ECONNRESET: "reset", syscall.EPIPE: "reset", syscall.ETIMEDOUT: "timeout",
-	syscall.EHOSTUNREACH: "unreachable", syscall.ENETUNREACH: "unreachable", syscall.EACCES: "unreachable", syscall.EPERM: "unreachable",
-	syscall.EADDRNOTAVAIL: "failed", syscall.EMFILE: "failed",
+var ended = map[syscall.Errno]struct{ how, name string }{
+	syscall.ECONNREFUSED: {"refused", "ECONNREFUSED"}, syscall.ECONNRESET: {"reset", "ECONNRESET"}, syscall.EPIPE: {"reset", "EPIPE"},
+	syscall.ETIMEDOUT: {"timeout", "ETIMEDOUT"}, syscall.EHOSTUNREACH: {"unreachable", "EHOSTUNREACH"}, syscall.ENETUNREACH: {"unreachable", "ENETUNREACH"},
+	syscall.EACCES: {"unreachable", "EACCES"}, syscall.EPERM: {"unreachable", "EPERM"},
 }
 
 // classify says how a trial ended, and the name of its error.
@@ -36,8 +34,8 @@ func classify(err error) (how, name string) {
 		return "ok", ""
 	case errors.As(err, &other):
 		return "answered", other.says
-	case errors.As(err, &errno) && ended[errno] != "":
-		return ended[errno], unix.ErrnoName(errno)
+	case errors.As(err, &errno) && ended[errno].how != "":
+		return ended[errno].how, ended[errno].name
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return "timeout", "no answer"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
