@@ -34,7 +34,8 @@ fails is tried again, so that "3 of 3" can be told from "1 of 3". It needs no
 privilege, sends fewer than 60 segments to a healthy target, and leaves no failed
 login behind. --dry-run shows what it would send.
 
-TARGET is a host (https is meant), host:port, or a URL: ` + strings.Join(probe.Protocols(), ", ") + `.
+TARGET is a host (https is meant), host:port, or a URL of one of these protocols:
+` + strings.Join(probe.Protocols(), ", ") + `.
 
 From here nobody sees who sent a reset. To see that too, run "holdfast watch" on this
 host meanwhile. The exit code is 0 when the target is healthy, and 1 when something

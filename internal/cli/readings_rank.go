@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -140,6 +141,11 @@ var inHandshake = regexp.MustCompile(`(?i)handshak|ssl_connect|ssl_do_handshake|
 func (s *readingStory) rank(base *diagnosis.Base, r *logline.Reader) {
 	a := s.ask
 	a.Event, a.Named, a.Force, a.Said = s.Reading.Event, s.named, force[s.Reading.Weight], s.said
+	if at, err := netip.ParseAddrPort(s.Reading.Peer); err == nil {
+		a.Peer = at.Addr()
+	} else if at, err := netip.ParseAddr(s.Reading.Peer); err == nil {
+		a.Peer = at
+	}
 	a.New = s.Reading.Event != "none" && len(s.named) > 0 && inHandshake.MatchString(s.Reading.Text)
 	s.ranked = slices.DeleteFunc(r.Rank(&a), func(x logline.Scored) bool { return titleOf(base, r, x.ID) == "" })
 	s.show(base, r)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -28,6 +29,7 @@ type profile struct {
 	Only     bool       `yaml:"only"` // without one of its products, or its words, nothing else points at it
 	With     []string   `yaml:"with"`
 	Event    []string   `yaml:"event"`
+	Family   string     `yaml:"family"` // ipv6: not when the other end has an IPv4 address
 	Says     string     `yaml:"says"`
 	Weight   float64    `yaml:"weight"` // of all this, 1 unless set: causes that fit everything have less
 	IdleS    [2]float64 `yaml:"idle_s"`
@@ -327,6 +329,7 @@ type Ask struct {
 	Event  string             // of the line, or the one that the text speaks of
 	Named  []string           // causes that the line names, in its order
 	Force  float64            // how much the line says: 0 no line, 1 a strong one
+	Peer   netip.Addr         // the other end, when the line names its address
 	New    bool               // the line says that the connection was in its handshake
 	Said   *Said              // of the whole text
 	Like   map[string]float64 // likeness of the text to each cause's page, 0 to 1
@@ -394,6 +397,11 @@ func (r *Reader) Rank(a *Ask) []Scored {
 			if n >= alike {
 				score[id] = max(score[id], enough*n)
 			}
+		}
+	}
+	for i := range r.circumstances.Causes {
+		if p := &r.circumstances.Causes[i]; p.Family == "ipv6" && a.Peer.Unmap().Is4() {
+			delete(score, p.ID)
 		}
 	}
 	var list []Scored
