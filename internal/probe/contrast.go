@@ -53,8 +53,12 @@ func (r *run) contrastName(ctx context.Context) {
 	if failed == contrastPairs && controlFailed == 0 {
 		st.Verdict = "difference"
 		r.res.named = true
+		r.res.difference = st.Result
 	}
 	r.end(st)
+	if r.res.named {
+		r.locateName(ctx, st.Trials[0].Ended == "reset")
+	}
 }
 
 // unanswered says whether every trial of a stage ended without a word of the server.

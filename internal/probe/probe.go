@@ -58,10 +58,12 @@ type Result struct {
 	Stages      []Stage     `json:"stages"`
 	NotLooked   []NotLooked `json:"not_looked"`
 
-	Cases  []*fact.Case `json:"-"` // one for each kind of failure, for the engine
-	failed string       // stage; "" when none failed wholly
-	named  bool         // it fails for this server name only
-	Lines  []string     `json:"-"` // the same as an error text of a client, for who reads those
+	Cases      []*fact.Case `json:"-"` // one for each kind of failure, for the engine
+	failed     string       // stage; "" when none failed wholly
+	named      bool         // it fails for this server name only
+	difference string       // what the contrast measured
+	border     *border      // where, when it is between two hops of the path
+	Lines      []string     `json:"-"` // the same as an error text of a client, for who reads those
 }
 
 // Stage is one step of the exchange, at all addresses.
@@ -310,7 +312,7 @@ func (r *run) end(st Stage) {
 	seen := map[string]bool{}
 	for _, t := range st.Trials {
 		key := t.Ended + t.Error
-		if t.Ended == "ok" || st.Stage == "name" || st.Stage == "contrast" || seen[key] {
+		if t.Ended == "ok" || st.Stage == "name" || st.Stage == "contrast" || st.Stage == "hops" || seen[key] {
 			continue
 		}
 		seen[key] = true
@@ -336,7 +338,10 @@ func (r *run) conclude() {
 		r.res.failed = st.Stage
 		r.res.Verdict = fmt.Sprintf("%s: %s.", failures[st.Stage], st.Result)
 		if r.res.named {
-			r.res.Verdict += fmt.Sprintf(" It is the name: %s.", r.res.Stages[len(r.res.Stages)-1].Result)
+			r.res.Verdict += fmt.Sprintf(" It is the name: %s.", r.res.difference)
+		}
+		if b := r.res.border; b != nil {
+			r.res.Verdict += fmt.Sprintf(" A device %s does it, not the server.", b)
 		}
 	default:
 		r.res.Verdict = fmt.Sprintf("It works, but not always: %s: %s.", r.res.Stages[i].Stage, r.res.Stages[i].Result)
@@ -431,7 +436,8 @@ func Plan(t Target, o Options) []string {
 	list := []string{host, fmt.Sprintf("connect to port %d of each address, at most %d, 1 connection each", t.Port, maxAddresses)}
 	if t.overTLS() {
 		list = append(list, fmt.Sprintf("on at most %d of them, a TLS handshake with server name %q", maxSpokenTo, cmp.Or(o.SNI, t.Host)),
-			fmt.Sprintf("if nobody answers it: %d more at one address, in turn with as many that name %s", contrastPairs, controlName))
+			fmt.Sprintf("if nobody answers it: %d more at one address, in turn with as many that name %s", contrastPairs, controlName),
+			"if only the name fails: about 25 connections whose first data lives for few hops, to find between which it happens")
 	}
 	if says := polite[t.Protocol]; says != "" {
 		list = append(list, fmt.Sprintf("on at most %d of them, %s", maxSpokenTo, says))

@@ -261,9 +261,12 @@ func TestContrastName(t *testing.T) {
 			r.addrs = []netip.AddrPort{at}
 			r.exchange(context.Background())
 			r.conclude()
-			last := r.res.Stages[len(r.res.Stages)-1]
+			last := r.res.Stages[2]
 			if last.Stage != "contrast" || last.Verdict != c.verdict || len(last.Trials) != 2*contrastPairs {
 				t.Errorf("%s: %s: %s", last.Stage, last.Verdict, last.Result)
+			}
+			if where := r.res.Stages[len(r.res.Stages)-1]; canLocate && !c.every && where.Result != "at the last of 1 hops: the server, its firewall, or a balancer before it" {
+				t.Errorf("%s: %s", where.Stage, where.Result)
 			}
 			if r.res.Measured()["one_name"] != !c.every || strings.Contains(r.res.Verdict, "It is the name") != !c.every || !r.res.Measured()["handshake"] {
 				t.Errorf("%v, %s", r.res.Measured(), r.res.Verdict)
