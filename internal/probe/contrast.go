@@ -39,9 +39,11 @@ func (r *run) contrastName(ctx context.Context) {
 			r.drop(r.addrs[0])
 			t.Arm = "server name " + sni
 			st.Trials = append(st.Trials, t)
-			if silent := t.Ended != "ok" && t.Ended != "answered"; silent && sni == name {
+			heard := t.Ended == "ok" || t.Ended == "answered"
+			switch {
+			case sni == name && !heard && t.Ended != "failed": // what failed here says nothing of the name
 				failed++
-			} else if silent {
+			case sni != name && !heard:
 				controlFailed++
 			}
 		}

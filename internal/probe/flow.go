@@ -70,6 +70,10 @@ func shakeHands(ctx context.Context, r *run, f *flow) (string, error) {
 	if errors.As(err, &alert) {
 		return "", &errOther{"the server ended the handshake with an alert: " + alert.Error()}
 	}
+	var remote *net.OpError
+	if errors.As(err, &remote) && remote.Op == "remote error" { // how crypto/tls tells of an alert
+		return "", &errOther{"the server ended the handshake with an alert: " + remote.Err.Error()}
+	}
 	if says := certificate(err); says != "" {
 		return "", &errOther{says}
 	}

@@ -113,7 +113,10 @@ func resolvers(path string) (list []netip.AddrPort) {
 	return list
 }
 
-// question asks for A over UDP, once.
+// tries is how often a question is sent within its timeout, as resolv.conf(5) does.
+const tries = 3
+
+// question asks for A over UDP, until there is an answer.
 func question(ctx context.Context, at netip.AddrPort, host string, timeout time.Duration) (dnsmessage.RCode, error) {
 	name, err := dnsmessage.NewName(strings.TrimSuffix(host, ".") + ".")
 	if err != nil {
@@ -135,13 +138,20 @@ func question(ctx context.Context, at netip.AddrPort, host string, timeout time.
 		return 0, err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(timeout))
-	if _, err := c.Write(b); err != nil {
-		return 0, err
-	}
 	answer := make([]byte, 4096)
-	for {
+	for try, end := 1, time.Now().Add(timeout); ; {
+		if try <= tries { // a datagram that is lost is no fault of the resolver
+			if _, err := c.Write(b); err != nil {
+				return 0, err
+			}
+			try++
+		}
+		_ = c.SetReadDeadline(time.Now().Add(timeout / tries))
 		n, err := c.Read(answer)
+		var late net.Error
+		if errors.As(err, &late) && late.Timeout() && time.Now().Before(end) {
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}

@@ -153,6 +153,9 @@ type run struct {
 // exchange goes on as long as there is an address with which it can.
 func (r *run) exchange(ctx context.Context) {
 	defer r.hangUp()
+	if r.t.Protocol == "mysql" { // one connection in a run, whatever the number of addresses
+		r.addrs = r.addrs[:min(len(r.addrs), 1)]
+	}
 	steps := []step{{"connect", connect}}
 	if r.t.overTLS() {
 		steps = append(steps, step{"tls", shakeHands})
@@ -204,6 +207,7 @@ func (r *run) stage(ctx context.Context, steps []step) (goOn bool) {
 			switch {
 			case round == 0 && trial.Ended == "ok":
 				good = append(good, a)
+			case trial.Ended == "answered" && r.t.overHTTP() && st.Stage == "exchange": // it was heard: asking again is load
 			case !r.once(st.Stage):
 				again = append(again, a)
 			}
@@ -429,7 +433,7 @@ func (r *run) line(st *Stage, t *Trial) string {
 // Plan says what a run would do, without doing it.
 func Plan(t Target, o Options) []string {
 	o = o.filled()
-	host := "ask the resolvers of this host for the addresses of " + t.Host + " (A and AAAA, one question of each to each)"
+	host := "ask the resolvers of this host for the addresses of " + t.Host + " (and each of them apart for A)"
 	if _, err := netip.ParseAddr(t.Host); err == nil {
 		host = "no name to resolve"
 	}

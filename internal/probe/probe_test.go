@@ -109,6 +109,16 @@ func tlsServer(t *testing.T, cert tls.Certificate) netip.AddrPort {
 	return s.Listener.Addr().(*net.TCPAddr).AddrPort()
 }
 
+// alerting refuses every handshake with an alert.
+func alerting(t *testing.T) netip.AddrPort {
+	t.Helper()
+	at, _ := server(t, func(c *net.TCPConn) {
+		defer c.Close()
+		_ = tls.Server(c, &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, io.EOF }}).Handshake()
+	})
+	return at
+}
+
 // TestVerdicts: what an expert would say of each server, and how often it was asked.
 func TestVerdicts(t *testing.T) {
 	good, trusted := certificateOf(t, time.Now().Add(90*24*time.Hour), "127.0.0.1")
@@ -143,6 +153,8 @@ func TestVerdicts(t *testing.T) {
 		"another's certificate":      {"https", tlsServer(t, foreign), foreignTrusted, false, "tls", "the certificate is", ""},
 		"a certificate of nobody":    {"https", secure, x509.NewCertPool(), false, "tls", "an authority that this host does not trust", ""},
 		"a proxy without a server":   {"http", at(answer("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")), nil, false, "exchange", "HTTP 502: a proxy answers", ""},
+		"asked too often":            {"http", at(answer("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n")), nil, false, "exchange", "HTTP 429: the server limits how often this client may ask, 1 of 1 times", ""},
+		"an alert":                   {"tls", alerting(t), trusted, false, "tls", "the server ended the handshake with an alert", ""},
 		"an error of the server":     {"http", at(answer("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n")), nil, true, "exchange", "HTTP/1.1 500", ""},
 		"a redirect is an answer":    {"http", at(answer("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")), nil, true, "exchange", "HTTP/1.1 302", ""},
 		"cut off in the answer":      {"http", at(answer("HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\nok")), nil, false, "exchange", "closed by the peer", "closed"},
@@ -330,6 +342,52 @@ func TestResolversApart(t *testing.T) {
 	bad := r.askResolvers(context.Background(), &st)
 	if len(st.Trials) != 4 || len(bad) != 3 || !strings.Contains(bad[0], "no answer") || !strings.Contains(bad[1], "ServerFailure") || !strings.Contains(bad[2], "refused") {
 		t.Errorf("%q of %+v", bad, st.Trials)
+	}
+}
+
+// TestLostQuestion: one datagram that is lost is no fault of a resolver.
+func TestLostQuestion(t *testing.T) {
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	go func() {
+		b := make([]byte, 1500)
+		for n := 0; ; n++ {
+			size, from, err := c.ReadFromUDP(b)
+			if err != nil {
+				return
+			}
+			var m dnsmessage.Message
+			if n == 0 || m.Unpack(b[:size]) != nil {
+				continue
+			}
+			m.Response = true
+			out, _ := m.Pack()
+			_, _ = c.WriteToUDP(out, from)
+		}
+	}()
+	r := newRun(Target{Protocol: "https", Host: "shop.example", Port: 443}, Options{Timeout: 3 * time.Second, Resolvers: []netip.AddrPort{c.LocalAddr().(*net.UDPAddr).AddrPort()}})
+	var st Stage
+	if bad := r.askResolvers(context.Background(), &st); len(bad) > 0 {
+		t.Errorf("%q", bad)
+	}
+}
+
+// TestMySQLOneAddress: a name with several addresses gets one connection as well.
+func TestMySQLOneAddress(t *testing.T) {
+	greets := func(c *net.TCPConn) {
+		_, _ = io.WriteString(c, "\x17\x00\x00\x00\xff\x10\x04Too many connections")
+		c.Close()
+	}
+	one, first := server(t, greets)
+	two, second := server(t, greets)
+	r := newRun(Target{Protocol: "mysql", Host: "db.example", Port: one.Port()}, Options{})
+	r.addrs = []netip.AddrPort{one, two}
+	r.exchange(context.Background())
+	if n := first.Load() + second.Load(); n != 1 || r.res.Connections != 1 {
+		t.Errorf("%d connections arrived, %d counted", n, r.res.Connections)
 	}
 }
 
