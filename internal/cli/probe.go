@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -51,6 +52,9 @@ fails.`,
 				return usageError("leave out both for all addresses", "-4 and -6 exclude each other")
 			}
 			opt.Family = map[bool]string{v4: "4", v6: "6"}[true]
+			if a, err := netip.ParseAddr(t.Host); err == nil && (v4 && !a.Unmap().Is4() || v6 && a.Unmap().Is4()) {
+				return usageError("leave the flag out, or name the host", "%s is of the other family", t.Host)
+			}
 			if dry {
 				return o.probePlan(t, opt)
 			}

@@ -29,7 +29,7 @@ func (r *run) contrastName(ctx context.Context) {
 	steps := []step{{"connect", connect}, {"tls", shakeHands}}
 	var failed, controlFailed int
 	for range contrastPairs {
-		for _, sni := range []string{name, controlName} {
+		for _, sni := range []string{controlName, name} {
 			if ctx.Err() != nil {
 				return
 			}
@@ -56,10 +56,15 @@ func (r *run) contrastName(ctx context.Context) {
 		st.Verdict = "difference"
 		r.res.named = true
 		r.res.difference = st.Result
+	} else if failed == contrastPairs {
+		st.Result += "; this tells nothing of the name if the failures before made something block this client for a while"
 	}
 	r.end(st)
 	if r.res.named {
-		r.locateName(ctx, st.Trials[0].Ended == "reset")
+		switch how := together(st.Trials, "server name "+name); how {
+		case "reset", "timeout": // other ends, such as an ICMP error, look like those of a small TTL
+			r.locateName(ctx, how == "reset")
+		}
 	}
 }
 
@@ -71,4 +76,18 @@ func unanswered(st *Stage) bool {
 		}
 	}
 	return true
+}
+
+// together is how all trials of an arm ended, "" when not all in the same way.
+func together(trials []Trial, arm string) (how string) {
+	for _, t := range trials {
+		switch {
+		case t.Arm != arm:
+		case how == "":
+			how = t.Ended
+		case how != t.Ended:
+			return ""
+		}
+	}
+	return how
 }

@@ -26,7 +26,7 @@ var exchanges = map[string]func(ctx context.Context, r *run, f *flow) (string, e
 // polite says the same in words.
 var polite = map[string]string{
 	"http": "GET of the path, without redirects", "https": "GET of the path, without redirects", "postgres": "SSLRequest (8 bytes), and close",
-	"redis": "PING, then QUIT", "mysql": "read the greeting, and close; one address, and never twice in a run", "smtp": "read the greeting, EHLO, QUIT",
+	"redis": "PING, then QUIT", "mysql": "read the greeting, and close; never twice in a run", "smtp": "read the greeting, EHLO, QUIT",
 	"ssh": "read the banner, send one, and close", "tcp": "wait a second for a greeting, send nothing",
 }
 

@@ -14,7 +14,8 @@ import (
 type hit uint8
 
 const (
-	silent   hit = iota // nothing
+	failed   hit = iota // no connection came about, so that nothing was asked
+	silent              // nothing
 	wasReset            // a RST
 	expired             // a router said that its time was exceeded
 	answered            // the server answered, or closed
@@ -113,18 +114,18 @@ func (r *run) locateName(ctx context.Context, reset bool) {
 		payload := r.hello(sni)
 		return func(ttl int) hit {
 			if ctx.Err() != nil {
-				return silent
+				return failed
 			}
-			r.res.Connections++
+			r.connection()
 			h, err := shoot(ctx, to, ttl, payload)
 			if err != nil {
-				return silent
+				return failed
 			}
 			return h
 		}
 	}
 	s := shots{trigger: with(r.serverName()), control: with(controlName), reach: func(ttl int) bool {
-		r.res.Connections++
+		r.connection()
 		return reach(ctx, to, ttl)
 	}}
 	b, ok := s.locate(reset)

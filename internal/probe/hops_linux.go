@@ -31,7 +31,7 @@ func shoot(ctx context.Context, to netip.AddrPort, ttl int, payload []byte) (hit
 	d.SetMultipathTCP(false)
 	nc, err := d.DialContext(ctx, "tcp", to.String())
 	if err != nil {
-		return silent, err
+		return failed, err
 	}
 	c := nc.(*net.TCPConn)
 	defer func() {
@@ -41,7 +41,7 @@ func shoot(ctx context.Context, to netip.AddrPort, ttl int, payload []byte) (hit
 	}()
 	err = withFD(c, func(fd int) error { return errors.Join(receiveErrors(fd, to), setTTL(fd, to, ttl)) })
 	if err != nil {
-		return silent, err
+		return failed, err
 	}
 	if _, err := c.Write(payload); err != nil {
 		return hitOf(err), nil

@@ -114,7 +114,7 @@ func TestRootHops(t *testing.T) {
 					r.exchange(context.Background())
 					return nil
 				})
-				r.conclude()
+				r.conclude(false)
 				where := r.res.Stages[len(r.res.Stages)-1]
 				switch {
 				case c.want == "":

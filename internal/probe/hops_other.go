@@ -11,7 +11,7 @@ import (
 const canLocate = false
 
 func shoot(context.Context, netip.AddrPort, int, []byte) (hit, error) {
-	return silent, errors.ErrUnsupported
+	return failed, errors.ErrUnsupported
 }
 
 func reach(context.Context, netip.AddrPort, int) bool { return false }

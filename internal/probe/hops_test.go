@@ -84,3 +84,24 @@ func TestLocateNothing(t *testing.T) {
 		t.Error("a server that cannot be reached has a distance")
 	}
 }
+
+// TestLocateBlocked: a device that lets nothing of this client through for a while, once
+// it was triggered, is no device that drops at the first hop.
+func TestLocateBlocked(t *testing.T) {
+	p := path{server: 6, device: 4}
+	for left := range 12 { // shots until the block
+		s, n := p.shots(), left
+		blocked := func(f func(int) hit) func(int) hit {
+			return func(ttl int) hit {
+				if n--; n < 0 {
+					return failed
+				}
+				return f(ttl)
+			}
+		}
+		s.trigger, s.control = blocked(s.trigger), blocked(s.control)
+		if b, ok := s.locate(false); ok && (b.before != 3 || b.after != 4) {
+			t.Errorf("blocked after %d shots: %+v", left, b)
+		}
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/holdfast-project/holdfast/fact"
@@ -100,12 +101,12 @@ func Run(ctx context.Context, t Target, o Options) (*Result, error) {
 	if r.name(ctx) {
 		r.exchange(ctx)
 	}
-	r.conclude()
+	r.conclude(ctx.Err() != nil)
 	return r.res, ctx.Err()
 }
 
 func newRun(t Target, o Options) *run {
-	r := &run{t: t, o: o.filled(), live: map[netip.AddrPort]*flow{}, res: &Result{Schema: fact.Schema, Kind: "probe", Target: t.String(), NotLooked: notLooked(t)}}
+	r := &run{t: t, o: o.filled(), live: map[netip.AddrPort]*flow{}, res: &Result{Schema: fact.Schema, Kind: "probe", Target: t.String()}}
 	r.res.Time = r.o.Now()
 	return r
 }
@@ -127,12 +128,17 @@ func (o Options) filled() Options {
 	return o
 }
 
-func notLooked(t Target) []NotLooked {
+// notLooked lists what this run did not look at.
+func (r *run) notLooked() []NotLooked {
+	where := "who sent a reset, and where on the path"
+	if r.res.border != nil {
+		where = "which device it is"
+	}
 	list := []NotLooked{
-		{"who sent a reset, and where on the path", "sudo holdfast watch on this host while this runs, or a capture of it for holdfast explain"},
+		{where, "sudo holdfast watch on this host while this runs, or a capture of it for holdfast explain"},
 		{"idle timers, limits, path MTU", "not built yet"},
 	}
-	if t.secret {
+	if r.t.secret {
 		list = append(list, NotLooked{"what needs a login: user and password of the URL are not used", "the client itself, while holdfast watch runs"})
 	}
 	return list
@@ -145,7 +151,8 @@ type run struct {
 	res *Result
 
 	addrs []netip.AddrPort
-	left  int // addresses beyond maxAddresses
+	left  int        // addresses beyond maxAddresses
+	mu    sync.Mutex // guards live and the count of connections
 	live  map[netip.AddrPort]*flow
 	sni   string // of the arm of a contrast, "" for none
 }
@@ -190,26 +197,22 @@ type step struct {
 }
 
 // stage makes the last of the steps at every address, and a failed one again on a
-// connection of its own. Between two trials of an address lies one of each other that
-// fails, so that what changes with time is not taken for a difference of addresses.
+// connection of its own. The addresses are tried side by side, so that what changes with
+// time is not taken for a difference between them.
 func (r *run) stage(ctx context.Context, steps []step) (goOn bool) {
 	st := Stage{Stage: steps[len(steps)-1].name}
 	begin := time.Now()
 	failing, good := r.addrs, []netip.AddrPort(nil)
 	for round := 0; round < r.o.Repeat && len(failing) > 0 && ctx.Err() == nil; round++ {
 		var again []netip.AddrPort
-		for _, a := range failing {
-			if round > 0 {
-				r.drop(a)
-			}
-			trial := r.trial(ctx, a, steps)
+		for i, trial := range r.trials(ctx, failing, steps, round > 0) {
 			st.Trials = append(st.Trials, trial)
 			switch {
 			case round == 0 && trial.Ended == "ok":
-				good = append(good, a)
+				good = append(good, failing[i])
 			case trial.Ended == "answered" && r.t.overHTTP() && st.Stage == "exchange": // it was heard: asking again is load
 			case !r.once(st.Stage):
-				again = append(again, a)
+				again = append(again, failing[i])
 			}
 		}
 		failing = again
@@ -223,10 +226,47 @@ func (r *run) stage(ctx context.Context, steps []step) (goOn bool) {
 	return st.Verdict != "failed"
 }
 
+// trials makes one trial at each address at the same time; afresh, without the connections
+// of the stage before.
+func (r *run) trials(ctx context.Context, addrs []netip.AddrPort, steps []step, afresh bool) []Trial {
+	list := make([]Trial, len(addrs))
+	if len(addrs) == 1 { // on this thread, which may be in another network namespace
+		if afresh {
+			r.drop(addrs[0])
+		}
+		list[0] = r.trial(ctx, addrs[0], steps)
+		return list
+	}
+	var wg sync.WaitGroup
+	for i, a := range addrs {
+		wg.Go(func() {
+			if afresh {
+				r.drop(a)
+			}
+			list[i] = r.trial(ctx, a, steps)
+		})
+	}
+	wg.Wait()
+	return list
+}
+
 // drop closes the connection that stands to an address.
-func (r *run) drop(a netip.AddrPort) {
-	r.live[a].close()
+func (r *run) drop(a netip.AddrPort) { r.take(a).close() }
+
+// take hands out the connection that stands to an address, or nil.
+func (r *run) take(a netip.AddrPort) *flow {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.live[a]
 	delete(r.live, a)
+	return f
+}
+
+// connection counts one more.
+func (r *run) connection() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.res.Connections++
 }
 
 // once says whether a stage must not be tried again: MySQL and MariaDB count every
@@ -241,14 +281,13 @@ func (r *run) trial(ctx context.Context, a netip.AddrPort, steps []step) Trial {
 	t := Trial{At: r.o.Now(), Remote: a}
 	ctx, cancel := context.WithTimeout(ctx, r.o.Timeout)
 	defer cancel()
-	f := r.live[a]
-	delete(r.live, a)
+	f := r.take(a)
 	if f != nil && (time.Since(f.used) < fresh || r.t.Protocol == "mysql") {
 		steps = steps[len(steps)-1:]
 	} else {
 		f.close()
 		f = &flow{remote: a}
-		r.res.Connections++
+		r.connection()
 	}
 	begin := time.Now()
 	var err error
@@ -264,6 +303,8 @@ func (r *run) trial(ctx context.Context, a netip.AddrPort, steps []step) Trial {
 		return t
 	}
 	f.used = time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.live[a] = f
 	return t
 }
@@ -330,13 +371,20 @@ func (r *run) end(st Stage) {
 	r.o.Progress(st)
 }
 
-func (r *run) conclude() {
+// conclude writes the verdict. A run that was interrupted says nothing of what it did not
+// come to: it is not healthy.
+func (r *run) conclude(interrupted bool) {
+	r.res.NotLooked = r.notLooked()
+	if interrupted {
+		r.res.Verdict = "Interrupted: only what stands above was looked at."
+		return
+	}
 	failed := slices.IndexFunc(r.res.Stages, func(s Stage) bool { return s.Verdict == "failed" })
 	i := slices.IndexFunc(r.res.Stages, func(s Stage) bool { return s.Verdict != "ok" })
 	switch {
 	case i < 0:
 		r.res.Healthy = true
-		r.res.Verdict = fmt.Sprintf("Healthy: %s answers.", r.t)
+		r.res.Verdict = fmt.Sprintf("Healthy: %s %s.", r.t, map[bool]string{true: "accepts connections", false: "answers"}[r.t.Protocol == "tcp"])
 	case failed >= 0:
 		st := &r.res.Stages[failed]
 		r.res.failed = st.Stage
@@ -348,7 +396,7 @@ func (r *run) conclude() {
 			r.res.Verdict += fmt.Sprintf(" A device %s does it, not the server.", b)
 		}
 	default:
-		r.res.Verdict = fmt.Sprintf("It works, but not always: %s: %s.", r.res.Stages[i].Stage, r.res.Stages[i].Result)
+		r.res.Verdict = fmt.Sprintf("It works, with a warning: %s: %s.", r.res.Stages[i].Stage, r.res.Stages[i].Result)
 	}
 }
 
@@ -433,18 +481,29 @@ func (r *run) line(st *Stage, t *Trial) string {
 // Plan says what a run would do, without doing it.
 func Plan(t Target, o Options) []string {
 	o = o.filled()
-	host := "ask the resolvers of this host for the addresses of " + t.Host + " (and each of them apart for A)"
+	host := "ask the resolvers of this host for the addresses of " + t.Host
+	if strings.Contains(t.Host, ".") {
+		host += ", and each of them apart (A)"
+	}
 	if _, err := netip.ParseAddr(t.Host); err == nil {
 		host = "no name to resolve"
 	}
-	list := []string{host, fmt.Sprintf("connect to port %d of each address, at most %d, 1 connection each", t.Port, maxAddresses)}
+	connects := fmt.Sprintf("connect to port %d of each address, at most %d, 1 connection each", t.Port, maxAddresses)
+	if t.Protocol == "mysql" {
+		connects = fmt.Sprintf("connect to port %d of one address, 1 connection", t.Port)
+	}
+	list := []string{host, connects}
 	if t.overTLS() {
 		list = append(list, fmt.Sprintf("on at most %d of them, a TLS handshake with server name %q", maxSpokenTo, cmp.Or(o.SNI, t.Host)),
 			fmt.Sprintf("if nobody answers it: %d more at one address, in turn with as many that name %s", contrastPairs, controlName),
 			"if only the name fails: about 25 connections whose first data lives for few hops, to find between which it happens")
 	}
 	if says := polite[t.Protocol]; says != "" {
-		list = append(list, fmt.Sprintf("on at most %d of them, %s", maxSpokenTo, says))
+		where := fmt.Sprintf("on at most %d of them", maxSpokenTo)
+		if t.Protocol == "mysql" {
+			where = "on it"
+		}
+		list = append(list, where+": "+says)
 	}
 	return append(list, fmt.Sprintf("what fails is tried %d times in all, each within %v", o.Repeat, o.Timeout))
 }

@@ -272,7 +272,7 @@ func TestContrastName(t *testing.T) {
 			r := newRun(Target{Protocol: "https", Host: "blocked.example", Port: at.Port(), Path: "/"}, Options{})
 			r.addrs = []netip.AddrPort{at}
 			r.exchange(context.Background())
-			r.conclude()
+			r.conclude(false)
 			last := r.res.Stages[2]
 			if last.Stage != "contrast" || last.Verdict != c.verdict || len(last.Trials) != 2*contrastPairs {
 				t.Errorf("%s: %s: %s", last.Stage, last.Verdict, last.Result)
@@ -293,16 +293,44 @@ func TestOneAddressOfTwo(t *testing.T) {
 	r := newRun(Target{Protocol: "http", Host: "shop.example", Port: at.Port(), Path: "/"}, Options{})
 	r.addrs = []netip.AddrPort{bad, at}
 	r.exchange(context.Background())
-	r.conclude()
+	r.conclude(false)
 	first := r.res.Stages[0]
 	if first.Verdict != "warning" || !strings.Contains(first.Result, "1 of 2 addresses fail: "+bad.String()+" refused (ECONNREFUSED), 3 of 3 times") {
 		t.Errorf("%s: %s", first.Verdict, first.Result)
 	}
-	if last := r.res.Stages[1]; last.Verdict != "ok" || r.res.Healthy || !strings.HasPrefix(r.res.Verdict, "It works, but not always: connect: 1 of 2") {
+	if last := r.res.Stages[1]; last.Verdict != "ok" || r.res.Healthy || !strings.HasPrefix(r.res.Verdict, "It works, with a warning: connect: 1 of 2") {
 		t.Errorf("%+v, healthy %t: %s", last, r.res.Healthy, r.res.Verdict)
 	}
 	if len(r.res.Cases) != 1 || r.res.Cases[0].Flow.Server != bad || r.res.Cases[0].Phase.Or("") != "connect" {
 		t.Errorf("cases %+v", r.res.Cases)
+	}
+}
+
+// TestInterrupted: a run that did not come to an end is not healthy.
+func TestInterrupted(t *testing.T) {
+	at, _ := server(t, answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+	ctx, cancel := context.WithCancel(context.Background())
+	target := Target{Protocol: "http", Host: "127.0.0.1", Port: at.Port(), Path: "/"}
+	res, err := Run(ctx, target, Options{Progress: func(s Stage) { cancel() }})
+	if err == nil || res.Healthy || len(res.Stages) != 1 || !strings.HasPrefix(res.Verdict, "Interrupted") {
+		t.Errorf("%v: healthy %t: %s", err, res.Healthy, res.Verdict)
+	}
+	res, err = Run(ctx, target, Options{})
+	if err == nil || res.Healthy || len(res.Stages) != 0 {
+		t.Errorf("%v: healthy %t: %s", err, res.Healthy, res.Verdict)
+	}
+	res.Measured()
+}
+
+// TestTogether: only what failed in one way each time is looked for on the path.
+func TestTogether(t *testing.T) {
+	trials := []Trial{{Arm: "a", Ended: "reset"}, {Arm: "b", Ended: "ok"}, {Arm: "a", Ended: "reset"}}
+	if got := together(trials, "a"); got != "reset" {
+		t.Errorf("%q", got)
+	}
+	trials[2].Ended = "unreachable"
+	if got := together(trials, "a"); got != "" {
+		t.Errorf("%q", got)
 	}
 }
 
