@@ -40,3 +40,6 @@ func (h *Host) Conntrack(Netns) (Conntrack, bool, error) { return Conntrack{}, f
 func (h *Host) ConntrackEntry(Netns, CTTuple) (CTEntry, bool, error) {
 	return CTEntry{}, false, ErrUnsupported
 }
+
+// Network needs Linux.
+func (h *Host) Network(Netns) (Network, error) { return Network{}, ErrUnsupported }

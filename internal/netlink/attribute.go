@@ -68,6 +68,14 @@ func Uint64(b []byte) uint64 {
 	return binary.BigEndian.Uint64(b)
 }
 
+// NativeUint32 reads host byte order; a short value is 0.
+func NativeUint32(b []byte) uint32 {
+	if len(b) < 4 {
+		return 0
+	}
+	return binary.NativeEndian.Uint32(b)
+}
+
 // NativeUint64 reads host byte order; a short value is 0.
 func NativeUint64(b []byte) uint64 {
 	if len(b) < 8 {
