@@ -2,9 +2,12 @@ package linux
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -111,4 +114,37 @@ func (h *Host) hardware(l *Link) {
 // own reports whether a namespace is the one of this process.
 func (h *Host) own(ns Netns) bool {
 	return ns.PID == 0 && ns.Path == "" || h.live() && ns.Inode == h.netnsInode(os.Getpid())
+}
+
+// copiedSysctls are not defaults in a new namespace but copies of the first one
+// (net/ipv4/tcp_ipv4.c, tcp_sk_init; net/ipv4/devinet.c), or depend on its place.
+var copiedSysctls = []string{"net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem", "net.ipv4.tcp_congestion_control", "net.ipv4.tcp_fastopen", "net.ipv4.conf.", "net.ipv6.conf.",
+	"net.ipv4.tcp_child_ehash_entries", "net.ipv4.udp_hash_entries", "net.ipv4.udp_child_hash_entries", "net.ipv4.tcp_ehash_entries", "net.core.netdev_rss_key", "net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_buckets"}
+
+// SysctlDefaults are the settings of a namespace that was made just now: the
+// defaults of this kernel. Those that a new namespace copies, or does not have, are
+// left out. It needs CAP_SYS_ADMIN.
+func (h *Host) SysctlDefaults() (map[string]string, error) {
+	if !h.live() {
+		return nil, ErrUnsupported
+	}
+	type answer struct {
+		m   map[string]string
+		err error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends, and the namespace with it
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- answer{nil, os.NewSyscallError("unshare", err)}
+			return
+		}
+		m, err := h.sysctls()
+		maps.DeleteFunc(m, func(k, _ string) bool {
+			return slices.ContainsFunc(copiedSysctls, func(c string) bool { return strings.HasPrefix(k, c) })
+		})
+		done <- answer{m, err}
+	}()
+	a := <-done
+	return a.m, a.err
 }

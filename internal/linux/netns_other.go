@@ -43,3 +43,6 @@ func (h *Host) ConntrackEntry(Netns, CTTuple) (CTEntry, bool, error) {
 
 // Network needs Linux.
 func (h *Host) Network(Netns) (Network, error) { return Network{}, ErrUnsupported }
+
+// SysctlDefaults needs Linux.
+func (h *Host) SysctlDefaults() (map[string]string, error) { return nil, ErrUnsupported }

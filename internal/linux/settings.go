@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -89,35 +90,36 @@ var volatileSysctls = []string{"nf_conntrack_count", "tcp_fastopen_key", "stable
 // Sysctls reads the settings of the network of a namespace. What cannot be read is
 // left out.
 func (h *Host) Sysctls(ns Netns) (map[string]string, error) {
-	out := map[string]string{}
-	err := h.Do(ns, func() error {
-		for _, dir := range sysctlDirs {
-			entries, err := os.ReadDir(h.path("proc/sys/" + dir))
-			if err != nil {
-				continue
-			}
-			for _, e := range entries {
-				if e.IsDir() || isVolatile(e.Name()) {
-					continue
-				}
-				name := strings.ReplaceAll(dir+"/"+e.Name(), "/", ".")
-				if v, err := h.SysctlText(name); err == nil {
-					out[name] = Clean([]byte(strings.Join(strings.Fields(v), " ")), 1024)
-				}
-			}
-		}
-		return nil
+	var out map[string]string
+	err := h.Do(ns, func() (err error) {
+		out, err = h.sysctls()
+		return err
 	})
 	return out, err
 }
 
-func isVolatile(name string) bool {
-	for _, v := range volatileSysctls {
-		if name == v {
-			return true
+// sysctls reads those of the namespace of this thread.
+func (h *Host) sysctls() (map[string]string, error) {
+	out := map[string]string{}
+	for _, dir := range sysctlDirs {
+		entries, err := os.ReadDir(h.path("proc/sys/" + dir))
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			if e.IsDir() || slices.Contains(volatileSysctls, e.Name()) {
+				continue
+			}
+			name := strings.ReplaceAll(dir+"/"+e.Name(), "/", ".")
+			if v, err := h.SysctlText(name); err == nil {
+				out[name] = Clean([]byte(strings.Join(strings.Fields(v), " ")), 1024)
+			}
 		}
 	}
-	return false
+	if len(out) == 0 {
+		return nil, errors.New("no setting of the network can be read")
+	}
+	return out, nil
 }
 
 // Memory is the use of memory of a control group.
@@ -206,4 +208,23 @@ func (h *Host) OS() string {
 		}
 	}
 	return ""
+}
+
+// Arguments are those of a process, as it was started or has written them since;
+// at most 128, each at most 1024 bytes.
+func (h *Host) Arguments(pid int) (argv []string) {
+	_ = read(h.proc(pid, "cmdline"), 32<<10, func(b []byte) error {
+		b = bytes.TrimRight(b, "\x00")
+		sep := []byte{0}
+		if !bytes.Contains(b, sep) {
+			sep = []byte{' '} // a title that the process wrote: "nginx: master process nginx -c /x"
+		}
+		for a := range bytes.SplitSeq(b, sep) {
+			if len(argv) < 128 {
+				argv = append(argv, Clean(a, 1024))
+			}
+		}
+		return nil
+	})
+	return argv
 }
