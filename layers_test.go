@@ -34,6 +34,12 @@ var mayImport = map[string]string{
 	"internal/traffic":   "packet",
 	"internal/synth":     "",
 	"internal/probe":     "fact proto",
+	"internal/conf":      "",
+	"internal/servers":   "internal/conf",
+	"internal/hostdoc":   "internal/conf internal/linux internal/nft internal/servers",
+	"internal/chain":     "internal/hostdoc internal/servers",
+	"internal/repair":    "internal/linux",
+	"internal/audit":     "fact internal/chain internal/conf internal/hostdoc internal/servers",
 	"internal/report":    "fact diagnosis",
 	"internal/lab":       "knowledge internal/linux packet",
 	"internal/lab/storm": "",
@@ -55,7 +61,7 @@ var mayImport = map[string]string{
 // keep to themselves, with the reason.
 var onlyIn = []struct{ imported, pkg, why string }{
 	{"github.com/cilium/ebpf", "internal/trace", "only internal/trace speaks to the kernel verifier"},
-	{"os/exec", "internal/lab internal/lab/storm internal/field internal/netnstest", "read /proc or use a socket instead of running a program"},
+	{"os/exec", "internal/lab internal/lab/storm internal/field internal/netnstest internal/repair", "read /proc or use a socket instead of running a program"},
 	{"github.com/spf13/cobra", "internal/cli", "only the command line parses flags"},
 	{"github.com/modelcontextprotocol/go-sdk", "internal/cli", "assistants ask the command line"},
 }
