@@ -139,14 +139,13 @@ func (f *finder) configured(s *hostdoc.Service) {
 			if len(f.h.Namespaces) > 0 {
 				l.Namespace = f.h.Namespaces[0].ID
 			}
-			if isLocal(f.h, host) {
+			if isLocal(f.h, host) && !f.listening(&l, port) {
 				for j := range f.h.Services {
 					t := &f.h.Services[j]
-					if r := frontAt(t.Config, port); r != nil {
+					if r := frontAt(t.Config, port); r != nil && len(r.Listen) > 0 {
 						l.To.Service, l.To.Product, l.To.Timers = t.ID, t.Product, r.Timers
 					}
 				}
-				f.listening(&l, port)
 			}
 			if !f.known(&l) {
 				f.add(l)
@@ -155,26 +154,28 @@ func (f *finder) configured(s *hostdoc.Service) {
 	}
 }
 
-// listening finds the service that listens on a port of this host.
-func (f *finder) listening(l *Link, port string) {
-	if l.To.Service != "" {
-		return
-	}
+// listening finds the service that listens on a port of this host, and who closed
+// first there lately.
+func (f *finder) listening(l *Link, port string) bool {
 	for i := range f.h.Namespaces {
 		for _, x := range f.h.Namespaces[i].Listeners {
 			if strconv.Itoa(int(x.Port)) != port || x.Service == "" {
 				continue
 			}
 			l.To.Service = x.Service
+			if x.Live != nil && x.Live.ClosedFirst+x.Live.PeerClosed > 0 {
+				l.Live = &hostdoc.HopLive{ServerClosed: x.Live.ClosedFirst, SenderClosed: x.Live.PeerClosed}
+			}
 			if s := f.h.Service(x.Service); s != nil {
 				l.To.Product = s.Product
 				if r := frontAt(s.Config, port); r != nil {
 					l.To.Timers = r.Timers
 				}
 			}
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // known reports whether a link with the same ends was found from connections.

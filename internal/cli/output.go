@@ -6,9 +6,11 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/holdfast-project/holdfast/internal/report"
@@ -19,10 +21,14 @@ var (
 	colors  = []string{"auto", "always", "never"}
 )
 
+// moreOutputs is the annotation of a command with the forms that it has besides.
+const moreOutputs = "outputs"
+
 // check refuses values of the common flags that are not known.
-func (o *options) check() error {
-	if !slices.Contains(outputs, o.output) {
-		return usageError("-o text, json, ndjson or yaml", "unknown output form %q", o.output)
+func (o *options) check(c *cobra.Command) error {
+	if more := strings.Fields(c.Annotations[moreOutputs]); !slices.Contains(outputs, o.output) && !slices.Contains(more, o.output) {
+		all := slices.Concat(outputs, more)
+		return usageError("-o "+strings.Join(all[:len(all)-1], ", ")+" or "+all[len(all)-1], "unknown output form %q", o.output)
 	}
 	if !slices.Contains(colors, o.color) {
 		return usageError("--color auto, always or never", "unknown value %q of --color", o.color)

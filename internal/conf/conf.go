@@ -47,7 +47,12 @@ type Problem struct {
 	Text string `json:"text"`
 }
 
-func (p Problem) String() string { return fmt.Sprintf("%s: %s", p.Span, p.Text) }
+func (p Problem) String() string {
+	if p.File == "" {
+		return p.Text
+	}
+	return p.Span.String() + ": " + p.Text
+}
 
 // reader reads files with the bounds of the package.
 type reader struct {

@@ -189,7 +189,7 @@ func (c *collector) findSpaces() error {
 		return fmt.Errorf("list network namespaces: %w", err)
 	}
 	own := c.ownInode()
-	first := own
+	first := firstSpace(all)
 	if p, err := c.host.Process(1); err == nil && p.NetnsInode != 0 {
 		first = p.NetnsInode
 	}
@@ -208,12 +208,28 @@ func (c *collector) findSpaces() error {
 		if ns.Inode == own {
 			ns = linux.Netns{Inode: own} // no need to enter it
 		}
-		s := &space{ns: ns, out: &Namespace{Host: ns.Inode == first, Sysctls: map[string]string{}, Changed: []Change{}, Interfaces: []Interface{}, Routes: []Route{}, Listeners: []Listener{}, Hops: []Hop{},
+		s := &space{ns: ns, out: &Namespace{Host: ns.Inode == first, Own: ns.Inode == own, Sysctls: map[string]string{}, Changed: []Change{}, Interfaces: []Interface{}, Routes: []Route{}, Listeners: []Listener{}, Hops: []Hop{},
 			Live: &NamespaceLive{Inode: ns.Inode, PID: ns.PID}}}
 		s.out.ID = c.spaceName(s, names)
 		c.spaces = append(c.spaces, s)
 	}
 	return nil
+}
+
+// bootInodes is above the numbers of namespaces that the kernel made while it
+// started: 4026531833 (fixed, from 6.18 on), 4026531840, 4026531992 and others near
+// them were seen; those of containers come later.
+const bootInodes = 4026532000
+
+// firstSpace is the namespace of the host when that of init cannot be read; 0 when
+// it is not among those that can be seen.
+func firstSpace(all []linux.Netns) (inode uint64) {
+	for _, ns := range all {
+		if ns.Inode < bootInodes && (inode == 0 || ns.Inode < inode) {
+			inode = ns.Inode
+		}
+	}
+	return inode
 }
 
 func (c *collector) ownInode() uint64 {
@@ -257,7 +273,7 @@ func (c *collector) spaceName(s *space, used map[string]int) string {
 		}
 	}
 	if name == "" {
-		name = "unnamed"
+		name = map[bool]string{true: "own", false: "unnamed"}[s.out.Own]
 	}
 	used[name]++
 	if n := used[name]; n > 1 {
@@ -419,6 +435,9 @@ func (c *collector) firewall(s *space) {
 		moved[r.String()] = r.Packets
 	}
 	for _, r := range again.Rules {
+		if strings.Contains(r.Text, "maxseg") || strings.Contains(r.Text, "TCPMSS") {
+			s.out.Firewall.Clamps = true
+		}
 		if !r.Kills() && r.Verdict != nft.Masquerade && r.Verdict != nft.SNAT && r.Verdict != nft.DNAT && r.Verdict != nft.Redirect {
 			continue
 		}

@@ -11,6 +11,7 @@ package hostdoc
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/holdfast-project/holdfast/internal/servers"
@@ -79,6 +80,7 @@ type FileValue struct {
 type Namespace struct {
 	ID         string            `json:"id"` // host, a name, a container; stable over restarts where it has one
 	Host       bool              `json:"host,omitempty"`
+	Own        bool              `json:"-"` // that of the process that collected
 	Container  string            `json:"container,omitempty"`
 	Interfaces []Interface       `json:"interfaces"`
 	Routes     []Route           `json:"routes"`
@@ -233,6 +235,7 @@ type Firewall struct {
 	Rules     []Rule `json:"rules"`
 	NAT       bool   `json:"nat"`
 	Legacy    bool   `json:"legacy"`
+	Clamps    bool   `json:"clamps_mss"` // a rule clamps the size of segments
 	Truncated bool   `json:"truncated,omitempty"`
 }
 
@@ -280,6 +283,21 @@ func (h *Host) Service(id string) *Service {
 	for i := range h.Services {
 		if h.Services[i].ID == id && id != "" {
 			return &h.Services[i]
+		}
+	}
+	return nil
+}
+
+// Outgoing is the interface of the default route; nil without one.
+func (n *Namespace) Outgoing() *Interface {
+	for _, r := range n.Routes {
+		if !strings.HasPrefix(r.Dst, "default") {
+			continue
+		}
+		for i := range n.Interfaces {
+			if n.Interfaces[i].Name == r.Dev {
+				return &n.Interfaces[i]
+			}
 		}
 	}
 	return nil

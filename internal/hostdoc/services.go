@@ -97,7 +97,8 @@ func (c *collector) configure(s *Service, p linux.Process, argv []string) {
 	if s.Product == "" {
 		return
 	}
-	s.Config = servers.Read(s.Product, argv, conf.Files{
+	proc := &servers.Process{Argv: argv, Cwd: c.host.Cwd(p.PID), Unit: strings.HasSuffix(p.Unit, ".service") && p.Container == ""}
+	s.Config = servers.Read(s.Product, proc, conf.Files{
 		Read: func(name string) ([]byte, error) { return c.host.ReadIn(p.PID, name) },
 		Glob: func(pattern string) []string { return c.host.GlobIn(p.PID, pattern) },
 	})

@@ -228,3 +228,13 @@ func (h *Host) Arguments(pid int) (argv []string) {
 	})
 	return argv
 }
+
+// Cwd is the working directory of a process, as the process names it; empty when it
+// cannot be read.
+func (h *Host) Cwd(pid int) string {
+	s, err := os.Readlink(h.proc(pid, "cwd"))
+	if err != nil {
+		return ""
+	}
+	return s
+}

@@ -12,7 +12,7 @@ func readHAProxy(r *reading) {
 	var names []string
 	for i, a := range r.argv {
 		if a == "-f" && i+1 < len(r.argv) {
-			names = append(names, r.argv[i+1])
+			names = append(names, r.abs(r.argv[i+1]))
 		}
 	}
 	if len(names) == 0 && r.out.Main != "" {

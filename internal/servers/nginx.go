@@ -18,14 +18,17 @@ type nginx struct {
 }
 
 func readNginx(r *reading) {
-	name := r.main("-c")
+	name := r.out.Main
+	if f, ok := r.flag("-c"); ok {
+		name = f
+		if !path.IsAbs(name) { // below the prefix, which is a directory of the package unless it is said
+			prefix, _ := r.flag("-p")
+			name = path.Join("/", r.abs(prefix), name)
+		}
+	}
 	if name == "" {
 		r.out.Unread = "its configuration file was not found"
 		return
-	}
-	if !path.IsAbs(name) {
-		prefix, _ := r.flag("-p")
-		name = path.Join("/", prefix, name)
 	}
 	tree := conf.Nginx(name, r.files)
 	r.out.Main, r.out.Files, r.out.Problems = name, tree.Files, tree.Problems

@@ -116,17 +116,18 @@ type product struct {
 	files   []string // looked for when no argument names one
 	read    func(r *reading)
 	started bool // its timers come from arguments: without a process there is nothing to read
+	named   bool // a running process reads only the file that its arguments name
 }
 
 var products = []product{
 	{name: "nginx", exe: []string{"nginx", "openresty", "angie"}, files: []string{"/etc/nginx/nginx.conf", "/usr/local/nginx/conf/nginx.conf"}, read: readNginx},
-	{name: "haproxy", exe: []string{"haproxy"}, files: []string{"/etc/haproxy/haproxy.cfg"}, read: readHAProxy},
-	{name: "redis", exe: []string{"redis-server", "valkey-server", "redis-check-rdb"}, files: []string{"/etc/redis/redis.conf", "/etc/valkey/valkey.conf"}, read: readRedis},
-	{name: "postgresql", exe: []string{"postgres"}, files: []string{"/etc/postgresql/*/main/postgresql.conf", "/var/lib/pgsql/data/postgresql.conf"}, read: readPostgreSQL},
+	{name: "haproxy", exe: []string{"haproxy"}, files: []string{"/etc/haproxy/haproxy.cfg"}, read: readHAProxy, named: true},
+	{name: "redis", exe: []string{"redis-server", "valkey-server", "redis-check-rdb"}, files: []string{"/etc/redis/redis.conf", "/etc/valkey/valkey.conf"}, read: readRedis, named: true},
+	{name: "postgresql", exe: []string{"postgres"}, files: []string{"/etc/postgresql/*/main/postgresql.conf", "/var/lib/pgsql/data/postgresql.conf"}, read: readPostgreSQL, named: true},
 	{name: "mysql", exe: []string{"mysqld", "mariadbd"}, files: []string{"/etc/mysql/my.cnf", "/etc/my.cnf"}, read: readMySQL},
 	{name: "apache", exe: []string{"apache2", "httpd"}, files: []string{"/etc/apache2/apache2.conf", "/etc/httpd/conf/httpd.conf"}, read: readApache},
 	{name: "sshd", exe: []string{"sshd"}, files: []string{"/etc/ssh/sshd_config"}, read: readSSHD},
-	{name: "pgbouncer", exe: []string{"pgbouncer"}, files: []string{"/etc/pgbouncer/pgbouncer.ini"}, read: readPgBouncer},
+	{name: "pgbouncer", exe: []string{"pgbouncer"}, files: []string{"/etc/pgbouncer/pgbouncer.ini"}, read: readPgBouncer, named: true},
 	{name: "gunicorn", script: "gunicorn", read: readGunicorn, started: true},
 	{name: "uvicorn", script: "uvicorn", read: readUvicorn, started: true},
 	{name: "node", exe: []string{"node", "nodejs"}, read: readNode, started: true},
@@ -167,21 +168,34 @@ func Installed() (list []string) {
 // reading is one server while it is read.
 type reading struct {
 	argv  []string
-	cwd   string
+	cwd   string // of the process, for names that do not begin with a slash
 	files conf.Files
 	out   *Config
 }
 
-// Read reads the configuration of a server. argv are the arguments of its process,
-// nil when it is not running; it is nil when nothing is there to read.
-func Read(name string, argv []string, files conf.Files) *Config {
+// Process is a running server, as far as it says where its configuration is.
+type Process struct {
+	Argv []string
+	Cwd  string // working directory
+	Unit bool   // started by the unit of its package, with the file of its package
+}
+
+// Read reads the configuration of a server. p is its process, nil when it is not
+// running; the result is nil when nothing is there to read.
+func Read(name string, proc *Process, files conf.Files) *Config {
 	i := slices.IndexFunc(products, func(p product) bool { return p.name == name })
-	if i < 0 || products[i].started && argv == nil {
+	if i < 0 || products[i].started && proc == nil {
 		return nil
 	}
 	p := products[i]
-	r := &reading{argv: argv, files: files, out: &Config{Product: name}}
+	r := &reading{files: files, out: &Config{Product: name}}
+	if proc != nil {
+		r.argv, r.cwd = proc.Argv, proc.Cwd
+	}
 	for _, f := range p.files {
+		if p.named && proc != nil && !proc.Unit {
+			break
+		}
 		list := []string{f}
 		if strings.Contains(f, "*") {
 			list = nil
@@ -198,7 +212,7 @@ func Read(name string, argv []string, files conf.Files) *Config {
 			break
 		}
 	}
-	if argv == nil && r.out.Main == "" {
+	if proc == nil && r.out.Main == "" {
 		return nil
 	}
 	p.read(r)
@@ -226,9 +240,17 @@ func (r *reading) flag(names ...string) (string, bool) {
 // main is the file of an option, or the one that was found.
 func (r *reading) main(names ...string) string {
 	if f, ok := r.flag(names...); ok {
-		r.out.Main = f
+		r.out.Main = r.abs(f)
 	}
 	return r.out.Main
+}
+
+// abs is a name as the process means it.
+func (r *reading) abs(name string) string {
+	if name == "" || path.IsAbs(name) {
+		return name
+	}
+	return path.Join("/", r.cwd, name)
 }
 
 // setting makes a timer of a setting of a file, or of its default. unit is that of

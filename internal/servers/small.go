@@ -71,10 +71,15 @@ func (r *reading) place(s *conf.Setting, file, name, separator string, unit time
 }
 
 func readRedis(r *reading) {
-	if len(r.argv) > 1 && !strings.HasPrefix(r.argv[1], "-") && r.argv[1] != "*:" {
-		if f := r.argv[1]; strings.HasPrefix(f, "/") {
-			r.out.Main = f
-		}
+	if len(r.argv) > 1 && strings.HasSuffix(r.argv[1], ".conf") {
+		r.out.Main = r.abs(r.argv[1])
+	}
+	titled := len(r.argv) > 1 && strings.Contains(r.argv[1], ":") // "redis-server *:6379": the arguments are gone
+	if r.out.Main == "" && titled {
+		r.out.Unread = "its arguments are hidden behind its title; CONFIG GET tells its timers"
+		_, port, _ := strings.Cut(r.argv[1], ":")
+		r.out.Fronts = []Front{{Mode: "redis", Listen: []string{":" + port}, Timers: []Timer{}}}
+		return
 	}
 	s := &conf.Settings{}
 	if r.out.Main != "" {
@@ -104,14 +109,14 @@ func readRedis(r *reading) {
 
 func readPostgreSQL(r *reading) {
 	dir, _ := r.flag("-D")
-	if dir != "" {
+	if dir = r.abs(dir); dir != "" {
 		r.out.Main = path.Join(dir, "postgresql.conf")
 	}
 	s := &conf.Settings{}
 	for i, a := range r.argv {
 		v, ok := strings.CutPrefix(a, "config_file=")
 		if ok && (i > 0 && r.argv[i-1] == "-c" || strings.HasPrefix(a, "--")) {
-			r.out.Main = v
+			r.out.Main = r.abs(v)
 		}
 	}
 	if r.out.Main == "" {
@@ -157,7 +162,7 @@ func readPostgreSQL(r *reading) {
 
 func readMySQL(r *reading) {
 	if f, ok := r.flag("--defaults-file"); ok {
-		r.out.Main = f
+		r.out.Main = r.abs(f)
 	}
 	s := &conf.Settings{}
 	if r.out.Main != "" {
@@ -236,7 +241,7 @@ func readSSHD(r *reading) {
 func readPgBouncer(r *reading) {
 	for _, a := range r.argv[min(len(r.argv), 1):] {
 		if strings.HasSuffix(a, ".ini") {
-			r.out.Main = a
+			r.out.Main = r.abs(a)
 		}
 	}
 	if r.out.Main == "" {
