@@ -48,7 +48,7 @@ var mayImport = map[string]string{
 	"internal/handbook":  "fact diagnosis knowledge",
 	"internal/logline":   "",
 	"internal/daemon":    "fact diagnosis knowledge internal/capture internal/report internal/linux internal/nft internal/logs internal/trace",
-	"internal/cli":       "internal/audit internal/chain internal/hostdoc internal/remedy internal/repair fact diagnosis knowledge internal/daemon internal/lab internal/lab/storm internal/linux internal/logs internal/report internal/trace internal/capture internal/field internal/handbook internal/logline internal/probe packet steady/framing steady/resettest internal/synth",
+	"internal/cli":       "internal/netnstest internal/audit internal/chain internal/hostdoc internal/remedy internal/repair fact diagnosis knowledge internal/daemon internal/lab internal/lab/storm internal/linux internal/logs internal/report internal/trace internal/capture internal/field internal/handbook internal/logline internal/probe packet steady/framing steady/resettest internal/synth",
 	"cmd/holdfast":       "internal/cli",
 	"steady":             "",
 	"steady/drain":       "",

@@ -61,9 +61,9 @@ func plain(s string) string {
 func HTML(r *Result) string {
 	var b strings.Builder
 	e := html.EscapeString
-	fmt.Fprintf(&b, `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Audit of %s</title>`, e(r.Host))
+	fmt.Fprintf(&b, `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Audit of %s</title>`, e(oneLine(r.Host)))
 	b.WriteString(`<style>body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}h2{margin-top:2rem;border-left:.4rem solid #888;padding-left:.6rem}h2.harm{border-color:#b00020}h2.near{border-color:#c77700}dt{font-weight:600;float:left;clear:left;width:7rem}dd{margin-left:8rem}code{background:#eee;padding:.1rem .3rem;overflow-wrap:anywhere}@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}code{background:#333}}</style>`)
-	fmt.Fprintf(&b, "<h1>Audit of %s</h1>", e(r.Host))
+	fmt.Fprintf(&b, "<h1>Audit of %s</h1>", e(oneLine(r.Host)))
 	if len(r.Advices) == 0 {
 		b.WriteString("<p>Nothing here breaks connections or is about to.</p>")
 	}

@@ -86,11 +86,15 @@ func nginxFront(l *looker) {
 	for i := range l.links {
 		k := &l.links[i]
 		c := k.Close()
-		if k.To.Product != "nginx" || k.Mode != "http" || k.From.Service != "" || c == nil || c.Seconds == 0 || c.Seconds > poolOfBalancers || seen[k.To.Service] {
+		if k.To.Product != "nginx" || k.Mode != "http" || k.Reuse() != nil || c == nil || c.Seconds == 0 || c.Seconds > poolOfBalancers || seen[k.To.Service] {
 			continue
 		}
 		seen[k.To.Service] = true
 		a := Advice{Subject: k.To.Name() + " " + k.To.Addr, Severity: Latent, Is: fmt.Sprintf("keepalive_timeout %s (%s)", chain.Amount(c), chain.Origin(c)), Want: "longer than a balancer in front keeps idle connections, when there is one"}
+		if v := k.Live; v != nil && v.ServerClosed > 0 {
+			a.Evidence = append(a.Evidence, Evidence{"closed first by nginx", fmt.Sprintf("%d of %d", v.ServerClosed, v.ServerClosed+v.SenderClosed), "in TIME_WAIT"})
+			a.Severity = Near // a pool on this host lost connections
+		}
 		if c.Set != nil {
 			e := c.Set.Edit(75e9)
 			a.Fix = fact.Fix{Title: "Let clients and balancers close first", Kind: "edit", Product: "nginx", At: e.Span.String(), Commands: []string{strings.TrimSpace(e.Text)}}

@@ -28,8 +28,15 @@ type End struct {
 	Timers  []servers.Timer `json:"timers"`
 }
 
-// Name is how the end is called in a picture.
-func (e *End) Name() string { return cmp.Or(e.Service, e.Product, "clients") }
+// Name is how the end is called in a picture: one line without control characters.
+func (e *End) Name() string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return ' '
+		}
+		return r
+	}, cmp.Or(e.Service, e.Product, "clients"))
+}
 
 // Link is one hop of a chain: who sends to whom, and what each side does with an
 // idle connection.
@@ -324,7 +331,7 @@ type Change struct {
 }
 
 func (c *Change) String() string {
-	return fmt.Sprintf("%s: %s from %s to %s", c.Service, c.Timer.Key, Amount(c.Timer), seconds(c.To.Seconds()))
+	return fmt.Sprintf("%s: %s from %s to %s", (&End{Service: c.Service}).Name(), c.Timer.Key, Amount(c.Timer), seconds(c.To.Seconds()))
 }
 
 // Race looks whether the sender keeps idle connections at least as long as the

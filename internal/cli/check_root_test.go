@@ -1,0 +1,18 @@
+package cli
+
+import (
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/holdfast-project/holdfast/internal/netnstest"
+)
+
+// TestRootRepair repairs real servers in namespaces of their own.
+func TestRootRepair(t *testing.T) {
+	needRoot(t)
+	for _, program := range []string{"unshare", "nginx", "node", "psql", "python3", "sysctl"} {
+		netnstest.Need(t, program)
+	}
+	testscript.Run(t, testscript.Params{Dir: "testdata/root", WorkdirRoot: t.TempDir()})
+}
