@@ -30,7 +30,6 @@ type checkFlags struct {
 	chains     bool
 	svg        string
 	emit       string
-	exitZero   bool
 	own        bool
 
 	fixing fixFlags

@@ -134,12 +134,7 @@ func (h *Host) SysctlDefaults() (map[string]string, error) {
 	}
 	done := make(chan answer, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends, and the namespace with it
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- answer{nil, os.NewSyscallError("unshare", err)}
-			return
-		}
-		m, err := h.sysctls()
+		m, err := h.freshSysctls()
 		maps.DeleteFunc(m, func(k, _ string) bool {
 			return slices.ContainsFunc(copiedSysctls, func(c string) bool { return strings.HasPrefix(k, c) })
 		})
@@ -147,4 +142,25 @@ func (h *Host) SysctlDefaults() (map[string]string, error) {
 	}()
 	a := <-done
 	return a.m, a.err
+}
+
+// freshSysctls reads the settings of a namespace that it makes for that. The thread
+// returns to its own namespace, or ends with the goroutine.
+func (h *Host) freshSysctls() (map[string]string, error) {
+	runtime.LockOSThread()
+	home, err := openNs("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return nil, os.NewSyscallError("open", err)
+	}
+	defer unix.Close(home)
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return nil, os.NewSyscallError("unshare", err)
+	}
+	m, err := h.sysctls()
+	if unix.Setns(home, unix.CLONE_NEWNET) == nil {
+		runtime.UnlockOSThread()
+	}
+	return m, err
 }

@@ -174,13 +174,19 @@ func connectionHeader(blocks []*conf.Directive) string {
 	return "close"
 }
 
-// hostOf is the host, or the name of an upstream, in the argument of a pass.
+// hostOf is the host, or the name of an upstream, in the argument of a pass, with a
+// port when that is a number: never the user and the password before it.
 func hostOf(url string) string {
 	if _, rest, ok := strings.Cut(url, "://"); ok {
 		url = rest
 	}
-	if !strings.HasPrefix(url, "unix:") {
-		url, _, _ = strings.Cut(url, "/")
+	if strings.HasPrefix(url, "unix:") {
+		return url
+	}
+	url, _, _ = strings.Cut(url, "/")
+	url = url[strings.LastIndexByte(url, '@')+1:]
+	if host, port, ok := strings.Cut(url, ":"); ok && url[0] != '[' && strings.Trim(port, "0123456789") != "" && !strings.HasPrefix(port, "$") {
+		return host
 	}
 	return url
 }
