@@ -193,6 +193,10 @@ var cases = []struct {
 		listener(8080, 0, 128, 1)(h, n)
 		h.Services[len(h.Services)-1].Config = &servers.Config{Fronts: []servers.Front{{Listen: []string{":8080"}, Backlog: 9000}}}
 	}},
+	{"listen-backlog-capped", Near, func(h *hostdoc.Host, n *hostdoc.Namespace) {
+		listener(8080, 90, 128, 1)(h, n)
+		h.Services[len(h.Services)-1].Config = &servers.Config{Fronts: []servers.Front{{Listen: []string{":8080"}, Backlog: 9000}}}
+	}},
 	{"listen-backlog-capped", "", func(h *hostdoc.Host, n *hostdoc.Namespace) {
 		listener(8080, 0, 511, 1)(h, n)
 		h.Services[len(h.Services)-1].Config = &servers.Config{Fronts: []servers.Front{{Listen: []string{":8080"}, Backlog: 511}}}
@@ -209,6 +213,9 @@ var cases = []struct {
 	{"mem-cgroup-near", Near, onHost(func(h *hostdoc.Host) {
 		h.Services = append(h.Services, hostdoc.Service{ID: "app", MaxMemory: 100 << 20, Live: &hostdoc.ServiceLive{Memory: 99 << 20}})
 	})},
+	{"mem-cgroup-near", Latent, onHost(func(h *hostdoc.Host) {
+		h.Services = append(h.Services, hostdoc.Service{ID: "app", MaxMemory: 100 << 20, Live: &hostdoc.ServiceLive{Memory: 9 << 20, OOMKills: 1}})
+	})},
 	{"mem-cgroup-near", "", onHost(func(h *hostdoc.Host) {
 		h.Services = append(h.Services, hostdoc.Service{ID: "app", MaxMemory: -1, Live: &hostdoc.ServiceLive{Memory: 99 << 30, OOMKills: -1}})
 	})},
@@ -223,7 +230,8 @@ var cases = []struct {
 	{"nf-loose-and-reject", "", rule("reject-reset", "tcp dport 113 reject with tcp reset", 0)},
 	{"nf-invalid-on-nat", Near, all(tracked(hostdoc.Conntrack{Count: 5, Max: 100, Invalid: 9, InvalidMoved: 2}), func(_ *hostdoc.Host, n *hostdoc.Namespace) { n.Firewall.NAT = true })},
 	{"nf-invalid-on-nat", "", all(tracked(hostdoc.Conntrack{Count: 5, Max: 100, Invalid: 9, InvalidMoved: 2}), rule("drop", "ct state invalid drop", 0), func(_ *hostdoc.Host, n *hostdoc.Namespace) { n.Firewall.NAT = true })},
-	{"nf-reject-counter", Near, rule("reject-reset", "tcp dport 5432 reject with tcp reset", 4)},
+	{"nf-reject-counter", Near, all(rule("reject-reset", "tcp dport 5432 reject with tcp reset", 4), listener(5432, 0, 100, 1))},
+	{"nf-reject-counter", Latent, rule("reject-reset", "tcp dport 113 reject with tcp reset", 400)},
 	{"nf-reject-counter", "", rule("drop", "tcp dport 23 drop", 400)},
 	{"ip-rp-filter", Near, all(set("net.ipv4.conf.all.rp_filter", "1"), moved("IPReversePathFilter", 3))},
 	{"ip-rp-filter", "", set("net.ipv4.conf.all.rp_filter", "1")},

@@ -58,9 +58,9 @@ func backlogCapped(l *looker) {
 					continue
 				}
 				a := Advice{Subject: subject(n, fmt.Sprintf("%s, port %d", x.Service, x.Port)), Severity: Latent, Is: fmt.Sprintf("its accept queue holds %d", x.Backlog), Want: fmt.Sprintf("the %d that it asks for", f.Backlog), Evidence: []Evidence{{"net.core.somaxconn", n.Sysctls["net.core.somaxconn"], "now"}}}
-				if total, _ := counter(n, "ListenOverflows"); total > 0 {
+				if _, moved := counter(n, "ListenOverflows"); moved > 0 || x.Live != nil && x.Live.Queue > x.Backlog/2 {
 					a.Severity = Near
-					a.Evidence = append(a.Evidence, count("ListenOverflows", total, "since boot"))
+					a.Evidence = append(a.Evidence, count("ListenOverflows", moved, l.window()))
 				}
 				if limit < float64(f.Backlog) {
 					a.Fix, a.Actions = l.sysctl(n, "Raise the limit of accept queues, then restart the program: a living listener keeps its own", "net.core.somaxconn", strconv.Itoa(f.Backlog))
@@ -149,7 +149,11 @@ func cgroupNear(l *looker) {
 		if !full && s.Live.OOMKills <= 0 {
 			continue
 		}
-		l.add(Advice{Subject: s.ID, Severity: Near, Is: fmt.Sprintf("%s of %s used, %d killed for want of memory", mib(s.Live.Memory), mib(s.MaxMemory), max(0, s.Live.OOMKills)), Want: "room below the limit",
+		severity := Near
+		if !full { // it happened some time ago, and may be repaired
+			severity = Latent
+		}
+		l.add(Advice{Subject: s.ID, Severity: severity, Is: fmt.Sprintf("%s of %s used, %d killed for want of memory", mib(s.Live.Memory), mib(s.MaxMemory), max(0, s.Live.OOMKills)), Want: "room below the limit",
 			Fix: advise("Find what grows, or raise the limit (MemoryMax= of the unit, limits.memory of the pod): a kill resets every connection of the process")})
 	}
 }
@@ -264,6 +268,10 @@ func invalidOnNAT(l *looker) {
 	})
 }
 
+var portOf = regexp.MustCompile(`\bdport (?:\{ )?(\d+)`)
+
+// rejectCounter: a scan that meets a rule is what the rule is for. It matters when
+// the rule stands before a listener of this host, or before its own programs.
 func rejectCounter(l *looker) {
 	l.each(func(n *hostdoc.Namespace) {
 		if n.Firewall == nil {
@@ -273,8 +281,17 @@ func rejectCounter(l *looker) {
 			if r.Live == nil || r.Live.Moved == 0 || r.Verdict != "reject-reset" {
 				continue
 			}
-			l.add(Advice{Subject: subject(n, "rule in "+r.Where), Severity: Near, Is: r.Text, Want: "no program of yours behind it", Evidence: []Evidence{count("packets answered with a reset", int64(r.Live.Moved), l.window()), count("packets", int64(r.Live.Packets), "since the rule was made")},
-				Fix: advise("See whom it hits: holdfast watch names the connections; when they are yours, accept them before this rule")})
+			a := Advice{Subject: subject(n, "rule in "+r.Where), Severity: Latent, Is: r.Text, Want: "no program of yours behind it", Evidence: []Evidence{count("packets answered with a reset", int64(r.Live.Moved), l.window()), count("packets", int64(r.Live.Packets), "since the rule was made")},
+				Fix: advise("See whom it hits: holdfast watch names the connections; when they are yours, accept them before this rule")}
+			m := portOf.FindStringSubmatch(r.Text)
+			if strings.Contains(r.Where, "output") {
+				a.Severity = Near
+			}
+			if i := slices.IndexFunc(n.Listeners, func(x hostdoc.Listener) bool { return m != nil && strconv.Itoa(int(x.Port)) == m[1] }); i >= 0 {
+				a.Severity = Near
+				a.Evidence = append(a.Evidence, Evidence{"behind it listens", cmp.Or(n.Listeners[i].Service, "an unknown program"), "now"})
+			}
+			l.add(a)
 		}
 	})
 }

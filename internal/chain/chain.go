@@ -30,12 +30,16 @@ type End struct {
 
 // Name is how the end is called in a picture: one line without control characters.
 func (e *End) Name() string {
+	unknown := "clients"
+	if e.Addr != "" {
+		unknown = "unknown server"
+	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
 			return ' '
 		}
 		return r
-	}, cmp.Or(e.Service, e.Product, "clients"))
+	}, cmp.Or(e.Service, e.Product, unknown))
 }
 
 // Link is one hop of a chain: who sends to whom, and what each side does with an

@@ -142,6 +142,15 @@ func (c *collector) listenersAndHops(s *space) {
 		l.Backlog = min(l.Backlog, int(x.WQueue))
 		l.Live.Queue = max(l.Live.Queue, int(x.RQueue))
 	}
+	nobody := 0
+	for _, l := range s.out.Listeners {
+		if l.Service == "" {
+			nobody++
+		}
+	}
+	if nobody > 0 {
+		c.unseen("who listens in "+s.out.ID, "the programs behind %d of %d listeners are not visible from here", nobody, len(s.out.Listeners))
+	}
 	find := func(a netip.AddrPort) *Listener {
 		for _, try := range []netip.Addr{a.Addr(), netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
 			if j, ok := listening[netip.AddrPortFrom(try, a.Port())]; ok {

@@ -124,7 +124,7 @@ func (h *Host) sysctls() (map[string]string, error) {
 
 // Memory is the use of memory of a control group.
 type Memory struct {
-	Current, Max int64 // bytes; Max -1: no limit
+	Current, Max int64 // bytes, without the cache of files that is given back first; Max -1: no limit
 	OOMKills     int64 // processes killed since the group was made; -1 unknown
 }
 
@@ -145,6 +145,7 @@ func (h *Host) CgroupMemory(cgroup string) (m Memory, ok bool) {
 	if m.Current, ok = one(v2 + "/memory.current"); ok {
 		m.Max, _ = one(v2 + "/memory.max")
 		m.OOMKills = field(v2+"/memory.events", "oom_kill")
+		m.Current -= max(0, field(v2+"/memory.stat", "inactive_file"))
 		return m, true
 	}
 	v1 := h.path(path.Join("sys/fs/cgroup/memory", cgroup))
@@ -153,6 +154,7 @@ func (h *Host) CgroupMemory(cgroup string) (m Memory, ok bool) {
 			m.Max = -1
 		}
 		m.OOMKills = field(v1+"/memory.oom_control", "oom_kill")
+		m.Current -= max(0, field(v1+"/memory.stat", "total_inactive_file"))
 	}
 	return m, ok
 }
