@@ -45,6 +45,7 @@ var parts = []part{
 	{"flood", "Reset flood", "a flood of resets: rate, memory, accounting", (*bench).flood},
 	{"start", "Start, latency, idle", "time to attach, reset to verdict, memory and CPU when idle", (*bench).start},
 	{"steady", "Steady: requests that survive resets", "package steady beside other retry layers, by the server's ledger", (*bench).steady},
+	{"relay", "Proxy: a relay that hides no reset", "holdfast proxy beside HAProxy and io.Copy: bytes and connections", (*bench).relay},
 	{"capture", "Captures", "read captures of small packets, beside tcpdump and tshark", (*bench).capture},
 	{"micro", "Single steps", "go benchmarks: decode, join, build, explain", (*bench).micro},
 }
@@ -113,7 +114,7 @@ func choose(names []string) ([]part, error) {
 	for _, name := range names {
 		i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("no part %q; there are cost, flood, start, steady and micro", name)
+			return nil, fmt.Errorf("no part %q; bench -h lists them", name)
 		}
 		chosen = append(chosen, parts[i])
 	}

@@ -31,6 +31,9 @@ func role(args []string) error {
 	if len(args) == 0 {
 		return errors.New("no role")
 	}
+	if args[0] == "copy-relay" && len(args) == 3 {
+		return copyRelay(args[1], args[2])
+	}
 	seconds, n := 1.0, 0
 	if len(args) > 1 {
 		seconds, _ = strconv.ParseFloat(args[1], 64)

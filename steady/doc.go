@@ -18,8 +18,9 @@
 // judgement sharper, [Transport] is an http.RoundTripper, [Dialer] dials with
 // Happy Eyeballs, and [Budget], [Throttle] and [Breaker] bound what retries may
 // cost. Other rooms: steady/tap sees resets on the wire, steady/drain and
-// steady/handover are for servers, steady/framing counts messages, steady/resettest
-// makes connections fail on purpose.
+// steady/handover are for servers, steady/framing counts messages, steady/relay joins
+// two connections without hiding a reset, steady/resettest makes connections fail on
+// purpose.
 //
 // What it is not: a load balancer, or a proof about anything but the next hop. If a
 // proxy stands between, the verdict is about the proxy; nothing at this end proves

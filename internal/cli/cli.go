@@ -170,7 +170,7 @@ with what proof, what it cost, and how to make it stop.
 		return usageError(hint, "%w", err)
 	})
 	root.AddCommand(o.watchCommand(), o.explainCommand(), o.causesCommand(), o.factsCommand(), o.labCommand(),
-		o.mcpCommand(), o.probeCommand(), o.checkCommand(), o.snapshotCommand(), o.diffCommand(), o.accuracyCommand(), o.versionCommand())
+		o.mcpCommand(), o.probeCommand(), o.checkCommand(), o.snapshotCommand(), o.diffCommand(), o.proxyCommand(), o.accuracyCommand(), o.versionCommand())
 	root.SetVersionTemplate("holdfast {{.Version}}\n")
 	root.SetHelpCommand(helpCommand())
 	completeValues(root)
