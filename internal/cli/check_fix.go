@@ -46,7 +46,7 @@ func (o *options) openJournal(ff *fixFlags) (*repair.Journal, *repair.Host, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	j := &repair.Journal{World: w, Now: time.Now}
+	j := &repair.Journal{World: w, Now: time.Now, Netns: hostdoc.OwnNetns(&linux.Host{})}
 	undone, err := j.Recover()
 	for _, r := range undone {
 		o.notef("repair %s was interrupted and is undone\n", r.Plan.ID)
@@ -127,11 +127,14 @@ func (o *options) fix(ctx context.Context, doc *hostdoc.Host, res *audit.Result,
 		o.printf("There is nothing that can be changed here.\n")
 		return nil
 	}
-	if err := o.printPlan(p); err != nil {
-		return err
+	if o.output == "text" {
+		o.printPlan(p)
 	}
 	yes, err := o.agreed(&cf.fixing)
 	if err != nil || !yes {
+		if o.output != "text" {
+			return single(o, p)
+		}
 		return err
 	}
 	j, w, err := o.openJournal(&cf.fixing)
@@ -146,6 +149,9 @@ func (o *options) fix(ctx context.Context, doc *hostdoc.Host, res *audit.Result,
 		}
 		return err
 	}
+	if o.output != "text" {
+		return single(o, r)
+	}
 	o.printf("repair %s: applied, and every step took. Undo: holdfast check --undo %s\n", r.Plan.ID, r.Plan.ID)
 	if p.Effect != "" {
 		o.printf("%s\n", report.CleanText(p.Effect))
@@ -153,10 +159,7 @@ func (o *options) fix(ctx context.Context, doc *hostdoc.Host, res *audit.Result,
 	return nil
 }
 
-func (o *options) printPlan(p *remedy.Plan) error {
-	if o.output != "text" {
-		return single(o, p)
-	}
+func (o *options) printPlan(p *remedy.Plan) {
 	for i, s := range p.Steps {
 		o.printf("%d. %s\n", i+1, report.Clean(s.What))
 		for _, l := range remedy.Lines(&s) {
@@ -172,7 +175,6 @@ func (o *options) printPlan(p *remedy.Plan) error {
 	for _, s := range p.Interrupts {
 		o.printf("   interrupts: %s\n", report.Clean(s))
 	}
-	return nil
 }
 
 // agreed asks on a terminal. Without one, only --yes changes anything.

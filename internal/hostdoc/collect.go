@@ -189,10 +189,7 @@ func (c *collector) findSpaces() error {
 		return fmt.Errorf("list network namespaces: %w", err)
 	}
 	own := c.ownInode()
-	first := firstSpace(all)
-	if p, err := c.host.Process(1); err == nil && p.NetnsInode != 0 {
-		first = p.NetnsInode
-	}
+	first := c.firstInode(all)
 	slices.SortStableFunc(all, func(a, b linux.Netns) int {
 		return cmp.Or(cmp.Compare(rank(a, first, own), rank(b, first, own)), cmp.Compare(a.Inode, b.Inode))
 	})
@@ -230,6 +227,24 @@ func firstSpace(all []linux.Netns) (inode uint64) {
 		}
 	}
 	return inode
+}
+
+// OwnNetns names the network namespace of this process: host, or net:[NUMBER].
+func OwnNetns(h *linux.Host) string {
+	c := collector{host: h}
+	own := c.ownInode()
+	if all, err := h.Netnses(); err == nil && c.firstInode(all) == own {
+		return "host"
+	}
+	return fmt.Sprintf("net:[%d]", own)
+}
+
+// firstInode is the namespace of init, or else the one that looks like it.
+func (c *collector) firstInode(all []linux.Netns) uint64 {
+	if p, err := c.host.Process(1); err == nil && p.NetnsInode != 0 {
+		return p.NetnsInode
+	}
+	return firstSpace(all)
 }
 
 func (c *collector) ownInode() uint64 {

@@ -82,6 +82,7 @@ func Make(doc *hostdoc.Host, res *audit.Result, opt Options) (p *Plan, left []st
 			}
 		}
 	}
+	m.out.Netns = hostdoc.OwnNetns(opt.Host)
 	m.dropIn()
 	for _, f := range order {
 		m.edit(f)
@@ -287,6 +288,7 @@ func (m *planner) edit(file string) {
 		m.left = append(m.left, err.Error())
 		return
 	}
+	m.out.Effect = "Whether it helped is seen from who closes first: holdfast check --chains, after a minute of traffic."
 	m.out.Steps = append(m.out.Steps, repair.Step{Kind: "file", Target: target, What: "change " + target + ": " + strings.Join(what, ", "), Before: before, After: with(before, string(after))})
 	m.reload(s)
 }

@@ -53,6 +53,7 @@ type Plan struct {
 	ID     string    `json:"id"` // 0001 ...
 	Advice []string  `json:"advice"`
 	Made   time.Time `json:"made"`
+	Netns  string    `json:"netns,omitempty"` // whose settings are changed: host, or net:[NUMBER]
 	Steps  []Step    `json:"steps"`
 	Tests  []Test    `json:"tests,omitempty"`  // before and after the steps
 	Reload []Reload  `json:"reload,omitempty"` // after the steps, and after undoing them
@@ -113,6 +114,13 @@ type Repair struct {
 type Journal struct {
 	World World
 	Now   func() time.Time
+	Netns string // the network namespace of this process, as in Plan; empty: not compared
+}
+
+// elsewhere reports whether a plan changed settings of another network namespace,
+// which the names of its targets do not reach from here.
+func (j *Journal) elsewhere(p *Plan) bool {
+	return p.Netns != "" && j.Netns != "" && p.Netns != j.Netns && slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Kind == "sysctl" })
 }
 
 // encode writes a record as a line: a checksum and its JSON.
@@ -215,7 +223,7 @@ func (j *Journal) Recover() (undone []Repair, err error) {
 		return nil, err
 	}
 	for _, r := range slices.Backward(list) {
-		if r.End != Interrupted {
+		if r.End != Interrupted || j.elsewhere(&r.Plan) {
 			continue
 		}
 		if err := j.undo(&r.Plan, "it was interrupted"); err != nil && !errors.Is(err, ErrConflict) {
@@ -344,6 +352,9 @@ func (j *Journal) Undo(id string) (*Repair, error) {
 		}
 		if r.End == Undone {
 			return r, nil
+		}
+		if j.elsewhere(&r.Plan) {
+			return r, fmt.Errorf("it changed settings of the network namespace %s, and this one is %s: undo it there", r.Plan.Netns, j.Netns)
 		}
 		err := j.undo(&r.Plan, "asked for")
 		r.End, r.At = Undone, j.Now().UTC()

@@ -376,6 +376,26 @@ func TestForeignEdits(t *testing.T) {
 	}
 }
 
+// TestOtherNetns: the names of settings reach only those of the own namespace.
+func TestOtherNetns(t *testing.T) {
+	m := newModel()
+	j := journal(m)
+	p := plan()
+	p.Netns = "net:[7]"
+	r, err := j.Apply(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.Netns = "host"
+	if _, err := j.Undo(r.Plan.ID); err == nil || !maps.Equal(m.contents(), after) {
+		t.Errorf("undone from another namespace: %v", err)
+	}
+	j.Netns = "net:[7]"
+	if _, err := j.Undo(r.Plan.ID); err != nil || !maps.Equal(m.contents(), before) {
+		t.Errorf("not undone: %v", err)
+	}
+}
+
 // TestDoesNotTake: the kernel clamps a value.
 func TestDoesNotTake(t *testing.T) {
 	m := newModel()
