@@ -21,6 +21,11 @@ func TestTable(t *testing.T) {
 		if c.Title == "" || c.Why == "" || c.Source == "" || c.Risk == "" || len(c.Prevents) == 0 || c.Group == "" {
 			t.Errorf("%s is incomplete: %+v", c.ID, c)
 		}
+		for _, text := range []string{c.Title, c.Why, c.Risk, c.Source} { // " #" begins a comment of YAML
+			if strings.HasSuffix(text, ",") || strings.HasSuffix(text, ";") {
+				t.Errorf("%s: a text is cut off: %q", c.ID, text)
+			}
+		}
 	}
 	for id := range predicates {
 		if !seen[id] {
