@@ -11,6 +11,9 @@ import (
 // TestRootRepair repairs real servers in namespaces of their own.
 func TestRootRepair(t *testing.T) {
 	needRoot(t)
+	if testing.Short() {
+		t.Skip("takes 40 seconds, most of them waiting for timers; runs without -short")
+	}
 	for _, program := range []string{"unshare", "nginx", "node", "psql", "python3", "sysctl"} {
 		netnstest.Need(t, program)
 	}
