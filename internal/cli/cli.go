@@ -146,6 +146,8 @@ with what proof, what it cost, and how to make it stop.
   holdfast watch            every reset on this host as it happens (root)
   holdfast watch --demo     the same, with a dozen resets made on purpose
   holdfast explain TEXT     what a pasted error message means
+  holdfast probe TARGET     where an exchange with a service breaks, seen from here
+  holdfast check            what on this host breaks connections
   holdfast causes           the knowledge base`,
 		SuggestionsMinimumDistance: 2,
 		SilenceErrors:              true,
