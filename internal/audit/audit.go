@@ -174,6 +174,16 @@ func (l *looker) add(a Advice) {
 			return
 		}
 	}
+	for i := range l.out.Advices { // one subject, one advice
+		if o := &l.out.Advices[i]; o.ID == a.ID && o.Subject == a.Subject && o.Is == a.Is {
+			for _, e := range a.Evidence {
+				if !slices.Contains(o.Evidence, e) {
+					o.Evidence = append(o.Evidence, e)
+				}
+			}
+			return
+		}
+	}
 	l.out.Advices = append(l.out.Advices, a)
 }
 

@@ -58,3 +58,14 @@ func TestSuppressions(t *testing.T) {
 		}
 	}
 }
+
+// TestOneSubject: Docker publishes a port by a rule for others and one for the host
+// itself; that is one advice with both rules.
+func TestOneSubject(t *testing.T) {
+	h := clean(t)
+	all(rule("dnat", "tcp dport 8080 dnat to 172.17.0.2:80", 0), rule("dnat", "iif lo tcp dport 8080 dnat to 172.17.0.2:80", 0), container("127.0.0.1"))(h, &h.Namespaces[0])
+	r := Run(h, Options{Only: []string{"listen-nobody-behind-publish"}})
+	if len(r.Advices) != 1 || len(r.Advices[0].Evidence) != 2 {
+		t.Errorf("%+v", r.Advices)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -464,10 +465,15 @@ func (c *collector) firewall(s *space) {
 		if r.Hook != "" {
 			where += " (" + r.Hook + ")"
 		}
-		s.out.Firewall.Rules = append(s.out.Firewall.Rules, Rule{Where: where, Text: r.Text, Verdict: string(r.Verdict),
+		s.out.Firewall.Rules = append(s.out.Firewall.Rules, Rule{Where: where, Text: stableText(r.Text), Verdict: string(r.Verdict),
 			Live: &RuleLive{Handle: r.Handle, Packets: r.Packets, Counted: r.Counted, Moved: moved[r.String()]}})
 	}
 }
+
+var counters = regexp.MustCompile(`\bcounter packets \d+ bytes \d+`)
+
+// stableText is a rule without its counts, which stand in RuleLive.
+func stableText(s string) string { return counters.ReplaceAllString(s, "counter") }
 
 func softnetOf(h *linux.Host) (s Softnet, err error) {
 	list, err := h.SoftnetStats()

@@ -125,6 +125,12 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
+func TestStableText(t *testing.T) {
+	if got := stableText("tcp dport 5432 counter packets 3 bytes 180 reject with tcp reset"); got != "tcp dport 5432 counter reject with tcp reset" {
+		t.Error(got)
+	}
+}
+
 func TestDiff(t *testing.T) {
 	a := &Host{Schema: Schema, Name: "a", Namespaces: []Namespace{{ID: "host", Sysctls: map[string]string{"net.core.somaxconn": "128"}, Listeners: []Listener{{Addr: "::", Port: 80, Backlog: 128}, {Addr: "::", Port: 22}}}}}
 	b := &Host{Schema: Schema, Name: "a", Namespaces: []Namespace{{ID: "host", Sysctls: map[string]string{"net.core.somaxconn": "4096"}, Listeners: []Listener{{Addr: "::", Port: 443, Service: "nginx"}, {Addr: "::", Port: 80, Backlog: 4096}}}}}
