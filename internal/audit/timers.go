@@ -201,7 +201,7 @@ func lateDeadline(l *looker) {
 	for i := range l.links {
 		k := &l.links[i]
 		for _, d := range k.Late(l.links) {
-			l.add(Advice{Subject: k.From.Name() + " to " + d.Middle + " to " + d.Behind, Severity: Latent, Is: fmt.Sprintf("%s gives up after %s (%s), %s waits %s for %s", k.From.Name(), chain.Amount(d.Outer), chain.Origin(d.Outer), d.Middle, chain.Amount(d.Inner), d.Behind), Want: "whoever waits longer stands further out",
+			l.add(Advice{Subject: k.From.Name() + " to " + d.Middle + " to " + d.Behind, Severity: Latent, Is: fmt.Sprintf("%s gives up after %s (%s), %s waits %s (%s) for %s", k.From.Name(), chain.Amount(d.Outer), chain.Origin(d.Outer), d.Middle, chain.Amount(d.Inner), chain.Origin(d.Inner), d.Behind), Want: "whoever waits longer stands further out",
 				Fix: advise(fmt.Sprintf("Set %s of %s below %s of %s", d.Inner.Key, d.Middle, d.Outer.Key, k.From.Name()))})
 		}
 	}

@@ -14,7 +14,7 @@ func TestRootRepair(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes 40 seconds, most of them waiting for timers; runs without -short")
 	}
-	for _, program := range []string{"unshare", "nginx", "node", "psql", "python3", "sysctl"} {
+	for _, program := range []string{"unshare", "nginx", "haproxy", "redis-server", "gunicorn", "node", "psql", "python3", "sysctl", "nft", "ip"} {
 		netnstest.Need(t, program)
 	}
 	testscript.Run(t, testscript.Params{Dir: "testdata/root", WorkdirRoot: t.TempDir()})
